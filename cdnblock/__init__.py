@@ -1,0 +1,1 @@
+"""Court-ordered blocking at the edge, exactly."""

@@ -1,0 +1,1 @@
+"""Hosts that answer: one file each, none knows another."""

@@ -1,0 +1,1 @@
+"""Is this request covered: names, rules, decisions. Pure."""

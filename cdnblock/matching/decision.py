@@ -1,0 +1,139 @@
+"""What a decision is: one immutable value that always explains itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from cdnblock.orders.model import Addition, Measure, Order, Position
+
+
+class Why(StrEnum):
+    """Why an order that names the host does not apply, in the order in which it is asked."""
+
+    NOT_YET_IN_FORCE = "not-yet-in-force"
+    ENDED = "ended"
+    LIFTED = "lifted"
+    OUTSIDE_WINDOW = "outside-window"
+    OUTSIDE_TERRITORY = "outside-territory"
+    UNKNOWN_LOCATION = "unknown-location"
+
+
+_WHY_IN_WORDS: Final[Mapping[Why, str]] = {
+    Why.NOT_YET_IN_FORCE: "it is not yet in force",
+    Why.ENDED: "it has ended",
+    Why.LIFTED: "it was lifted for this name",
+    Why.OUTSIDE_WINDOW: "it holds only inside its windows, and none is open",
+    Why.OUTSIDE_TERRITORY: "the client is outside its territory",
+    Why.UNKNOWN_LOCATION: "the client's country cannot be told, and the order spares such clients",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """An order that applies, and by which of its names.
+
+    `until` is when it stops covering this host (its end, or a lifting), an aware datetime in the order's time zone.
+    """
+
+    order: Order
+    name: str
+    addition: Addition | None
+    until: datetime
+    position: Position | None
+
+    @property
+    def id(self) -> str:
+        """The order's id."""
+        return self.order.id
+
+    @property
+    def notice(self) -> str | None:
+        """The reference of the notification that added the name, or None for the order's own names."""
+        return None if self.addition is None else self.addition.notice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotApplied:
+    """An order that names the host and still does not apply, and why."""
+
+    order: Order
+    name: str
+    addition: Addition | None
+    why: Why
+    position: Position | None
+
+    @property
+    def id(self) -> str:
+        """The order's id."""
+        return self.order.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Which measures apply to one host, client and instant, and why. True when at least one does.
+
+    `measures` maps each measure that applies to its variant, `{}` when the request is let through. `country` is the
+    client's ISO 3166-1 alpha-2 code, None when unknown or never asked for; `told_by` says how it was told.
+    `changes_at` is the instant at which this decision changes next without any file changing, None if never.
+    `malformed` means that the host is no host name at all: nothing matches it, and a protocol that has an answer for
+    that (HTTP: 400, RFC 9112 §3.2) should give it.
+    """
+
+    measures: Mapping[Measure, str]
+    reasons: tuple[Reason, ...] = ()
+    not_applied: tuple[NotApplied, ...] = ()
+    country: str | None = None
+    told_by: str | None = None
+    changes_at: datetime | None = None
+    revision: str = ""
+    malformed: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.measures)
+
+    def because(self, measure: Measure) -> tuple[Reason, ...]:
+        """Return the reasons of one measure: every applying order that asks for it, the strictest variant first."""
+        asking = [reason for reason in self.reasons if measure in reason.order.measures]
+        variant = self.measures.get(measure)
+        return tuple(sorted(asking, key=lambda reason: reason.order.measures[measure] != variant))
+
+    def explain(self) -> str:
+        """Return the sentence that a person reads."""
+        where = f"a client in {self.country}" if self.country else "a client of unknown location"
+        if self.told_by and (self.reasons or self.not_applied):
+            where += f" ({self.told_by})"
+        if self.malformed:
+            return "Let through: this is not a host name, so no order can name it."
+        if self.reasons:
+            measures = ", ".join(f"{measure.value}: {variant}" for measure, variant in self.measures.items())
+            orders = "; ".join(_explain_reason(reason) for reason in self.reasons)
+            return f"Enforced ({measures}) for {where}: {orders}."
+        if self.not_applied:
+            orders = "; ".join(_explain_not_applied(item) for item in self.not_applied)
+            return f"Let through for {where}: {orders}."
+        return "Let through: no order names this host."
+
+
+def _explain_reason(reason: Reason) -> str:
+    added = f", added by {reason.notice}" if reason.notice else ""
+    where = f" ({reason.position})" if reason.position else ""
+    return f"{_title(reason.order)} names {reason.name}{added}{where}, until {in_zone(reason.until, reason.order)}"
+
+
+def _explain_not_applied(item: NotApplied) -> str:
+    where = f" ({item.position})" if item.position else ""
+    return f"{_title(item.order)} names {item.name}{where}, but {_WHY_IN_WORDS[item.why]}"
+
+
+def _title(order: Order) -> str:
+    return f"order {order.id} of {order.court}"
+
+
+def in_zone(instant: datetime, order: Order) -> str:
+    """Return an instant as RFC 3339 text in the order's time zone."""
+    return instant.astimezone(ZoneInfo(order.timezone)).isoformat()

@@ -1,0 +1,1 @@
+"""What the court said: order files, their values and their calendar. Pure."""

@@ -1,0 +1,1 @@
+"""Staging: an origin, an edge with a cache, a resolver and probing clients on loopback."""
