@@ -44,7 +44,6 @@ class Reason:
     name: str
     addition: Addition | None
     until: datetime
-    position: Position | None
 
     @property
     def id(self) -> str:
@@ -56,6 +55,11 @@ class Reason:
         """The reference of the notification that added the name, or None for the order's own names."""
         return None if self.addition is None else self.addition.notice
 
+    @property
+    def position(self) -> Position | None:
+        """Where the file lists the name, or None for an order built without a file."""
+        return position_of(self.name, self.addition or self.order)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotApplied:
@@ -65,12 +69,16 @@ class NotApplied:
     name: str
     addition: Addition | None
     why: Why
-    position: Position | None
 
     @property
     def id(self) -> str:
         """The order's id."""
         return self.order.id
+
+    @property
+    def position(self) -> Position | None:
+        """Where the file lists the name, or None for an order built without a file."""
+        return position_of(self.name, self.addition or self.order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +140,20 @@ def _explain_not_applied(item: NotApplied) -> str:
 
 def _title(order: Order) -> str:
     return f"order {order.id} of {order.court}"
+
+
+def position_of(name: str, listing: Order | Addition) -> Position | None:
+    """Return where an order or an addition lists a canonical name.
+
+    Looked up when somebody asks, by a search through the list: a place per name would cost more memory than the names.
+    """
+    for item in listing.names:
+        if item.name == name:
+            return item.position
+    names_file = listing.names_file
+    if names_file is not None and name in names_file.names:
+        return Position(names_file.file, names_file.lines[names_file.names.index(name)])
+    return None
 
 
 def in_zone(instant: datetime, order: Order) -> str:

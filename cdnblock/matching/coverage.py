@@ -1,0 +1,139 @@
+"""What the orders say of one host: every listing that covers it, and the decisions that follow.
+
+Decisions are built once per country and stretch of time, and handed out again as long as they hold: a decision knows
+nothing of the single request.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from cdnblock.matching.decision import Decision, NotApplied, Reason, Why
+from cdnblock.matching.timeline import Timeline
+from cdnblock.orders.model import VARIANTS, Addition, Measure, Order, UnknownLocation
+
+_NOTHING: Final[Mapping[Measure, str]] = MappingProxyType({})
+_MAX_DECISIONS: Final = 4096  # countries x stretches of time; beyond it the oldest are built anew
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One listing that covers the host: which order, by which name and notice, and when."""
+
+    order: Order
+    name: str
+    addition: Addition | None
+    timeline: Timeline
+
+
+class Coverage:
+    """All that orders say of one host; `held` is sorted by order id, then from the most specific name up."""
+
+    __slots__ = ("_breaks", "_decisions", "_revision", "held")
+
+    def __init__(self, held: Iterable[Held], revision: str) -> None:
+        self.held = tuple(held)
+        self._revision = revision
+        self._breaks = sorted({instant for item in self.held for instant in item.timeline.breaks})
+        self._decisions: dict[tuple[str | None, str | None, int], Decision] = {}
+
+    def decide(self, country: str | None, told_by: str | None, at: float) -> Decision:
+        """Return the decision for a client in `country` (None: unknown) at the instant `at` (seconds since 1970)."""
+        stretch = bisect_right(self._breaks, at)
+        key = (country, told_by, stretch)
+        decision = self._decisions.get(key)
+        if decision is None:
+            decision = self._build(country, told_by, stretch)
+            if len(self._decisions) >= _MAX_DECISIONS:
+                self._decisions.clear()
+            self._decisions[key] = decision
+        return decision
+
+    def enforced_somewhere(self, measure: Measure, at: float) -> bool:
+        """Tell whether the measure holds for this host at the instant `at` for any client at all."""
+        return any(measure in item.order.measures and item.timeline.why_not(at) is None for item in self.held)
+
+    def _build(self, country: str | None, told_by: str | None, stretch: int) -> Decision:
+        reasons: list[Reason] = []
+        not_applied: list[NotApplied] = []
+        at = self._instant(stretch)
+        for items in self._by_order():
+            item, why = _foremost(items, country, at)
+            if why is None:
+                until = _in_zone(max(i.timeline.until for i in items if i.timeline.why_not(at) is None), item.order)
+                reasons.append(Reason(order=item.order, name=item.name, addition=item.addition, until=until))
+            else:
+                not_applied.append(NotApplied(order=item.order, name=item.name, addition=item.addition, why=why))
+        return Decision(
+            measures=_union(reason.order for reason in reasons),
+            reasons=tuple(reasons),
+            not_applied=tuple(not_applied),
+            country=country,
+            told_by=told_by,
+            changes_at=self._next_change(country, stretch),
+            revision=self._revision,
+        )
+
+    def _by_order(self) -> Iterator[list[Held]]:
+        for order_id in dict.fromkeys(item.order.id for item in self.held):
+            yield [item for item in self.held if item.order.id == order_id]
+
+    def _instant(self, stretch: int) -> float:
+        """Return an instant inside a stretch; the first one ends where the first break is."""
+        return self._breaks[stretch - 1] if stretch else self._breaks[0] - 1
+
+    def _next_change(self, country: str | None, stretch: int) -> datetime | None:
+        """Return the first later break at which other orders, or other names of them, apply to the country."""
+        reachable = [items for items in self._by_order() if _why_not_here(items[0].order, country) is None]
+        now = self._applying(reachable, country, stretch)
+        for later in range(stretch + 1, len(self._breaks) + 1):
+            if self._applying(reachable, country, later) != now:
+                instant = self._breaks[later - 1]
+                turning = [item for items in reachable for item in items if instant in item.timeline.breaks]
+                return _in_zone(instant, turning[0].order)
+        return None
+
+    def _applying(self, reachable: list[list[Held]], country: str | None, stretch: int) -> list[Held]:
+        at = self._instant(stretch)
+        foremost = [_foremost(items, country, at) for items in reachable]
+        return [item for item, why in foremost if why is None]
+
+
+def _foremost(items: list[Held], country: str | None, at: float) -> tuple[Held, Why | None]:
+    """Return of one order's listings the one that speaks for it, and why it does not apply, None when it does."""
+    for item in items:
+        if item.timeline.why_not(at) is None:
+            return item, _why_not_here(item.order, country)
+    return items[0], items[0].timeline.why_not(at)
+
+
+def _why_not_here(order: Order, country: str | None) -> Why | None:
+    if order.territory.world:
+        return None
+    if country is None:
+        return None if order.unknown_location is UnknownLocation.ENFORCE else Why.UNKNOWN_LOCATION
+    return None if country in order.territory.countries else Why.OUTSIDE_TERRITORY
+
+
+def _union(orders: Iterable[Order]) -> Mapping[Measure, str]:
+    """Return the union of the orders' measures; for one measure the stricter variant."""
+    wanted = [order.measures for order in orders]
+    if not wanted:
+        return _NOTHING
+    return MappingProxyType(
+        {
+            measure: min((measures[measure] for measures in wanted if measure in measures), key=variants.index)
+            for measure, variants in VARIANTS.items()
+            if any(measure in measures for measures in wanted)
+        }
+    )
+
+
+def _in_zone(instant: float, order: Order) -> datetime:
+    return datetime.fromtimestamp(instant, UTC).astimezone(ZoneInfo(order.timezone))
