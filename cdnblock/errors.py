@@ -24,9 +24,8 @@ class Severity(StrEnum):
 class Problem:
     """One thing wrong with an order file, at one place of it.
 
-    `line` and `column` count from 1; 0 means the file as a whole. `key` is the dotted path of the YAML key
-    (`additions.0.names.2`), empty for the file as a whole. `message` says what is wrong; and, after a semicolon,
-    what would be right.
+    `line` and `column` count from 1. `key` is the dotted path of the YAML key (`additions.0.names.2`), empty for the
+    file as a whole, which is shown as `file`. `message` says what is wrong and, after a semicolon, what would be right.
     """
 
     file: str
@@ -38,9 +37,8 @@ class Problem:
 
     def __str__(self) -> str:
         """`FILE:LINE:COLUMN: KEY: what; what would be right`, the form that editors jump to."""
-        key = f" {self.key}:" if self.key else ""
-        warning = " warning:" if self.severity is Severity.WARNING else ""
-        return f"{self.file}:{self.line}:{self.column}:{warning}{key} {self.message}"
+        warning = "warning: " if self.severity is Severity.WARNING else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.key or 'file'}: {warning}{self.message}"
 
     def as_json(self) -> dict[str, str | int]:
         """Return the mapping that `cdnblock check --format json` prints."""

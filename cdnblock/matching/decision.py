@@ -23,7 +23,7 @@ class Why(StrEnum):
     UNKNOWN_LOCATION = "unknown-location"
 
 
-_WHY_IN_WORDS: Final[Mapping[Why, str]] = {
+WHY_IN_WORDS: Final[Mapping[Why, str]] = {
     Why.NOT_YET_IN_FORCE: "it is not yet in force",
     Why.ENDED: "it has ended",
     Why.LIFTED: "it was lifted for this name",
@@ -135,7 +135,7 @@ def _explain_reason(reason: Reason) -> str:
 
 def _explain_not_applied(item: NotApplied) -> str:
     where = f" ({item.position})" if item.position else ""
-    return f"{_title(item.order)} names {item.name}{where}, but {_WHY_IN_WORDS[item.why]}"
+    return f"{_title(item.order)} names {item.name}{where}, but {WHY_IN_WORDS[item.why]}"
 
 
 def _title(order: Order) -> str:

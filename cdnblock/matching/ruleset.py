@@ -286,7 +286,7 @@ def _problems(order: Order) -> Iterator[Problem]:
     """Check what the types of an order built in Python do not: the parser has checked the others, and more."""
 
     def problem(key: str, message: str, position: Position | None = None) -> Problem:
-        place = position or order.position or Position(f"order {order.id}", 0, 0)
+        place = position or order.position or Position(f"order {order.id}", 1)
         return Problem(file=place.file, line=place.line, column=place.column, key=key, message=message)
 
     if (order.until is None) == (order.duration is None or order.counted_from is None):
@@ -322,7 +322,7 @@ def _shared_ids(orders: Collection[Order]) -> Iterator[Problem]:
     for order in orders:
         other = first.setdefault(order.id, order)
         if other is not order:
-            place = order.position or Position(f"order {order.id}", 0, 0)
+            place = order.position or Position(f"order {order.id}", 1)
             where = f" in {other.position.file}" if other.position else ""
             message = f"another order has the id {order.id}{where}; ids are unique in the folder"
             yield Problem(file=place.file, line=place.line, column=place.column, key="id", message=message)

@@ -1,0 +1,192 @@
+"""Read a folder of order files, or single ones, whole: every order, and every problem of every file.
+
+Nothing here decides what takes effect: `cdnblock.sources.live_orders` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from cdnblock.errors import ConfigError, OrderError, Problem, Severity
+from cdnblock.matching.ruleset import RuleSet, compile_orders
+from cdnblock.orders.model import Order, Position
+from cdnblock.orders.parse import parse_order
+from cdnblock.orders.protected import Protected
+from cdnblock.sources.protected_list import load_holidays, load_protected
+
+MAX_FILE: Final = 64 * 1024 * 1024  # order-file.md, "What loading refuses"
+
+_SUFFIXES: Final = (".yaml", ".yml")
+_EDITORS_PREFIXES: Final = (".", "#", "~")
+_EDITORS_SUFFIXES: Final = ("~", "#", ".swp", ".tmp", ".bak")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderFile:
+    """One file as it was read: its order, or None and the reasons.
+
+    `beside` are the names files it asked for, found or not; `digest` covers their contents too.
+    """
+
+    path: Path
+    order: Order | None
+    problems: tuple[Problem, ...]
+    digest: str = ""
+    beside: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderSet:
+    """All files that were asked for, in name order."""
+
+    files: tuple[OrderFile, ...]
+    general: tuple[Problem, ...] = ()
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """The orders of the valid files."""
+        return tuple(file.order for file in self.files if file.order is not None)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Every problem, warnings included, file by file."""
+        return (*self.general, *(problem for file in self.files for problem in file.problems))
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that keep a file from loading."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+
+def load_orders(*paths: Path | str) -> RuleSet:
+    """Return the rules of an orders folder, or of single files.
+
+    Raises:
+        OrderError: something in them is wrong; `.problems` lists all of it.
+        ConfigError: a path does not exist.
+
+    """
+    found = read_orders(*paths)
+    if found.errors:
+        raise OrderError(found.problems)
+    return compile_orders(found.orders)
+
+
+def read_orders(*paths: Path | str) -> OrderSet:
+    """Read folders and files; two files with one id are a problem of the later one.
+
+    Raises:
+        ConfigError: a path does not exist, or is neither a folder nor a file.
+
+    """
+    files: list[OrderFile] = []
+    general: list[Problem] = []
+    for path in map(Path, paths):
+        folder, members = (path, order_files(path)) if path.is_dir() else (path.parent, [path])
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file or folder; give a folder of *.yaml order files, or one such file")
+        protected, problems = load_protected(folder)
+        _, holiday_problems = load_holidays(folder)
+        general += [*problems, *holiday_problems]
+        files += [read_file(member, protected) for member in members]
+    return OrderSet(files=tuple(_without_shared_ids(files)), general=tuple(general))
+
+
+def order_files(folder: Path) -> list[Path]:
+    """Return the order files at the top of a folder in name order: no hidden ones, no editors' temporary ones.
+
+    A folder or a FIFO called `x.yaml` is among them, so that reading it says what is wrong.
+
+    Raises:
+        ConfigError: the folder cannot be listed.
+
+    """
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be listed: {error.strerror}") from error
+    return [folder / name for name in names if is_order_file(name)]
+
+
+def is_order_file(name: str) -> bool:
+    """Tell whether a file of that name in an orders folder is an order."""
+    return name.endswith(_SUFFIXES) and not name.startswith(_EDITORS_PREFIXES) and not name.endswith(_EDITORS_SUFFIXES)
+
+
+def read_file(path: Path, protected: Protected) -> OrderFile:
+    """Read and parse one order file with the names files beside it. Never raises for what is in the file."""
+    digest = hashlib.sha256()
+    beside: list[Path] = []
+
+    def read_beside(name: str) -> bytes:
+        beside.append(path.parent / name)
+        content = read_bounded(path.parent / name)
+        digest.update(content)
+        return content
+
+    try:
+        text = read_bounded(path)
+    except OSError as error:
+        problem = Problem(file=str(path), line=1, column=1, key="", message=_unreadable(error))
+        return OrderFile(path=path, order=None, problems=(problem,))
+    digest.update(text)
+    order, problems = parse_order(text, str(path), read_names_file=read_beside, protected=protected)
+    return OrderFile(
+        path=path, order=order, problems=problems, digest=f"sha256:{digest.hexdigest()}", beside=tuple(beside)
+    )
+
+
+def read_bounded(path: Path) -> bytes:
+    """Return the content of a regular file of at most `MAX_FILE` octets.
+
+    Raises:
+        OSError: it cannot be read, is too large, or is no regular file; a FIFO is not waited for.
+
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 (a path was opened without waiting; this is its descriptor)
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(0, f"is a {_kind(status.st_mode)}; an order is a regular file")
+        content = file.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise OSError(0, f"is larger than {MAX_FILE // 1024**2} MiB; move long lists of names into a names_file")
+    return content
+
+
+def _kind(mode: int) -> str:
+    kinds: Mapping[str, Callable[[int], bool]] = {
+        "folder": stat.S_ISDIR,
+        "FIFO": stat.S_ISFIFO,
+        "socket": stat.S_ISSOCK,
+        "device": stat.S_ISCHR,
+    }
+    return next((kind for kind, matches in kinds.items() if matches(mode)), "special file")
+
+
+def _unreadable(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return what if what.startswith("is ") else f"cannot be read: {what}; make it a readable regular file"
+
+
+def _without_shared_ids(files: Iterable[OrderFile]) -> Iterator[OrderFile]:
+    owner: dict[str, Path] = {}
+    for file in files:
+        first = owner.setdefault(file.order.id, file.path) if file.order else file.path
+        yield file if first == file.path else refused_for_its_id(file, first)
+
+
+def refused_for_its_id(file: OrderFile, first: Path) -> OrderFile:
+    """Return a file as invalid because the order of another one, `first`, has the same id."""
+    if file.order is None:
+        return file
+    place = file.order.position or Position(str(file.path), 1)
+    message = f"{first} has the id {file.order.id} too; give each order of the folder an id of its own"
+    problem = Problem(file=str(file.path), line=place.line, column=place.column, key="id", message=message)
+    return replace(file, order=None, problems=(*file.problems, problem))
