@@ -1,0 +1,108 @@
+"""`cdnblock decide`: decisions as JSON, one line each, stable for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import click
+
+from cdnblock.cli.options import at_option, geo_option, orders_option, read_instant, rfc3339
+from cdnblock.matching.decision import Decision
+from cdnblock.matching.names import canonical
+
+if TYPE_CHECKING:
+    from cdnblock.geo.country import CountryTable
+    from cdnblock.matching.ruleset import RuleSet
+
+EXIT_APPLIES: Final = 3
+
+
+@click.command
+@click.argument("host", required=False)
+@click.argument("client", required=False)
+@orders_option
+@geo_option
+@at_option
+@click.option("--exit-code", is_flag=True, help="Exit 3 when a measure applies.")
+@click.option(
+    "--batch", type=click.File("rb"), help="File of lines HOST<TAB>CLIENT[<TAB>TIME], - for stdin; a JSON line each."
+)
+def command(
+    host: str | None,
+    client: str | None,
+    orders: Path,
+    geo: Path | None,
+    at: datetime | None,
+    exit_code: bool,  # noqa: FBT001 (click hands options over by name)
+    batch: BinaryIO | None,
+) -> None:
+    """Decide for a HOST and a CLIENT address, and print the decision as one JSON line.
+
+    A TIME without offset is legal time in Paris.
+
+    Example: cdnblock decide www.motogpstream.me 90.84.144.1 --orders examples/orders --at 2025-05-01T12:00+02:00
+    """
+    from cdnblock.sources.geo_tables import open_geo_table
+    from cdnblock.sources.order_folder import load_orders
+
+    if (batch is None) == (host is None) or (host is not None and client is None):
+        raise click.UsageError("give HOST and CLIENT, or --batch FILE")
+    questions = _read(batch) if batch is not None else [(host or "", client, None)]
+    rules, table = load_orders(orders), open_geo_table(geo)
+    applies = False
+    for answer in _answer(questions, rules, table, at):
+        applies = applies or bool(answer["measures"])
+        click.echo(json.dumps(answer))
+    sys.exit(EXIT_APPLIES if exit_code and applies else 0)
+
+
+def decision_as_json(decision: Decision, host: str, client: str | None, at: datetime) -> dict[str, Any]:
+    """Return a decision as `cdnblock decide` prints it (command-line.md, "`decide`'s JSON")."""
+    orders = [item.order for item in (*decision.reasons, *decision.not_applied)]
+    zone = orders[0].timezone if orders else None
+    return {
+        "host": canonical(host) or host,
+        "client": client,
+        "country": decision.country,
+        "at": rfc3339(at, zone),
+        "measures": {measure.value: variant for measure, variant in decision.measures.items()},
+        "orders": [
+            {"id": reason.id, "name": reason.name, "notice": reason.notice, "until": reason.until.isoformat()}
+            for reason in decision.reasons
+        ],
+        "not_applied": [
+            {"id": item.id, "name": item.name, "why": item.why.value} for item in decision.not_applied
+        ],
+        "changes_at": decision.changes_at.isoformat() if decision.changes_at else None,
+        "revision": decision.revision,
+    }  # fmt: skip
+
+
+def _read(batch: BinaryIO) -> Iterator[tuple[str, str | None, str | None]]:
+    for line in batch:
+        host, client, at, *_ = [*line.decode("utf-8", "surrogateescape").rstrip("\r\n").split("\t"), None, None, None]
+        yield host or "", client, at or None
+
+
+def _answer(
+    questions: Iterable[tuple[str, str | None, str | None]],
+    rules: RuleSet,
+    table: CountryTable,
+    default: datetime | None,
+) -> Iterator[dict[str, Any]]:
+    """Answer in order. A time that is none gets a line too: with no decision, and with the error."""
+    for host, client, time in questions:
+        try:
+            at = read_instant(time) if time is not None else default or datetime.now(UTC)
+        except ValueError as error:
+            nothing = Decision(measures={}, revision=rules.revision)
+            yield decision_as_json(nothing, host, client, datetime.now(UTC)) | {"at": time, "error": str(error)}
+            continue
+        country = table.locate(client) if client is not None else None
+        decision = rules.decide(host, country=country, at=at, told_by=table.description)
+        yield decision_as_json(decision, host, client, at)

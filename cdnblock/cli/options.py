@@ -1,0 +1,82 @@
+"""Options that several commands share, and how instants are read and written on the command line."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import click
+
+LEGAL_TIME: Final = "Europe/Paris"  # the order file's default time zone, so also that of a time without offset here
+
+orders_option = click.option(
+    "--orders",
+    type=click.Path(path_type=Path),
+    envvar="CDNBLOCK_ORDERS",
+    default=Path("orders"),
+    show_default=True,
+    help="Folder of order files, or one such file.",
+)
+geo_option = click.option(
+    "--geo",
+    type=click.Path(path_type=Path),
+    envvar="CDNBLOCK_GEO",
+    help="Country table (MMDB).  [default: the dated table in the package; see `cdnblock geo info`]",
+)
+
+
+class Instant(click.ParamType):
+    """A time as RFC 3339 has it; without an offset it is legal time in Paris, a bare date is its 00:00."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the aware datetime, or fail as click does."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return read_instant(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+at_option = click.option(
+    "--at", type=Instant(), help="Instant to decide for, such as 2025-05-01T12:00+02:00.  [default: now]"
+)
+
+
+def read_instant(text: str) -> datetime:
+    """Return the aware datetime that a text names.
+
+    Raises:
+        ValueError: it is none; the message says what would be right.
+
+    """
+    try:
+        at = datetime.fromisoformat(text.strip().upper())
+        at = at if at.tzinfo is not None else at.replace(tzinfo=ZoneInfo(LEGAL_TIME))
+        at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no time; write it like 2025-05-01T12:00:00+02:00") from None
+    return at
+
+
+def rfc3339(at: datetime, zone: str | None) -> str:
+    """Return an instant as RFC 3339 text, in the time zone `zone` if there is one."""
+    try:
+        return (at if zone is None else at.astimezone(ZoneInfo(zone))).isoformat()
+    except OverflowError:  # the first and last hours that a datetime can hold
+        return at.isoformat()
+
+
+def printable(text: str) -> str:
+    """Return a text that cannot steer a terminal: control, format and unassigned characters come out escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def colours_wanted() -> bool:
+    """Tell whether people look at stdout and want colours (https://no-color.org)."""
+    return "NO_COLOR" not in os.environ and click.get_text_stream("stdout").isatty()

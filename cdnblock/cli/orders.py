@@ -1,0 +1,227 @@
+"""`cdnblock orders`: the life of each order: state, deadline counted in law, next change, names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cdnblock.cli.options import at_option, colours_wanted, orders_option, rfc3339
+from cdnblock.errors import ConfigError
+from cdnblock.matching.names import to_unicode
+from cdnblock.orders import calendar
+from cdnblock.orders.calendar import Holidays
+from cdnblock.orders.model import Moment, Order
+
+
+class State(StrEnum):
+    """Where an order is in its life."""
+
+    PENDING = "pending"
+    IN_FORCE = "in force"
+    ENDED = "ended"
+    LIFTED = "lifted"
+
+
+_COLOURS: Final = {
+    State.PENDING: "yellow",
+    State.IN_FORCE: "green",
+    State.ENDED: "bright_black",
+    State.LIFTED: "bright_black",
+}
+_SPANS: Final = {"d": "days", "h": "hours", "w": "weeks"}
+
+
+class _Span(click.ParamType):
+    name = "span"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return a span of time such as 30d."""
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"([0-9]{1,5})([dhw])", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no span of time; write it like 30d, 12h or 4w", param, ctx)
+        return timedelta(**{_SPANS[found[2]]: int(found[1])})
+
+
+@click.command
+@click.argument("action", type=click.Choice(["list", "show"]), default="list")
+@click.argument("order_id", metavar="[ID]", required=False)
+@orders_option
+@at_option
+@click.option("--expiring", type=_Span(), help="Only those in force that end within this time, such as 30d.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+def command(
+    action: str,
+    order_id: str | None,
+    orders: Path,
+    at: datetime | None,
+    expiring: timedelta | None,
+    as_json: bool,  # noqa: FBT001 (click's way)
+) -> None:
+    """List the orders (`list`), or show one (`show ID`): state, deadline, next change, names.
+
+    Example: cdnblock orders list --orders examples/orders --expiring 30d
+    """  # fmt: skip
+    from cdnblock.sources.order_folder import load_orders
+    from cdnblock.sources.protected_list import load_holidays
+
+    at = at or datetime.now(UTC)
+    holidays, _ = load_holidays(orders if orders.is_dir() else orders.parent)
+    found = [_described(order, at, holidays) for order in load_orders(orders).orders.values()]
+    if action == "show":
+        if order_id is None:
+            raise click.UsageError("`orders show` wants the ID of an order")
+        found = [item for item in found if item["id"] == order_id]
+        if not found:
+            raise ConfigError(f"no order {order_id!r} in {orders}; `cdnblock orders list` names them")
+    if expiring is not None:
+        found = [item for item in found if item["state"] == State.IN_FORCE and _ends_by(item, at + expiring)]
+    if as_json:
+        click.echo(json.dumps(found[0] if action == "show" else found, ensure_ascii=False, indent=1))
+        return
+    for line in _page(found[0]) if action == "show" else _table(found):
+        click.echo(line)
+
+
+def state_of(order: Order, at: datetime) -> State:
+    """Return where an order is in its life at an instant. Windows do not matter: between them it is in force."""
+    lifted = min((_instant(order, lifting.at) for lifting in order.lifted if lifting.names is None), default=None)
+    if at < calendar.starts_at(order):
+        return State.PENDING
+    if at >= calendar.ends_at(order):
+        return State.ENDED
+    return State.LIFTED if lifted is not None and at >= lifted else State.IN_FORCE
+
+
+def next_change(order: Order, at: datetime) -> datetime | None:
+    """Return the next instant at which anything of the order starts or ends, None if all is over."""
+    lifted = min((_instant(order, lifting.at) for lifting in order.lifted if lifting.names is None), default=None)
+    instants = [
+        calendar.starts_at(order),
+        calendar.ends_at(order),
+        *(edge for window in calendar.windows_of(order) for edge in window),
+        *(calendar.addition_starts_at(order, addition) for addition in order.additions),
+        *(_instant(order, lifting.at) for lifting in order.lifted),
+    ]
+    last = calendar.ends_at(order) if lifted is None else min(lifted, calendar.ends_at(order))
+    return min((instant for instant in instants if at < instant <= last), default=None)
+
+
+def _described(order: Order, at: datetime, holidays: Holidays) -> dict[str, Any]:
+    def shown(instant: datetime | None) -> str | None:
+        return None if instant is None else rfc3339(instant, order.timezone)
+
+    return {
+        "id": order.id,
+        "title": order.title,
+        "court": order.court,
+        "case": order.case,
+        "decided": order.decided.isoformat(),
+        "state": state_of(order, at),
+        "starts": shown(calendar.starts_at(order)),
+        "ends": shown(calendar.ends_at(order)),
+        "deadline": shown(calendar.deadline(order, holidays)),
+        "next_change": shown(next_change(order, at)),
+        "territory": "world" if order.territory.world else sorted(order.territory.countries),
+        "measures": {measure.value: variant for measure, variant in order.measures.items()},
+        "names": order.size(),
+        "listed": [{"name": name.name, "subdomains": name.subdomains} for name in order.each_name()],
+        "additions": [
+            {
+                "notice": addition.notice,
+                "authority": addition.authority,
+                "starts": shown(calendar.addition_starts_at(order, addition)),
+                "deadline": shown(calendar.addition_deadline(order, addition, holidays)),
+                "names": [name.name for name in addition.each_name()],
+            }
+            for addition in order.additions
+        ],
+        "lifted": [
+            {"at": shown(_instant(order, lifting.at)), "names": lifting.names, "reason": lifting.reason}
+            for lifting in order.lifted
+        ],
+        "file": str(order.position) if order.position else None,
+    }
+
+
+def _table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not found:
+        yield "no orders"
+        return
+    header = ("ID", "STATE", "STARTS", "ENDS", "DEADLINE", "NEXT CHANGE", "NAMES", "MEASURES", "TERRITORY")
+    rows = [
+        (
+            item["id"], item["state"].value, _short(item["starts"]), _short(item["ends"]), _short(item["deadline"]),
+            _short(item["next_change"]), str(item["names"]), " ".join(item["measures"]), _territory(item, limit=5),
+        )
+        for item in found
+    ]  # fmt: skip
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    yield _row(header, widths)
+    for item, row in zip(found, rows, strict=True):
+        line = _row(row, widths)
+        yield click.style(line, fg=_COLOURS[item["state"]]) if colours_wanted() else line
+
+
+def _page(item: dict[str, Any]) -> Iterator[str]:
+    for key in (
+        "id",
+        "title",
+        "court",
+        "case",
+        "decided",
+        "state",
+        "starts",
+        "ends",
+        "deadline",
+        "next_change",
+        "file",
+    ):
+        yield f"{key.replace('_', ' '):12} {item[key] if item[key] is not None else '-'}"
+    yield f"{'territory':12} {_territory(item, limit=249)}"
+    yield f"{'measures':12} {', '.join(f'{measure}: {variant}' for measure, variant in item['measures'].items())}"
+    yield f"{'names':12} {item['names']}"
+    for name in item["listed"]:
+        yield f"{'':12} {_name(name['name'])}{'' if name['subdomains'] else ' (this exact name only)'}"
+    for addition in item["additions"]:
+        yield f"{'addition':12} {addition['notice']} from {addition['starts']}, deadline {addition['deadline'] or '-'}"
+        yield from (f"{'':12} {_name(name)}" for name in addition["names"])
+    for lifting in item["lifted"]:
+        names = "the whole order" if lifting["names"] is None else ", ".join(map(_name, lifting["names"]))
+        yield f"{'lifted':12} {names} at {lifting['at']}{': ' + lifting['reason'] if lifting['reason'] else ''}"
+
+
+def _name(name: str) -> str:
+    unicode = to_unicode(name)
+    return name if unicode == name else f"{name} ({unicode})"
+
+
+def _row(cells: Iterable[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _short(instant: str | None) -> str:
+    return "-" if instant is None else instant[:16].replace("T", " ")
+
+
+def _territory(item: dict[str, Any], limit: int) -> str:
+    territory = item["territory"]
+    if isinstance(territory, str):
+        return territory
+    return " ".join(territory[:limit]) + (f" +{len(territory) - limit}" if len(territory) > limit else "")
+
+
+def _ends_by(item: dict[str, Any], instant: datetime) -> bool:
+    return datetime.fromisoformat(item["ends"]) <= instant
+
+
+def _instant(order: Order, moment: Moment) -> datetime:
+    return calendar.instant(moment, order.timezone)

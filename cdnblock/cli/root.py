@@ -1,0 +1,121 @@
+"""The command `cdnblock`: which commands there are, where defaults come from, how errors end."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+from cdnblock.errors import ConfigError, OrderError, UnsupportedError
+
+COMMANDS: Final[Mapping[str, str]] = {
+    # Shown by `cdnblock --help`. Each module of cdnblock.cli is imported only when its command runs.
+    "check": "Validate order files; every problem with file, line and column.",
+    "decide": "One decision, or a batch, as JSON.",
+    "explain": "The same for people: every order that names the host, and why it applies or not.",
+    "orders": "State, deadline and next change of each order.",
+    "schema": "JSON Schema of the order file, for editors.",
+    "sandbox": "A staging edge on loopback: origin, cache, mitmproxy, resolver, probes.",
+    "mitmproxy": "mitmproxy with the addon in its right place.",
+    "geo": "Where an address is, according to which table of which date.",
+}
+EXIT_INVALID: Final = 1
+_SHARED_OPTIONS: Final = ("orders", "geo", "trusted_proxies")  # keys that cdnblock.toml may set for every command
+
+
+class _Commands(click.Group):
+    """Commands loaded when they are called; errors of ours end with their message and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"cdnblock.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            error.message += f" Did you mean {near[0]!r}?" if near else ""
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (the same)
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OrderError as error:
+            _fail("\n".join(map(str, error.problems)))
+        except (ConfigError, UnsupportedError) as error:
+            _fail(f"cdnblock: {error}")
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Settings file.  [default: cdnblock.toml, if there is one]"
+)
+@click.version_option(package_name="cdnblock", message="%(version)s")
+@click.pass_context
+def root(ctx: click.Context, config: Path | None) -> None:
+    """Enforce court orders at the edge, exactly: these names, in this territory, from this instant to that one.
+
+    Every option can also be set in cdnblock.toml or by a variable: --orders by CDNBLOCK_ORDERS, --geo by CDNBLOCK_GEO.
+
+    Example: cdnblock check orders/
+    """
+    ctx.color = None if "NO_COLOR" not in os.environ else False
+    ctx.default_map = _settings(config)
+
+
+def installed_version() -> str:
+    """Return this package's version, `unknown` when it runs from a folder that nobody installed."""
+    try:
+        return version("cdnblock")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _settings(config: Path | None) -> dict[str, Any]:
+    """Read cdnblock.toml: top-level keys are defaults of every command, tables those of one."""
+    path = config or Path("cdnblock.toml")
+    if config is None and not path.exists():
+        return {}
+    try:
+        read = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unusable(path, str(error)) from error
+    shared = {key: value for key, value in read.items() if not isinstance(value, dict)}
+    for key in (*(shared.keys() - set(_SHARED_OPTIONS)), *(read.keys() - shared.keys() - COMMANDS.keys())):
+        near = difflib.get_close_matches(key, [*_SHARED_OPTIONS, *COMMANDS], 1)
+        right = (
+            f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_SHARED_OPTIONS)}, and a table per command"
+        )
+        raise _unusable(path, f"unknown key {key!r}; {right}")
+    return {command: shared | read.get(command, {}) for command in COMMANDS}
+
+
+def _unusable(path: Path, what: str) -> click.ClickException:
+    error = click.ClickException(f"{path}: {what}")
+    error.exit_code = EXIT_INVALID
+    return error
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(EXIT_INVALID)
