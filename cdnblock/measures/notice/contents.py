@@ -46,7 +46,7 @@ class Section:
 class Contents:
     """The whole notice in one language, before it takes a form. All text is printable, none is escaped.
 
-    `lead` holds its names between `lead[0]` and `lead[1]`. `operator` is the page of who implements the block.
+    The lead is a sentence: `lead[0]`, the names, `lead[1]`. `operator` is the page of who implements the block.
     """
 
     wording: Wording
@@ -55,6 +55,10 @@ class Contents:
     sections: tuple[Section, ...]
     operator: str | None
     contact: str | None
+
+    def sentence(self) -> str:
+        """Return the lead as one text."""
+        return self.lead[0] + self.wording.listed(self.names) + self.lead[1]
 
 
 def contents(
@@ -104,7 +108,7 @@ def _rows(reason: Reason, wording: Wording, contact: str | None) -> Iterator[Row
     order = reason.order
     whom = printable(order.contact or contact or "")
     publication = web_link(order.publication)
-    decision = (printable(order.court), wording.date(order.decided), printable(order.case or ""))
+    decision = (printable(order.court), wording.dated(order.decided), printable(order.case or ""))
     yield Row(label=wording.decision, value=", ".join(part for part in decision if part))
     yield Row(label=wording.claimant, value=printable(order.claimant))
     yield Row(label=wording.legal_basis, value=printable(order.legal_basis))
@@ -155,7 +159,7 @@ def _name_and_addition(reason: Reason, wording: Wording) -> str:
     addition = reason.addition
     if addition is None:
         return _name(reason)
-    day = wording.date(_day(addition.notified, reason.order))
+    day = wording.dated(_day(addition.notified, reason.order))
     return wording.added.format(name=_name(reason), notice=_notice(addition), day=day)
 
 
@@ -167,13 +171,13 @@ def _notice(addition: Addition) -> str:
 def _users(order: Order, wording: Wording) -> str:
     if order.territory.world:
         return wording.users_everywhere
-    users = wording.users_from.format(countries=", ".join(_countries(order.territory.countries, wording)))
+    users = wording.users_from.format(countries=wording.listed(_countries(order.territory.countries, wording)))
     return users + wording.users_unknown if order.unknown_location is UnknownLocation.ENFORCE else users
 
 
-def _countries(codes: Iterable[str], wording: Wording) -> Iterator[str]:
+def _countries(codes: Iterable[str], wording: Wording) -> list[str]:
     names = COUNTRY_NAMES[wording.language]
-    return (names.get(code) or printable(code) for code in sorted(codes))
+    return [names.get(code) or printable(code) for code in sorted(codes)]
 
 
 def _until(reason: Reason, wording: Wording) -> str:

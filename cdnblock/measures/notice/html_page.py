@@ -53,7 +53,7 @@ _PAGE: Final = """\
 <header>
 <p class="status">{{ status }} {{ reason }}</p>
 <h1>{{ wording.title }}</h1>
-<p class="lead">{{ lead[0] }}{% for name in names %}<strong><bdi>{{ name }}</bdi></strong>{{ ", " if not loop.last }}{% endfor %}{{ lead[1] }}</p>
+<p class="lead">{{ lead[0] }}{% for name in names %}<strong><bdi>{{ name }}</bdi></strong>{% if loop.revindex == 2 %}{{ wording.last }}{% elif not loop.last %}, {% endif %}{% endfor %}{{ lead[1] }}</p>
 </header>
 {% for section in sections %}
 <section aria-labelledby="order-{{ loop.index }}">

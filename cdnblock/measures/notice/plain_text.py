@@ -14,8 +14,11 @@ _WIDTH: Final = 78  # fits an 80-column terminal
 def render(contents: Contents, status: int, reason: str) -> str:
     """Return the text, lines of at most 78 characters where words allow it."""
     wording = contents.wording
-    lead = contents.lead[0] + ", ".join(contents.names) + contents.lead[1]
-    blocks = [f"{status} {reason}", _wrapped(lead), *(_section(section) for section in contents.sections)]
+    blocks = [
+        f"{status} {reason}",
+        _wrapped(contents.sentence()),
+        *(_section(section) for section in contents.sections),
+    ]
     if contents.operator:
         blocks.append(f"{_wrapped(wording.operator + wording.colon)}\n{contents.operator}")
     blocks.append(_wrapped(wording.existence))

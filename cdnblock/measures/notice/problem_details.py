@@ -13,7 +13,7 @@ def render(contents: Contents, status: int, reason: str) -> str:
         "type": "about:blank",
         "title": reason,
         "status": status,
-        "detail": contents.lead[0] + ", ".join(contents.names) + contents.lead[1],
+        "detail": contents.sentence(),
         "operator": contents.operator,
         "contact": contents.contact,
         "orders": [section.members for section in contents.sections],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Final
@@ -35,13 +35,20 @@ class Wording:
     reference: str
     existence: str
     operator: str
+    last: str
     colon: str
     months: tuple[str, ...]
     first_of_month: str
     day: str
     clock: str
 
-    def date(self, day: date) -> str:
+    def listed(self, items: Sequence[str]) -> str:
+        """Return items as a sentence has them: `France, Guadeloupe and Martinique`."""
+        if len(items) < 2:  # noqa: PLR2004 (one item needs no "and")
+            return "".join(items)
+        return ", ".join(items[:-1]) + self.last + items[-1]
+
+    def dated(self, day: date) -> str:
         """Return a day as people write it: `28 March 2025`, `1er avril 2025`."""
         number = self.first_of_month if day.day == 1 else str(day.day)
         return self.day.format(day=number, month=self.months[day.month - 1], year=day.year)
@@ -51,7 +58,7 @@ class Wording:
         midnight = until.time() == time.min and until.date() > date.min
         day, hour, minute = (until.date() - _DAY, 24, 0) if midnight else (until.date(), until.hour, until.minute)
         offset = until.isoformat()[-6:]
-        return self.until_at.format(day=self.date(day), time=self.clock.format(hour, minute), zone=zone, offset=offset)
+        return self.until_at.format(day=self.dated(day), time=self.clock.format(hour, minute), zone=zone, offset=offset)
 
 
 ENGLISH: Final = Wording(
@@ -82,6 +89,7 @@ ENGLISH: Final = Wording(
     reference="Reference",
     existence="This notice does not say whether the page you asked for exists.",
     operator="This measure is applied by the operator of this service",
+    last=" and ",
     colon=":",
     months=(
         "January",
@@ -130,6 +138,7 @@ FRENCH: Final = Wording(
     reference="Référence",
     existence="Ce message n’indique pas si la page demandée existe.",
     operator="Cette mesure est appliquée par l’exploitant de ce service",
+    last=" et ",
     colon="\N{NO-BREAK SPACE}:",
     months=(
         "janvier",
@@ -146,8 +155,8 @@ FRENCH: Final = Wording(
         "décembre",
     ),
     first_of_month="1er",
-    day="{day}\N{NO-BREAK SPACE}{month} {year}",
-    clock="{:02d}\N{NO-BREAK SPACE}h\N{NO-BREAK SPACE}{:02d}",
+    day="{day} {month} {year}",
+    clock="{:02d} h {:02d}",
 )
 
 WORDINGS: Final[Mapping[str, Wording]] = {wording.language: wording for wording in (ENGLISH, FRENCH)}
