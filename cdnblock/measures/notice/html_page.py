@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
 
 from cdnblock.measures.notice.contents import Contents
 
@@ -19,7 +20,7 @@ _STYLE: Final = """
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere }
 main { max-width: 46rem; margin: 0 auto; padding: clamp(1.5rem, 6vw, 4.5rem) clamp(1.1rem, 5vw, 2rem) }
 .status { margin: 0 0 .5rem; color: var(--mark); font-weight: 600; letter-spacing: .04em }
-h1 { margin: 0 0 1.1rem; font-size: clamp(1.7rem, 5vw, 2.4rem); line-height: 1.18; letter-spacing: -.01em; text-wrap: balance }
+h1 { margin: 0 0 1.1rem; font-size: clamp(1.7rem, 5vw, 2.2rem); line-height: 1.18; letter-spacing: -.01em; text-wrap: balance }
 .lead { margin: 0; font-size: 1.12rem }
 section { margin-top: 2.4rem; padding-top: 1.5rem; border-top: 1px solid var(--line) }
 h2 { margin: 0 0 1rem; font-size: 1.2rem; line-height: 1.3 }
@@ -51,7 +52,7 @@ _PAGE: Final = """\
 <body>
 <main>
 <header>
-<p class="status">{{ status }} {{ reason }}</p>
+<p class="status">HTTP {{ status }}</p>
 <h1>{{ wording.title }}</h1>
 <p class="lead">{{ lead[0] }}{% for name in names %}<strong><bdi>{{ name }}</bdi></strong>{% if loop.revindex == 2 %}{{ wording.last }}{% elif not loop.last %}, {% endif %}{% endfor %}{{ lead[1] }}</p>
 </header>
@@ -85,7 +86,7 @@ _TEMPLATE: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
-).get_template("notice", globals={"style": _STYLE})
+).get_template("notice", globals={"style": Markup(_STYLE)})  # noqa: S704 (a constant of this file; escaping would break its hash)
 
 _STYLE_HASH: Final = b64encode(sha256(_STYLE.encode()).digest()).decode()
 
@@ -95,11 +96,10 @@ CONTENT_SECURITY_POLICY: Final = (
 """The page may show its own style and nothing else. Framing is allowed: embedded players must show the notice too."""
 
 
-def render(contents: Contents, status: int, reason: str) -> str:
+def render(contents: Contents, status: int, _reason: str) -> str:
     """Return the page; every text in it is escaped by the template."""
     return _TEMPLATE.render(
         status=status,
-        reason=reason,
         wording=contents.wording,
         lead=contents.lead,
         names=contents.names,
