@@ -11,6 +11,9 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 
+IPV4: Final = 4
+IPV6: Final = 6
+
 # The longest IPv6 text is 45 characters; an interface name after `%` has at most 15 on Linux, more elsewhere.
 _MAX_TEXT: Final = 100
 _OCTETS: Final = {str(number): number for number in range(256)}  # strict: no leading zero, no other digits than 0-9
@@ -59,7 +62,7 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         """Return the canonical text, RFC 5952 for IPv6."""
         number = self.number
-        if self.version == 4:  # noqa: PLR2004 - the version says it
+        if self.version == IPV4:
             return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
         return str(IPv6Address(number))
 
@@ -74,15 +77,15 @@ def parse_address(text: str) -> Address | None:
         return None
     if ":" in text:
         number = _ipv6_number(text)
-        return None if number is None else Address(6, number)
+        return None if number is None else Address(IPV6, number)
     number = _ipv4_number(text)
-    return None if number is None else Address(4, number)
+    return None if number is None else Address(IPV4, number)
 
 
 def tunnel_of(address: Address) -> Tunnel | None:
     """Return how an IPv6 address carries an IPv4 address, None where it carries none."""
     version, number = address
-    if version == 4:  # noqa: PLR2004 - the version says it
+    if version == IPV4:
         return None
     if number >> 32 == _MAPPED:
         return Tunnel.MAPPED
@@ -100,8 +103,8 @@ def unwrap(address: Address) -> Address:
         return address
     number = address.number
     if tunnel is Tunnel.SIX_TO_FOUR:
-        return Address(4, number >> 80 & _IPV4_BITS)
-    return Address(4, (~number if tunnel is Tunnel.TEREDO else number) & _IPV4_BITS)
+        return Address(IPV4, number >> 80 & _IPV4_BITS)
+    return Address(IPV4, (~number if tunnel is Tunnel.TEREDO else number) & _IPV4_BITS)
 
 
 def unmap(address: Address) -> Address:
@@ -110,7 +113,7 @@ def unmap(address: Address) -> Address:
     That is a matter of how a socket writes its peer. The other tunnels are claims that any sender can make up, so
     trust is never decided on what they carry.
     """
-    return Address(4, address.number & _IPV4_BITS) if address.number >> 32 == _MAPPED else address
+    return Address(IPV4, address.number & _IPV4_BITS) if address.number >> 32 == _MAPPED else address
 
 
 def has_no_country(address: Address) -> bool:
@@ -119,7 +122,7 @@ def has_no_country(address: Address) -> bool:
     Documentation ranges (RFC 5737, RFC 3849) do not count: examples and tests put them in their own tables.
     """
     version, number = address
-    if version == 4:  # noqa: PLR2004 - the version says it
+    if version == IPV4:
         return bisect(_EDGES, number) & 1 == 1
     return number >> 125 != _GLOBAL_UNICAST
 

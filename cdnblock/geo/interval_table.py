@@ -20,6 +20,7 @@ from itertools import accumulate, chain, pairwise
 from typing import Any, Final, NamedTuple
 
 from cdnblock.errors import ConfigError
+from cdnblock.geo.addresses import IPV4, IPV6
 from cdnblock.geo.country import country_code, country_of
 
 FORMAT: Final = b"cdnblock geo table 1\n"
@@ -28,8 +29,8 @@ IPV6_SHIFT: Final = 64  # IPv6 is kept by /64, the smallest network that is give
 _DIGEST_SIZE: Final = 32
 _MAX_UNPACKED: Final = 64 * 1024 * 1024  # ten times today's Internet; a deflated bomb stops here
 _MAX_COUNTRIES: Final = 255  # a position is one byte, and 0 means none
-_TYPECODES: Final = {4: "I", 6: "Q"}
-_SPACE: Final = {4: 1 << 32, 6: 1 << 64}
+_TYPECODES: Final = {IPV4: "I", IPV6: "Q"}
+_SPACE: Final = {IPV4: 1 << 32, IPV6: 1 << 64}
 
 
 class Interval(NamedTuple):
@@ -83,7 +84,7 @@ class IntervalTable:
     def find(self, version: int, number: int) -> str | None:
         """Return the country that the table holds for an address as its number."""
         half = self._halves[version]
-        key = number if version == 4 else number >> IPV6_SHIFT  # noqa: PLR2004 - the version says it
+        key = number if version == IPV4 else number >> IPV6_SHIFT
         return self._answers[half.positions[bisect(half.starts, key) - 1]]
 
     def as_intervals(self, progress: Callable[[int], object] = int) -> IntervalTable:  # noqa: ARG002 - there is none
@@ -108,7 +109,7 @@ def build_table(origin: Origin, networks: Iterable[tuple[int, Interval]]) -> Int
 
     Raises ConfigError when two of them overlap, or when there are more than 255 countries.
     """
-    parts: dict[int, list[Interval]] = {4: [], 6: []}
+    parts: dict[int, list[Interval]] = {IPV4: [], IPV6: []}
     for version, interval in networks:
         parts[version].append(interval)
     named = {interval.country for part in parts.values() for interval in part} - {None}
@@ -128,8 +129,8 @@ def pack(table: IntervalTable) -> bytes:
         "version": table.origin.version,
         "licence": table.origin.licence,
         "countries": list(table.countries),
-        "ipv4": len(table._halves[4].starts),  # noqa: SLF001 - pack and unpack are the table's own other half
-        "ipv6": len(table._halves[6].starts),  # noqa: SLF001 - the same
+        "ipv4": len(table._halves[IPV4].starts),  # noqa: SLF001 - pack and unpack are the table's own other half
+        "ipv6": len(table._halves[IPV6].starts),  # noqa: SLF001 - the same
     }
     text = json.dumps(header, sort_keys=True).encode() + b"\n"
     body = text + b"".join(_pack_half(version, half) for version, half in table._halves.items())  # noqa: SLF001 - the same
@@ -207,7 +208,7 @@ def _unpack(data: bytes) -> IntervalTable:
     if not isinstance(countries, list) or len(countries) > _MAX_COUNTRIES or None in map(country_code, countries):
         raise ValueError("its countries are no list of at most 255 codes")
     halves = {}
-    for version, count in ((4, header["ipv4"]), (6, header["ipv6"])):
+    for version, count in ((IPV4, header["ipv4"]), (IPV6, header["ipv6"])):
         halves[version], rest = _unpack_half(version, count, len(countries), rest)
     if rest:
         raise ValueError("something follows its last interval")

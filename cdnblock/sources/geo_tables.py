@@ -23,7 +23,7 @@ from typing import IO, Final, TypeAlias
 import maxminddb
 
 from cdnblock.errors import ConfigError
-from cdnblock.geo.addresses import Address, has_no_country, tunnel_of
+from cdnblock.geo.addresses import IPV4, IPV6, Address, has_no_country, tunnel_of
 from cdnblock.geo.country import country_code, country_of
 from cdnblock.geo.interval_table import FORMAT, IPV6_SHIFT, Interval, IntervalTable, Origin, build_table, unpack
 
@@ -66,7 +66,7 @@ class MmdbTable:
         self.description = str(self.origin)
         self.broken_lookups = 0
         self._reader = reader
-        self._versions = (4,) if metadata.ip_version == 4 else (4, 6)  # noqa: PLR2004 - the version says it
+        self._versions = (IPV4,) if metadata.ip_version == IPV4 else (IPV4, IPV6)
 
     def locate(self, address: str) -> str | None:
         """Return the country of an address in text form, None when it cannot be told. Never raises."""
@@ -98,7 +98,7 @@ class MmdbTable:
 
 GeoTable: TypeAlias = IntervalTable | MmdbTable
 
-_ADDRESS: Final[dict[int, type[IPv4Address | IPv6Address]]] = {4: IPv4Address, 6: IPv6Address}
+_ADDRESS: Final[dict[int, type[IPv4Address | IPv6Address]]] = {IPV4: IPv4Address, IPV6: IPv6Address}
 
 
 def open_geo_table(path: Path | str | None) -> GeoTable:
@@ -220,7 +220,7 @@ def _intervals(reader: maxminddb.Reader, progress: Progress) -> Iterator[tuple[i
         if country is None or not _can_be_asked_for(network):
             continue
         start, end = int(network.network_address), int(network.broadcast_address)
-        if network.version == 6:  # noqa: PLR2004 - the version says it
+        if network.version == IPV6:
             start, end = max(start >> IPV6_SHIFT, reached), end >> IPV6_SHIFT
             if start > end:
                 continue
@@ -231,6 +231,6 @@ def _intervals(reader: maxminddb.Reader, progress: Progress) -> Iterator[tuple[i
 def _can_be_asked_for(network: IPv4Network | IPv6Network) -> bool:
     first = Address(network.version, int(network.network_address))
     last = Address(network.version, int(network.broadcast_address))
-    if network.version == 6 and tunnel_of(first) is not None and tunnel_of(last) is not None:  # noqa: PLR2004 - the same
+    if network.version == IPV6 and tunnel_of(first) is not None and tunnel_of(last) is not None:
         return False
     return not (has_no_country(first) and has_no_country(last))
