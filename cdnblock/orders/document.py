@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import yaml
 
 from cdnblock.errors import Problem, Severity
-from cdnblock.orders.text_file import decode, hiding_character
+from cdnblock.orders.text_file import cut, decode, hiding_character
 
 Path: TypeAlias = tuple[str | int, ...]
 Place: TypeAlias = tuple[int, int]
@@ -311,8 +311,3 @@ def _no_mapping(root: Value) -> str:
 
 def _readable(key: str) -> str:
     return key if _PLAIN_KEY.match(key) else repr(cut(key))
-
-
-def cut(text: str, length: int = 60) -> str:
-    """Shorten a text that a message quotes."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
