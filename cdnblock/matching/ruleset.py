@@ -73,7 +73,7 @@ class RuleSet:
         self._depth = max((name.count(".") + 1 for name in self._names), default=0)
         self._unnamed = Uncovered(Decision(measures=MappingProxyType({}), revision=self.revision))
         self._malformed = Uncovered(Decision(measures=MappingProxyType({}), revision=self.revision, malformed=True))
-        self._coverages: dict[tuple[str, bool], Coverage] = {}
+        self._coverages: dict[tuple[str, bool], Coverage | Uncovered] = {}
         self._hosts: dict[str | bytes, Coverage | Uncovered] = {}
         self._query_names: dict[str, Coverage | Uncovered] = {}
         self._changes = sorted(set(chain.from_iterable(self._each_break())))
@@ -124,7 +124,8 @@ class RuleSet:
         covered = set()
         for name, node in self._names.items():
             for subdomains in {item.subdomains if isinstance(item, _Listing) else True for item in node}:
-                if self._coverage(name, exact=not subdomains).enforced_somewhere(measure, instant):
+                coverage = self._coverage(name, exact=not subdomains)
+                if isinstance(coverage, Coverage) and coverage.enforced_somewhere(measure, instant):
                     covered.add((name, subdomains))
         return frozenset(covered)
 
@@ -158,15 +159,15 @@ class RuleSet:
     def _reaches_down(self, name: str) -> bool:
         return any(isinstance(item, _Release) or item.subdomains for item in self._names[name])
 
-    def _coverage(self, name: str, *, exact: bool) -> Coverage:
-        """Return what the orders say of a listed name itself (`exact`), or of any host below it."""
+    def _coverage(self, name: str, *, exact: bool) -> Coverage | Uncovered:
+        """Return what the orders say of a listed or released name itself (`exact`), or of any host below it."""
         key = (name, exact)
         coverage = self._coverages.get(key)
         if coverage is None:
             if len(self._coverages) >= _MEMO_SIZE:
                 self._coverages.clear()
             held = sorted(self._held(name, exact=exact), key=lambda item: item.order.id)  # stable: most specific first
-            coverage = self._coverages[key] = Coverage(held, self.revision)
+            coverage = self._coverages[key] = Coverage(held, self.revision) if held else self._unnamed
         return coverage
 
     def _held(self, name: str, *, exact: bool) -> Iterator[Held]:
