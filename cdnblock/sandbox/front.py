@@ -1,0 +1,158 @@
+"""The front: mitmproxy with the addon, as a child process that cannot outlive the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cdnblock.errors import ConfigError
+from cdnblock.orders.model import Measure
+from cdnblock.sandbox import front_script
+
+LOOPBACK: Final = "127.0.0.1"
+_START: Final = 60.0  # seconds that a slow machine may take to import mitmproxy
+_STOP: Final = 5.0
+_LOOK: Final = 0.02
+_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontSettings:
+    """What the front is told. Ports of 0 mean free ones."""
+
+    orders: Path
+    geo: Path | None
+    clock: Path
+    state: Path
+    operator_url: str
+    edge_port: int
+    resolver_port: int
+    http_port: int = 0
+    dns_port: int = 0
+    broken: Measure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontPorts:
+    """Where the front listens: for HTTP, and for DNS by UDP and TCP."""
+
+    http: int
+    dns: int
+
+
+@asynccontextmanager
+async def run_front(settings: FrontSettings) -> AsyncIterator[FrontPorts]:
+    """Start mitmproxy, yield its ports when they answer, and end it on leaving.
+
+    Raises `ConfigError` with mitmproxy's own words when it does not start.
+    """
+    if importlib.util.find_spec("mitmproxy") is None:
+        raise ConfigError("the sandbox needs dnspython and mitmproxy; pip install 'cdnblock[all]'")
+    for attempt in range(1, _ATTEMPTS + 1):
+        ports = FrontPorts(http=settings.http_port or free_port(), dns=settings.dns_port or free_port())
+        child = await _start(settings, ports)
+        said: deque[bytes] = deque(maxlen=40)
+        listening = asyncio.create_task(_listen(child, said))
+        try:
+            if await _answers(child, ports):
+                yield ports
+                return
+            await child.wait()
+            await listening
+            if attempt == _ATTEMPTS or b"address already in use" not in b"".join(said).lower():
+                raise ConfigError(f"mitmproxy did not start:\n{b''.join(said).decode(errors='replace')}")
+        finally:
+            await _end(child)
+            listening.cancel()
+
+
+def free_port() -> int:
+    """Return a port that nobody uses now, neither by TCP nor by UDP."""
+    while True:
+        with socket.create_server((LOOPBACK, 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            port: int = tcp.getsockname()[1]
+            with contextlib.suppress(OSError):
+                udp.bind((LOOPBACK, port))
+                return port
+
+
+async def _start(settings: FrontSettings, ports: FrontPorts) -> asyncio.subprocess.Process:
+    options = {
+        "cdnblock_orders": settings.orders,
+        "cdnblock_trusted_proxies": LOOPBACK,
+        "cdnblock_staging_clock": settings.clock,
+        "cdnblock_operator_url": settings.operator_url,
+        "confdir": settings.state,  # certificates of the sandbox stay in the sandbox
+        "keep_host_header": "true",
+        **({} if settings.geo is None else {"cdnblock_geo": settings.geo}),
+    }
+    arguments = [
+        *("--mode", f"reverse:http://{LOOPBACK}:{settings.edge_port}@{LOOPBACK}:{ports.http}"),
+        *("--mode", f"reverse:dns://{LOOPBACK}:{settings.resolver_port}@{LOOPBACK}:{ports.dns}"),
+        *("-s", front_script.__file__),
+        *(part for name, value in options.items() for part in ("--set", f"{name}={value}")),
+    ]
+    source = str(Path(front_script.__file__).parents[2])  # the child imports the package from where this one did
+    path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cdnblock", "mitmproxy", "-q", *arguments),
+        stdin=asyncio.subprocess.PIPE,  # the lifeline, see front_script
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": path, front_script.BREAK: settings.broken or ""},
+        start_new_session=True,  # Ctrl-C is for the sandbox, which then ends the front
+    )
+
+
+async def _answers(child: asyncio.subprocess.Process, ports: FrontPorts) -> bool:
+    """Wait until both ports accept connections; False if the child ends first."""
+    try:
+        async with asyncio.timeout(_START):
+            for port in (ports.http, ports.dns):
+                while not await _accepts(port):
+                    if child.returncode is not None:
+                        return False
+                    await asyncio.sleep(_LOOK)
+    except TimeoutError:
+        await _end(child)
+        return False
+    return True
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def _listen(child: asyncio.subprocess.Process, said: deque[bytes]) -> None:
+    assert child.stdout is not None  # noqa: S101 - asked for above
+    with contextlib.suppress(ValueError):
+        async for line in child.stdout:
+            said.append(line)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is not None:
+        return
+    child.terminate()
+    try:
+        await asyncio.wait_for(child.wait(), _STOP)
+    except TimeoutError:
+        child.kill()
+        await child.wait()

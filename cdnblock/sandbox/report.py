@@ -1,0 +1,162 @@
+"""The table: what each probe should get, what it got, and the verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+import click
+
+from cdnblock.sandbox.naive_reading import Paper
+from cdnblock.sandbox.places import Missing, Place
+from cdnblock.sandbox.probes import Channel
+from cdnblock.sandbox.rehearsal import Result
+
+_ASKED: Final = (Channel.DNS, Channel.FRONT, Channel.EDGE)
+_LEGEND: Final = (
+    "expected and got: what the name server answers / what the proxy answers / what the edge's cache does;",
+    "                  or what became of something stored or running when the clock moved on",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One line: the probes of one host, place and instant that were sent together."""
+
+    turn: str
+    host: str
+    kind: str
+    where: str
+    expected: str
+    got: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A finished rehearsal. `seconds` is how long it took, start-up included."""
+
+    papers: list[Paper]
+    results: list[Result]
+    places: list[Place]
+    missing: list[Missing]
+    revision: str
+    geo: str
+    seconds: float
+
+    @property
+    def failed(self) -> list[Result]:
+        """The probes that got something else than their order says."""
+        return [result for result in self.results if not result.ok]
+
+    def as_json(self) -> str:
+        """Return everything for machines."""
+        whole: dict[str, Any] = {
+            "verdict": "failed" if self.failed else "passed",
+            "failed": [name_of(result) for result in self.failed],
+            "revision": self.revision,
+            "geo": self.geo,
+            "seconds": round(self.seconds, 2),
+            "places": [{"place": p.label, "country": p.country, "address": p.address} for p in self.places],
+            "skipped": [{"place": place.label, "reason": place.reason} for place in self.missing],
+            "probes": [_as_mapping(result) for result in self.results],
+        }
+        return json.dumps(whole, ensure_ascii=False, indent=1)
+
+    def table(self) -> str:
+        """Return the table for people, with colours; `click.echo` leaves them out where nobody sees them."""
+        lines = [line for paper in self.papers for line in self._of_order(paper)]
+        return "\n".join([*lines, *(click.style(line, dim=True) for line in _LEGEND), "", *self._verdict()])
+
+    def _of_order(self, paper: Paper) -> Iterator[str]:
+        results = [result for result in self.results if result.probe.order == paper["id"]]
+        rows = list(_rows(results))
+        widths = [
+            max((len(getattr(row, name)) for row in rows), default=0) for name in ("turn", "host", "where", "expected")
+        ]
+        yield click.style(paper["id"], bold=True) + f"  {paper['court']}, {paper['decided']}"
+        measures = ", ".join(f"{measure}: {variant}" for measure, variant in paper["measures"].items())
+        yield click.style(f"  {measures}", dim=True)
+        turn, host, where, expected = widths
+        yield click.style(
+            f"  {'when':{turn}}  {'host':{host}}  {'client':{where}}  {'expected':{expected}}  got", underline=True
+        )
+        shown = ""
+        for row in rows:
+            when = row.turn if row.turn != shown else ""
+            shown = row.turn
+            start = f"  {when:{turn}}  {row.host:{host}}  {row.where:{where}}  {row.expected:{expected}}  "
+            yield start + (
+                click.style(row.got, fg="green")
+                if row.ok
+                else click.style(f"{row.got}  <-- WRONG", fg="red", bold=True)
+            )
+        yield ""
+
+    def _verdict(self) -> Iterator[str]:
+        for place in self.missing:
+            yield click.style(f"skipped: {place.label}: {place.reason}", fg="yellow")
+        for result in self.failed:
+            yield click.style(f"FAILED {name_of(result)}", fg="red")
+        total, failed = len(self.results), len(self.failed)
+        text = f"{total - failed} of {total} probes got what their order says"
+        orders = f"{len(self.papers)} order{'' if len(self.papers) == 1 else 's'}"
+        ending = f" ({orders}, {len(self.places)} places, {self.seconds:.1f} s; {self.geo})"
+        yield click.style(text, fg="red" if failed else "green", bold=True) + ending
+
+
+def name_of(result: Result) -> str:
+    """Return a probe's name and its outcome in one line."""
+    probe = result.probe
+    return (
+        f"{probe.order}: {probe.channel.value} {probe.host} ({probe.kind}) from {probe.place.label} {probe.turn}: "
+        f"expected {probe.expected!r}, got {result.got!r}"
+    )
+
+
+def _rows(results: Iterable[Result]) -> Iterator[_Row]:
+    def together(result: Result) -> tuple[Any, ...]:
+        probe = result.probe
+        return probe.at, probe.turn, probe.host, probe.place.label, probe.channel if probe.channel not in _ASKED else ""
+
+    for _, group in groupby(results, key=together):
+        gathered = list(group)
+        probe = gathered[0].probe
+        what = "" if probe.channel in _ASKED else f" [{_LOOKED_AT[probe.channel]}]"
+        yield _Row(
+            turn=probe.turn,
+            host=probe.host + what,
+            kind=probe.kind,
+            where=f"{probe.place.country or '--'} {probe.place.label}",
+            expected=" / ".join(result.probe.expected for result in gathered),
+            got=" / ".join(result.got for result in gathered),
+            ok=all(result.ok for result in gathered),
+        )
+
+
+_LOOKED_AT: Final = {
+    Channel.STORED: "stored copy",
+    Channel.STREAM: "download",
+    Channel.SOCKET: "websocket",
+}
+
+
+def _as_mapping(result: Result) -> dict[str, Any]:
+    probe = result.probe
+    return {
+        "order": probe.order,
+        "turn": probe.turn,
+        "at": probe.at.isoformat(),
+        "host": probe.host,
+        "kind": probe.kind,
+        "place": probe.place.label,
+        "country": probe.place.country,
+        "client": probe.place.address,
+        "channel": probe.channel.value,
+        "expected": probe.expected,
+        "got": result.got,
+        "ok": result.ok,
+    }

@@ -1,0 +1,127 @@
+"""The stage: origin, edge, resolver and front, up together on loopback, with one clock that can be set."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from cdnblock.enforcer import Enforcer
+from cdnblock.matching.ruleset import RuleSet
+from cdnblock.orders.model import Measure
+from cdnblock.sandbox.edge import Edge
+from cdnblock.sandbox.front import LOOPBACK, FrontPorts, FrontSettings, run_front
+from cdnblock.sandbox.origin import Origin
+from cdnblock.sandbox.resolver import Resolver
+from cdnblock.sandbox.sabotage import forget
+from cdnblock.sources import staging_clock
+from cdnblock.sources.staging_clock import StagingClock
+
+OPERATOR_URL: Final = "https://edge.example/blocked"
+_NOTICED: Final = 3.0  # seconds within which a follower must have noticed the clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSettings:
+    """What is staged. `broken` names the measure that is broken on purpose; ports of 0 mean free ones."""
+
+    orders: Path
+    geo: Path | None = None
+    http_port: int = 0
+    edge_port: int = 0
+    dns_port: int = 0
+    broken: Measure | None = None
+
+
+class Stage:
+    """The running sandbox. `edge_port` is the caching edge; `front` is mitmproxy before it and before the resolver."""
+
+    def __init__(self, enforcer: Enforcer, clock: Path, edge_port: int, front: FrontPorts) -> None:
+        self.enforcer = enforcer
+        self.edge_port = edge_port
+        self.front = front
+        self._clock = clock
+        self._turned = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        # Subscribed after the edge, so told after it: what the edge does on a change is done when `_turned` is set.
+        enforcer.subscribe(self._after_change)
+
+    async def stop_clock(self, at: datetime) -> None:
+        """Make it this instant for everybody, and return when the edge has done what the orders want done then."""
+        before = StagingClock(self._clock)()
+        self._turned.clear()
+        staging_clock.stop_at(self._clock, at.timestamp())
+        change = self.enforcer.rules.next_change(datetime.fromtimestamp(before, UTC))
+        if change is not None and change <= at:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._turned.wait(), _NOTICED)
+
+    def run_clock(self, at: datetime) -> None:
+        """Make it this instant, and let the clock run on from there."""
+        staging_clock.run_from(self._clock, at.timestamp())
+
+    def now(self) -> datetime:
+        """Return the staged time."""
+        return datetime.fromtimestamp(StagingClock(self._clock)(), UTC)
+
+    def _after_change(self, _old: RuleSet, _new: RuleSet) -> None:
+        self._loop.call_soon_threadsafe(self._turned.set)
+
+
+@asynccontextmanager
+async def open_stage(settings: StageSettings, at: datetime) -> AsyncIterator[Stage]:
+    """Start everything, with the clock standing at `at`; take everything down on leaving.
+
+    Raises `OrderError` and `ConfigError` as `Enforcer` does, and `ConfigError` when the front does not start.
+    """
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cdnblock-sandbox-")))
+        staging_clock.stop_at(folder / "clock", at.timestamp())
+        clock = StagingClock(folder / "clock")
+        enforcer = stack.enter_context(
+            Enforcer(settings.orders, geo=settings.geo, trusted_proxies=[LOOPBACK], clock=clock)
+        )
+        if settings.broken is not None:
+            forget(enforcer, settings.broken)
+        origin_port = await stack.enter_async_context(_serve_origin())
+        edge = Edge(f"http://{LOOPBACK}:{origin_port}", enforcer, clock=clock, operator_url=OPERATOR_URL)
+        edge_port = await stack.enter_async_context(edge.serve(LOOPBACK, settings.edge_port))
+        resolver = Resolver()
+        resolver_port = await resolver.start(LOOPBACK)
+        stack.callback(resolver.close)
+        front = await stack.enter_async_context(
+            run_front(
+                FrontSettings(
+                    orders=settings.orders,
+                    geo=settings.geo,
+                    clock=folder / "clock",
+                    state=folder / "mitmproxy",
+                    operator_url=OPERATOR_URL,
+                    edge_port=edge_port,
+                    resolver_port=resolver_port,
+                    http_port=settings.http_port,
+                    dns_port=settings.dns_port,
+                    broken=settings.broken,
+                )
+            )
+        )
+        yield Stage(enforcer, folder / "clock", edge_port, front)
+
+
+@asynccontextmanager
+async def _serve_origin() -> AsyncIterator[int]:
+    runner = web.AppRunner(Origin().application(), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, LOOPBACK, 0, shutdown_timeout=0.1).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
