@@ -87,7 +87,7 @@ class IntervalTable:
         key = number if version == IPV4 else number >> IPV6_SHIFT
         return self._answers[half.positions[bisect(half.starts, key) - 1]]
 
-    def as_intervals(self, progress: Callable[[int], object] = int) -> IntervalTable:  # noqa: ARG002 - there is none
+    def as_intervals(self, progress: Callable[[int, int], object] | None = None) -> IntervalTable:  # noqa: ARG002 - nothing to wait for
         """Return the table itself, as other tables return theirs in this form."""
         return self
 

@@ -49,8 +49,8 @@ _LATEST_BUILD: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 _log: Final = logging.getLogger(__name__)
 
-Progress: TypeAlias = Callable[[int], object]
-"""Told now and then how many networks have been read since the last time."""
+Progress: TypeAlias = Callable[[int, int], object]
+"""Told now and then how many networks have been read, and about how many there are."""
 
 
 class MmdbTable:
@@ -84,7 +84,7 @@ class MmdbTable:
             self.broken_lookups += 1
             return None
 
-    def as_intervals(self, progress: Progress = int) -> IntervalTable:
+    def as_intervals(self, progress: Progress | None = None) -> IntervalTable:
         """Return the whole table as intervals: some seconds for one of the whole Internet.
 
         Tunnels and placeless addresses are left out, as no look-up asks for them. Networks narrower than an IPv6 /64
@@ -211,11 +211,12 @@ def _country_in(record: object) -> str | None:
     return None
 
 
-def _intervals(reader: maxminddb.Reader, progress: Progress) -> Iterator[tuple[int, Interval]]:
+def _intervals(reader: maxminddb.Reader, progress: Progress | None) -> Iterator[tuple[int, Interval]]:
     reached = 0
+    expected = reader.metadata().node_count // 2  # of a binary tree's leaves some are empty
     for count, (network, record) in enumerate(reader, 1):
-        if count % _PROGRESS_STEP == 0:
-            progress(_PROGRESS_STEP)
+        if progress is not None and count % _PROGRESS_STEP == 0:
+            progress(count, expected)
         country = _country_in(record)
         if country is None or not _can_be_asked_for(network):
             continue
