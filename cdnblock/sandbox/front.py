@@ -90,7 +90,7 @@ async def _start(settings: FrontSettings, ports: FrontPorts) -> asyncio.subproce
     options = {
         "cdnblock_orders": settings.orders,
         "cdnblock_trusted_proxies": LOOPBACK,
-        "cdnblock_staging_clock": settings.clock,
+        "cdnblock_clock": settings.clock,
         "cdnblock_operator_url": settings.operator_url,
         "confdir": settings.state,  # certificates of the sandbox stay in the sandbox
         "keep_host_header": "true",

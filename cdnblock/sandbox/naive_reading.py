@@ -157,6 +157,12 @@ def windows(paper: Paper) -> list[tuple[datetime, datetime]]:
     ]
 
 
+def middle(paper: Paper) -> datetime:
+    """Return an instant in the middle of the order, or of its first window."""
+    opens, closes = [*windows(paper), (begin(paper), end(paper))][0]
+    return (opens + (closes - opens) / 2).replace(microsecond=0)
+
+
 def moment(paper: Paper, text: str, *, end_of_day: bool = False) -> datetime:
     """Return the instant that a text means: legal time of the order's zone, a bare date its 00:00 or its 24:00."""
     if len(text) == len("2025-11-16"):

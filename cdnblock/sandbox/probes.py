@@ -77,7 +77,7 @@ def _probes_of(papers: list[Paper], paper: Paper, places: list[Place]) -> Iterat
             yield from moment.ask(turn.host, "named", place)
         if turn.just_before is not None:
             yield from moment.look_back(turn.host, turn.just_before, places)
-    middle = _middle(paper)
+    middle = naive_reading.middle(paper)
     moment = _Moment(papers=papers, paper=paper, label="while it runs", at=middle)
     for place in places:
         yield from moment.ask(_first(paper, middle).name, "named", place)
@@ -106,13 +106,6 @@ def _turns(paper: Paper) -> Iterator[_Turn]:
 def _around(what: str, at_it: str, at: datetime, host: str) -> Iterator[_Turn]:
     yield _Turn(label=f"1 s before {what}", at=at - _SECOND, host=host)
     yield _Turn(label=at_it, at=at, host=host, just_before=at - _SECOND)
-
-
-def _middle(paper: Paper) -> datetime:
-    """Return an instant in the middle of the order, or of its first window."""
-    spans = [*naive_reading.windows(paper), (naive_reading.begin(paper), naive_reading.end(paper))]
-    opens, closes = spans[0]
-    return (opens + (closes - opens) / 2).replace(microsecond=0)
 
 
 def _first(paper: Paper, at: datetime) -> Listed:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
@@ -15,7 +15,12 @@ from cdnblock.sandbox.places import Missing, Place
 from cdnblock.sandbox.probes import Channel
 from cdnblock.sandbox.rehearsal import Result
 
-_ASKED: Final = (Channel.DNS, Channel.FRONT, Channel.EDGE)
+_COLUMNS: Final = ("turn", "host", "kind", "where", "expected", "got")
+_LOOKED_AT: Final = {
+    Channel.STORED: "stored copy",
+    Channel.STREAM: "download",
+    Channel.SOCKET: "websocket",
+}
 _LEGEND: Final = (
     "expected and got: what the name server answers / what the proxy answers / what the edge's cache does;",
     "                  or what became of something stored or running when the clock moved on",
@@ -24,7 +29,7 @@ _LEGEND: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """One line: the probes of one host, place and instant that were sent together."""
+    """One line of the table."""
 
     turn: str
     host: str
@@ -32,7 +37,6 @@ class _Row:
     where: str
     expected: str
     got: str
-    ok: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,28 +76,21 @@ class Report:
         return "\n".join([*lines, *(click.style(line, dim=True) for line in _LEGEND), "", *self._verdict()])
 
     def _of_order(self, paper: Paper) -> Iterator[str]:
-        results = [result for result in self.results if result.probe.order == paper["id"]]
-        rows = list(_rows(results))
-        widths = [
-            max((len(getattr(row, name)) for row in rows), default=0) for name in ("turn", "host", "where", "expected")
-        ]
+        rows = _rows([result for result in self.results if result.probe.order == paper["id"]])
         yield click.style(paper["id"], bold=True) + f"  {paper['court']}, {paper['decided']}"
         measures = ", ".join(f"{measure}: {variant}" for measure, variant in paper["measures"].items())
         yield click.style(f"  {measures}", dim=True)
-        turn, host, where, expected = widths
+        heads = _Row(turn="when", host="host", kind="which is", where="client in", expected="expected", got="got")
+        widths = {name: max(len(getattr(row, name)) for row in [heads, *rows]) for name in _COLUMNS}
         yield click.style(
-            f"  {'when':{turn}}  {'host':{host}}  {'client':{where}}  {'expected':{expected}}  got", underline=True
+            "  " + "  ".join(f"{getattr(heads, name):{widths[name]}}" for name in _COLUMNS), underline=True
         )
         shown = ""
         for row in rows:
-            when = row.turn if row.turn != shown else ""
+            line = replace(row, turn="" if row.turn == shown else row.turn)
             shown = row.turn
-            start = f"  {when:{turn}}  {row.host:{host}}  {row.where:{where}}  {row.expected:{expected}}  "
-            yield start + (
-                click.style(row.got, fg="green")
-                if row.ok
-                else click.style(f"{row.got}  <-- WRONG", fg="red", bold=True)
-            )
+            start = "  " + "  ".join(f"{getattr(line, name):{widths[name]}}" for name in _COLUMNS[:-1]) + "  "
+            yield start + _coloured(row)
         yield ""
 
     def _verdict(self) -> Iterator[str]:
@@ -108,6 +105,12 @@ class Report:
         yield click.style(text, fg="red" if failed else "green", bold=True) + ending
 
 
+def _coloured(row: _Row) -> str:
+    if row.got == row.expected:
+        return click.style(row.got, fg="green")
+    return click.style(f"{row.got}  <-- WRONG", fg="red", bold=True)
+
+
 def name_of(result: Result) -> str:
     """Return a probe's name and its outcome in one line."""
     probe = result.probe
@@ -117,31 +120,34 @@ def name_of(result: Result) -> str:
     )
 
 
-def _rows(results: Iterable[Result]) -> Iterator[_Row]:
-    def together(result: Result) -> tuple[Any, ...]:
-        probe = result.probe
-        return probe.at, probe.turn, probe.host, probe.place.label, probe.channel if probe.channel not in _ASKED else ""
-
-    for _, group in groupby(results, key=together):
+def _rows(results: list[Result]) -> list[_Row]:
+    """Return one line for all that was alike: first the places of one host are joined, then the hosts of one kind."""
+    by_places: dict[tuple[str, ...], list[str]] = {}
+    for (turn, host, kind, where, what), group in groupby(results, key=_sent_together):
         gathered = list(group)
-        probe = gathered[0].probe
-        what = "" if probe.channel in _ASKED else f" [{_LOOKED_AT[probe.channel]}]"
-        yield _Row(
-            turn=probe.turn,
-            host=probe.host + what,
-            kind=probe.kind,
-            where=f"{probe.place.country or '--'} {probe.place.label}",
-            expected=" / ".join(result.probe.expected for result in gathered),
-            got=" / ".join(result.got for result in gathered),
-            ok=all(result.ok for result in gathered),
+        expected = " / ".join(result.probe.expected for result in gathered)
+        got = " / ".join(result.got for result in gathered)
+        by_places.setdefault((turn, kind, what, expected, got, host), []).append(where)
+    by_hosts: dict[tuple[str, ...], list[str]] = {}
+    for (*alike, host), places in by_places.items():
+        by_hosts.setdefault((*alike, ", ".join(places)), []).append(host)
+    return [
+        _Row(
+            turn=turn,
+            host=hosts[0] + (f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""),
+            kind=what or kind,
+            where=where,
+            expected=expected,
+            got=got,
         )
+        for (turn, kind, what, expected, got, where), hosts in by_hosts.items()
+    ]
 
 
-_LOOKED_AT: Final = {
-    Channel.STORED: "stored copy",
-    Channel.STREAM: "download",
-    Channel.SOCKET: "websocket",
-}
+def _sent_together(result: Result) -> tuple[str, ...]:
+    probe = result.probe
+    where = probe.place.country or "unknown"
+    return probe.turn, probe.host, probe.kind, where, _LOOKED_AT.get(probe.channel, "")
 
 
 def _as_mapping(result: Result) -> dict[str, Any]:

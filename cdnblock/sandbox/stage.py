@@ -77,14 +77,14 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(settings: StageSettings, at: datetime) -> AsyncIterator[Stage]:
-    """Start everything, with the clock standing at `at`; take everything down on leaving.
+async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
+    """Start everything, with the clock standing in 1970, before any order; take everything down on leaving.
 
     Raises `OrderError` and `ConfigError` as `Enforcer` does, and `ConfigError` when the front does not start.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cdnblock-sandbox-")))
-        staging_clock.stop_at(folder / "clock", at.timestamp())
+        staging_clock.stop_at(folder / "clock", 0.0)
         clock = StagingClock(folder / "clock")
         enforcer = stack.enter_context(
             Enforcer(settings.orders, geo=settings.geo, trusted_proxies=[LOOPBACK], clock=clock)

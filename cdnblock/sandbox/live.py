@@ -1,0 +1,123 @@
+"""What the sandbox says while it stays up: what to type, and each change of the order files as it takes effect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from typing import Final
+
+import click
+
+from cdnblock.errors import Problem, Severity
+from cdnblock.matching.ruleset import RuleSet
+from cdnblock.orders.model import Addition, Order
+from cdnblock.sandbox import naive_reading
+from cdnblock.sandbox.front import LOOPBACK
+from cdnblock.sandbox.naive_reading import Paper
+from cdnblock.sandbox.places import Place
+from cdnblock.sandbox.stage import Stage
+
+_LOOK: Final = 0.2  # seconds between two looks at what is wrong with the files
+_NAMES_SHOWN: Final = 5
+_REVISION: Final = len("sha256:") + 12
+
+
+def best_instant(papers: list[Paper], now: datetime) -> datetime:
+    """Return now if an order is in force, or else an instant at which most are."""
+    if any(naive_reading.holds(paper, now) for paper in papers):
+        return now
+    middles = [naive_reading.middle(paper) for paper in papers]
+    return max(middles, key=lambda at: sum(naive_reading.holds(paper, at) for paper in papers))
+
+
+def things_to_try(stage: Stage, papers: list[Paper], places: list[Place], at: datetime) -> Iterator[str]:
+    """Return lines to paste into a terminal, for a covered client and one that is not."""
+    for paper in papers:
+        host = next(
+            (item.name for item in naive_reading.listed(paper) if naive_reading.names(paper, item.name, at)), None
+        )
+        if host is None or not naive_reading.holds(paper, at):
+            continue
+        yield click.style(f"# {paper['id']}: {host}", dim=True)
+        inside = [place for place in places if naive_reading.concerns(paper, place.country)]
+        outside = [place for place in places if not naive_reading.concerns(paper, place.country)]
+        for place in inside[:1] + outside[:1]:
+            yield from _commands(stage, host, place)
+
+
+def _commands(stage: Stage, host: str, place: Place) -> Iterator[str]:
+    asked = f"-H 'Host: {host}' -H 'X-Forwarded-For: {place.address}'"
+    yield click.style(f"# from {place.label}", dim=True)
+    yield f"dig @{LOOPBACK} -p {stage.front.dns} +subnet={place.subnet} {host}"
+    yield f"curl -i {asked} http://{LOOPBACK}:{stage.front.http}/"
+    yield f"curl -i {asked} http://{LOOPBACK}:{stage.edge_port}/   # the edge itself: see X-Cache"
+
+
+async def changes(stage: Stage) -> AsyncIterator[str]:
+    """Yield a line for each thing that happens to the order files, for ever."""
+    loop = asyncio.get_running_loop()
+    happened: asyncio.Queue[tuple[RuleSet, RuleSet]] = asyncio.Queue()
+
+    def note(old: RuleSet, new: RuleSet) -> None:  # on the enforcer's own thread
+        loop.call_soon_threadsafe(happened.put_nowait, (old, new))
+
+    unsubscribe = stage.enforcer.subscribe(note)
+    known = set(stage.enforcer.problems)
+    try:
+        while True:
+            try:
+                old, new = await asyncio.wait_for(happened.get(), _LOOK)
+            except TimeoutError:
+                pass
+            else:
+                for line in _of_rules(old, new):
+                    yield line
+            problems = set(stage.enforcer.problems)
+            for problem in stage.enforcer.problems:
+                if problem not in known:
+                    yield _of_problem(problem)
+            for file in sorted({problem.file for problem in known - problems} - {problem.file for problem in problems}):
+                yield click.style(f"{file}: nothing is wrong any more", fg="green")
+            known = problems
+    finally:
+        unsubscribe()
+
+
+def _of_problem(problem: Problem) -> str:
+    if problem.severity is Severity.WARNING:
+        return click.style(str(problem), fg="yellow")
+    return click.style(f"{problem}  (not taken over: its last good version stays in force)", fg="red")
+
+
+def _of_rules(old: RuleSet, new: RuleSet) -> Iterator[str]:
+    if old is new:
+        yield "an order starts, ends, or opens or closes a window now"
+        return
+    yield f"reloaded: revision {new.revision[:_REVISION]}"
+    for order_id in sorted(old.orders.keys() | new.orders.keys()):
+        before, after = old.orders.get(order_id), new.orders.get(order_id)
+        if before != after:
+            yield f"  {order_id}: {_what_changed(before, after)}"
+
+
+def _what_changed(before: Order | None, after: Order | None) -> str:
+    if before is None and after is not None:
+        return click.style(f"new, {after.size()} names", fg="green")
+    if after is None:
+        return click.style("gone", fg="yellow")
+    assert before is not None  # noqa: S101 - one of them is there, or nothing changed
+    had, has = _names(before), _names(after)
+    parts = [_some("+", has - had), _some("-", had - has)]
+    return ", ".join(filter(None, parts)) or "changed, with the same names"
+
+
+def _some(sign: str, names: set[str]) -> str:
+    shown = " ".join(f"{sign}{name}" for name in sorted(names)[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return shown + (f" and {more} more" if more > 0 else "")
+
+
+def _names(order: Order) -> set[str]:
+    parts: list[Order | Addition] = [order, *order.additions]
+    return {name.name for part in parts for name in part.each_name()}
