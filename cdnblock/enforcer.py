@@ -64,7 +64,7 @@ class Enforcer:
         self._subscribing = threading.Lock()
         self._live = LiveOrders(orders)
         self._rules = self._live.rules
-        self._follower = Follower(self._live, Path(orders), clock, self._changed) if follow else None
+        self._follower = Follower(self._live, clock, self._changed) if follow else None
 
     @property
     def rules(self) -> RuleSet:

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import watchfiles
@@ -33,10 +32,10 @@ class Follower:
     instant at which an order starts, ends, opens or closes a window. It runs on the follower's thread.
     """
 
-    def __init__(self, live: LiveOrders, path: Path, clock: Callable[[], float], changed: Changed) -> None:
+    def __init__(self, live: LiveOrders, clock: Callable[[], float], changed: Changed) -> None:
         """Start following at once."""
         self._live = live
-        self._path = path
+        self._folder = live.folder
         self._clock = clock
         self._changed = changed
         self._stop = threading.Event()
@@ -85,7 +84,7 @@ class Follower:
                 self._report()
         except Exception:  # noqa: BLE001 (logged with its trace)
             # Whatever went wrong, what is enforced stays enforced; the next sweep tries again.
-            _LOG.exception("cdnblock: rereading %s failed; the orders read before stay enforced", self._path)
+            _LOG.exception("cdnblock: rereading %s failed; the orders read before stay enforced", self._folder)
 
     def _report(self) -> None:
         for problem in self._live.problems:
@@ -107,7 +106,7 @@ class Follower:
         while not self._stop.is_set():
             try:
                 for _ in watchfiles.watch(
-                    self._path, stop_event=self._stop, watch_filter=None, recursive=False, debounce=60, step=20,
+                    self._folder, stop_event=self._stop, watch_filter=None, recursive=False, debounce=60, step=20,
                     rust_timeout=500, yield_on_timeout=False, raise_interrupt=False,
                 ):  # fmt: skip
                     self._hint.set()
@@ -115,7 +114,7 @@ class Follower:
                     if not self._stop.wait(0.06):
                         self._hint.set()
             except Exception as error:  # noqa: BLE001 (whatever broke the watch, the sweep goes on)
-                _LOG.debug("watching %s: %s", self._path, error)
+                _LOG.debug("watching %s: %s", self._folder, error)
             self._stop.wait(1)
 
     def _now(self) -> datetime:

@@ -25,7 +25,7 @@ _Fingerprint: TypeAlias = tuple[tuple[int, ...] | None, ...]
 class LiveOrders:
     """The files of one orders folder (or one order file), and the rules that they make.
 
-    `rules` is what is enforced, `kept` the files whose last good version is enforced in place of what they hold now.
+    `folder` is where the files are, `rules` what is enforced, `kept` the files whose last good version is enforced in place of what they hold now.
     Not thread-safe: one follower calls `refresh`.
     """
 
@@ -38,14 +38,14 @@ class LiveOrders:
 
         """
         self._path = Path(path)
-        self._folder = self._path if self._path.is_dir() else self._path.parent
+        self.folder = self._path if self._path.is_dir() else self._path.parent
         self._read: dict[Path, OrderFile] = {}
         self._good: dict[Path, OrderFile] = {}
         self._seen: dict[Path, _Fingerprint] = {}
         self._lost: tuple[Problem, ...] = ()
         members = self._members()
-        self._protected_seen = _fingerprint([self._folder / PROTECTED_FILE])
-        self._protected, self._general = load_protected(self._folder)
+        self._protected_seen = _fingerprint([self.folder / PROTECTED_FILE])
+        self._protected, self._general = load_protected(self.folder)
         self._take_in([self._read_one(path) for path in members])
         if any(problem.severity is Severity.ERROR for problem in self.problems):
             raise OrderError(self.problems)
@@ -91,8 +91,8 @@ class LiveOrders:
 
     def _members(self) -> list[Path]:
         """Return the order files there are; raise ConfigError when there is no telling."""
-        if self._path == self._folder:
-            return order_files(self._folder)
+        if self._path == self.folder:
+            return order_files(self.folder)
         if not self._path.exists():
             raise ConfigError(
                 f"{self._path}: no such file or folder; give a folder of *.yaml order files, or one such file"
@@ -121,11 +121,11 @@ class LiveOrders:
                 self._seen[path] = ()
 
     def _reload_protected(self) -> bool:
-        now = _fingerprint([self._folder / PROTECTED_FILE])
+        now = _fingerprint([self.folder / PROTECTED_FILE])
         if now == self._protected_seen or not _is_settled(now):
             return False
         self._protected_seen = now
-        self._protected, self._general = load_protected(self._folder)
+        self._protected, self._general = load_protected(self.folder)
         return True
 
     def _take_in(self, files: Iterable[OrderFile]) -> None:
