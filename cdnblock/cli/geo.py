@@ -43,7 +43,7 @@ def command(ctx: click.Context) -> None:
 
     Example: cdnblock geo lookup 90.84.144.1
     """
-    settings = ctx.default_map or {}
+    settings = dict(ctx.default_map or {})
     own = {name: value for name, value in settings.items() if isinstance(value, dict)}
     ctx.default_map = {name: settings | own.get(name, {}) for name in command.commands}
 
