@@ -76,10 +76,10 @@ def command(
 
 
 def _examples() -> Path:
-    """Return the example orders: of the source tree when this runs from one, else those in the package."""
+    """Return the example orders: the copies in the installed package, or those of the source tree that this runs from."""
     here = Path(str(resources.files("cdnblock")))
-    source = here.parent / "examples" / "orders"
-    return source if source.is_dir() else here / "sandbox" / "example_orders"
+    shipped = here / "sandbox" / "example_orders"
+    return shipped if shipped.is_dir() else here.parent / "examples" / "orders"
 
 
 async def _run(settings: StageSettings, at: datetime | None, *, stay: bool, as_json: bool) -> bool:
