@@ -1,0 +1,429 @@
+"""mitmproxy as a host: its HTTP (1.1, 2, 3), WebSocket, CONNECT, TCP and DNS flows, decided one by one.
+
+Start it with `cdnblock mitmproxy`, which puts the addon first and sets the options that it needs:
+
+    cdnblock mitmproxy --orders orders/ --mode reverse:http://127.0.0.1:8000@8080 --mode reverse:dns://9.9.9.9@5353
+
+In a master of your own it belongs right behind TermLog, before everything that may answer or rewrite:
+
+    master.addons.chain.insert(1, master.addons.register(CdnBlock()))
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Optional, TypeVar
+
+from mitmproxy import connection, ctx, dns, exceptions, flow, http, options, tcp, udp
+from mitmproxy.addonmanager import Loader
+from mitmproxy.net.dns import response_codes
+from mitmproxy.net.http.status_codes import SWITCHING
+
+from cdnblock.adapters import _mitmproxy_connections as connections
+from cdnblock.adapters import _mitmproxy_requests as requests
+from cdnblock.adapters._mitmproxy_connections import Register, Running
+from cdnblock.enforcer import Enforcer
+from cdnblock.errors import CdnblockError
+from cdnblock.geo.client_address import TrustedProxies
+from cdnblock.matching.decision import Decision
+from cdnblock.matching.ruleset import RuleSet
+from cdnblock.measures import cache_disable, dns_refusal, proxy_termination
+from cdnblock.measures.proxy_termination import Answer
+from cdnblock.orders.model import VARIANTS, Measure
+from cdnblock.sources.staging_clock import StagingClock
+
+_TEXT: Final = Optional[str]  # noqa: UP045 (mitmproxy goes by the type's spelling)
+
+OPTIONS: Final[tuple[tuple[str, Any, Any, str], ...]] = (
+    # name after `cdnblock_`, type, default, help. mitmproxy reads no other types than these from --set.
+    ("orders", _TEXT, None, "Folder of court order files (*.yaml) to enforce, or one such file. Required."),
+    ("geo", _TEXT, None, "Country table (MMDB). Default: the dated table in the package."),
+    ("trusted_proxies", Sequence[str], [], "Networks whose forwarded client addresses are believed: X-Forwarded-For or Forwarded in HTTP, EDNS Client Subnet in DNS. Repeat the option for each."),
+    ("client_header", _TEXT, None, "The one header in which trusted proxies give the client's address, instead of X-Forwarded-For or Forwarded."),
+    ("operator_url", _TEXT, None, "http(s) page of whoever runs this proxy; goes into the 451 notice as blocked-by (RFC 7725)."),
+    ("contact", _TEXT, None, "Whom to contact, for orders that name nobody; goes into the 451 notice and the DNS refusal."),
+    ("on_error", str, "closed", "What happens to a request about which no decision can be made: closed (503, SERVFAIL) or open (let through)."),
+    ("stream", bool, True, "Pass event streams, other endless bodies and those over 1 MiB on as they arrive instead of collecting them first; other addons do not see such bodies."),
+    ("clock", _TEXT, None, "Staging only: the file that says what time it is (cdnblock.sources.staging_clock)."),
+)  # fmt: skip
+
+UNSAFE: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
+    # mitmproxy's option, when it is unsafe, and why. Each of them lets requests pass by the addon.
+    ("stream_large_bodies", bool, "a request over that size reaches the origin before it can be refused; responses are streamed by cdnblock_stream"),
+    ("validate_inbound_headers", lambda on: not on, "it lets requests be smuggled inside others"),
+    ("ignore_hosts", bool, "no addon sees what such connections carry"),
+    ("allow_hosts", bool, "no addon sees what all other connections carry"),
+    ("tcp_hosts", bool, "the requests inside such connections are not seen"),
+    ("udp_hosts", bool, "the requests inside such connections are not seen"),
+)  # fmt: skip
+
+_ON_ERROR: Final = ("closed", "open")
+_NOTICES: Final = 512  # rendered answers that are kept; clients choose two of the fields in the key
+_COMPLAIN_EVERY: Final = 60.0  # seconds between two log records about failing decisions: each costs 0.2 ms
+_LARGEST_MESSAGE: Final = 65_535  # octets, over TCP (RFC 1035 §4.2.2)
+_SILENT: Final = "cdnblock_silent"
+_NOTHING: Final = Decision(measures={})
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """The values of `OPTIONS`, read once per change: mitmproxy copies an option's value at each reading."""
+
+    orders: str | None
+    geo: str | None
+    trusted_proxies: list[str]
+    client_header: str | None
+    operator_url: str | None
+    contact: str | None
+    on_error: str
+    stream: bool
+    clock: str | None
+
+    @property
+    def of_enforcer(self) -> tuple[object, ...]:
+        """What an `Enforcer` is made of: a change here means another one."""
+        return self.orders, self.geo, self.trusted_proxies, self.client_header, self.clock
+
+
+_Flow = TypeVar("_Flow", bound=flow.Flow)
+
+
+def _fails_closed(hook: Callable[[CdnBlock, _Flow], None]) -> Callable[[CdnBlock, _Flow], None]:
+    """Catch what a hook raises: mitmproxy would log it and let the flow go on as if nothing were covered."""
+
+    @functools.wraps(hook)
+    def guarded(self: CdnBlock, of: _Flow) -> None:
+        try:
+            hook(self, of)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it must not let the flow through)
+            self.fail(of, error)
+
+    return guarded
+
+
+class CdnBlock:
+    """The addon. mitmproxy calls the public methods by their names, on its event loop."""
+
+    name = "cdnblock"
+
+    def __init__(self) -> None:
+        self._settings: _Settings | None = None
+        self._enforcer: Enforcer | None = None
+        self._proxies = TrustedProxies(())
+        self._running = Register()
+        self._turn = 0  # counts the changes of what is enforced, so that an older decision is known as such
+        self._notices: dict[tuple[int, str | None, str | None, str], tuple[Decision, Answer]] = {}
+        self._complained = -_COMPLAIN_EVERY
+
+    # Life cycle
+
+    def load(self, loader: Loader) -> None:
+        """Declare the options."""
+        for name, kind, default, text in OPTIONS:
+            loader.add_option(f"cdnblock_{name}", kind, default, text)
+        connections.patient_with_udp()
+
+    def configure(self, updated: set[str]) -> None:
+        """Read the orders before any socket opens, and again when an option changes.
+
+        Raises OptionsError when something in the options or the orders is not usable; nothing has changed then.
+        """
+        refuse_unsafe(ctx.options)
+        if not any(name.startswith("cdnblock_") for name in updated) or not all(map(_is_declared, OPTIONS)):
+            return
+        settings = _read_settings(ctx.options)
+        if self._settings is None or settings.of_enforcer != self._settings.of_enforcer:
+            self._enforce(settings)
+        self._settings = settings
+        self._notices.clear()
+
+    def running(self) -> None:
+        """End the start without orders, and with options that there are not. Until then every request was refused."""
+        unknown = sorted(name for name in ctx.options.deferred if name.startswith("cdnblock"))
+        if unknown:
+            known = ", ".join(f"cdnblock_{name}" for name, *_ in OPTIONS)
+            _LOG.error("cdnblock: unknown option %s; there are %s", ", ".join(unknown), known)
+        if self._enforcer is None:
+            _LOG.error("cdnblock: no orders to enforce; name their folder with --orders or --set cdnblock_orders=")
+
+    def done(self) -> None:
+        """Stop following the orders."""
+        if self._enforcer is not None:
+            self._enforcer.close()
+
+    # HTTP
+
+    @_fails_closed
+    def requestheaders(self, of: http.HTTPFlow) -> None:
+        """Decide as soon as the request has named its host, before mitmproxy looks for an origin."""
+        if of.error is None:
+            self._judge(of)
+
+    @_fails_closed
+    def http_connect(self, of: http.HTTPFlow) -> None:
+        """Decide about a tunnel by its destination; what goes on inside is decided on its own."""
+        self._judge(of)
+
+    @_fails_closed
+    def responseheaders(self, of: http.HTTPFlow) -> None:
+        """Keep our answers ours, switch caching off, and let endless bodies pass."""
+        running = self._running.find(of)
+        if running is None or of.response is None:
+            return
+        if running.answer is not None:
+            of.response = running.answer  # whatever another addon has put in its place
+            return
+        if running.decided_in != self._turn:
+            running.decision, running.decided_in = self._decide(running.names, running.client), self._turn
+        if Measure.CDN in running.decision.measures:
+            requests.rewrite_headers(of, cache_disable.response_headers)
+        if self._settings is not None and self._settings.stream and requests.wants_streaming(of.response):
+            of.response.stream = True
+
+    def response(self, of: http.HTTPFlow) -> None:
+        """Forget an exchange that has ended; one that goes on as a WebSocket or as bytes still runs."""
+        if of.response is None or of.response.status_code != SWITCHING:
+            self._running.drop(of)
+
+    def error(self, of: http.HTTPFlow) -> None:
+        """Forget an exchange that failed; the client of one that we cut gets no error page about its origin."""
+        running = self._running.drop(of)
+        if running is not None and running.cut:
+            of.error = flow.Error(flow.Error.KILLED_MESSAGE)
+
+    def websocket_end(self, of: http.HTTPFlow) -> None:
+        """Forget a WebSocket that has ended."""
+        self._running.drop(of)
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        """Forget what was left of a connection."""
+        self._running.drop_client(client)
+
+    # Bytes: TCP and UDP that is neither HTTP nor DNS, on its own or in a tunnel
+
+    @_fails_closed
+    def tcp_start(self, of: tcp.TCPFlow | udp.UDPFlow) -> None:
+        """Decide by the server name of TLS or the destination: here the client can mean no other host."""
+        client = self._live.client_address(_peer(of))
+        names = requests.names_of_connection(of)
+        decision = self._decide(names, client)
+        if Measure.PROXY in decision.measures:
+            connections.refuse(of)
+        else:
+            self._running.add(Running(of, names, client, decision, self._turn))
+
+    def tcp_end(self, of: tcp.TCPFlow | udp.UDPFlow) -> None:
+        """Forget a connection that has ended."""
+        self._running.drop(of)
+
+    tcp_error = udp_error = udp_end = tcp_end
+    udp_start = tcp_start
+
+    # DNS
+
+    @_fails_closed
+    def dns_request(self, of: dns.DNSFlow) -> None:
+        """Decide by the name that is asked for; what asks for none or several, or is no query, is objected to.
+
+        mitmproxy keeps one flow per query id of a client: what an earlier query left in it is not this one's answer.
+        """
+        of.response = of.error = None
+        of.metadata.pop(_SILENT, None)
+        names = [question.name for question in of.request.questions]
+        ordinary = of.request.query and len(names) == 1
+        if ordinary and not _is_named(self._live.decide_query_name(names[0], None)):
+            return
+        packet = of.request.packed
+        if not ordinary:
+            self._send(of, dns_refusal.objection(packet) or b"")
+            return
+        decision = self._live.decide_query_name(names[0], self._querying_client(of, packet))
+        if Measure.DNS in decision.measures:
+            size = None if of.client_conn.transport_protocol == "udp" else _LARGEST_MESSAGE
+            contact = None if self._settings is None else self._settings.contact
+            self._send(of, dns_refusal.answer(packet, decision, contact=contact, max_size=size) or b"")
+
+    def dns_response(self, of: dns.DNSFlow) -> None:
+        """Send nothing where the answer is silence."""
+        if of.metadata.get(_SILENT):
+            of.response = None
+
+    def fail(self, of: flow.Flow, error: Exception) -> None:
+        """Refuse a flow about which no decision could be made, or let it through if the operator wants that."""
+        self._complain(error)
+        if self._settings is not None and self._settings.on_error == "open":
+            return
+        if isinstance(of, http.HTTPFlow) and of.response is None:
+            self._answer(of, proxy_termination.failure(method=of.request.method))
+        elif isinstance(of, dns.DNSFlow):
+            of.response = of.request.fail(response_codes.SERVFAIL)
+            of.response.recursion_available = True
+        else:
+            connections.refuse(of)
+
+    @property
+    def _live(self) -> Enforcer:
+        if self._enforcer is None:
+            raise RuntimeError("no orders are loaded")
+        return self._enforcer
+
+    def _judge(self, of: http.HTTPFlow) -> None:
+        names = requests.names_asked_for(of)
+        if names is None:
+            self._answer(of, proxy_termination.bad_host(method=of.request.method))
+            return
+        client = self._live.client_address(_peer(of), of.request.headers.fields)
+        decision = self._decide(names, client)
+        if Measure.PROXY not in decision.measures:
+            if decision.malformed:
+                self._answer(of, proxy_termination.bad_host(method=of.request.method))
+            else:
+                self._running.add(Running(of, names, client, decision, self._turn))
+        elif proxy_termination.closes(decision):
+            connections.refuse(of)
+        else:
+            self._answer(of, self._notice(decision, of.request))
+
+    def _decide(self, names: Iterable[str | bytes], client: str | None) -> Decision:
+        decide = self._live.decide
+        return _strictest(Measure.PROXY, [decide(name, client) for name in names])
+
+    def _answer(self, of: http.HTTPFlow, answer: Answer) -> None:
+        of.response = requests.as_response(answer, of.request)
+        if of.request.method != "CONNECT":
+            self._running.add(Running(of, (), None, _NOTHING, self._turn, answer=of.response))
+
+    def _notice(self, decision: Decision, request: http.Request) -> Answer:
+        accept, language = request.headers.get("accept"), request.headers.get("accept-language")
+        key = (id(decision), accept, language, request.method)
+        kept = self._notices.get(key)
+        if kept is not None:
+            return kept[1]
+        settings = self._settings
+        answer = proxy_termination.notice(
+            decision,
+            accept=accept,
+            accept_language=language,
+            method=request.method,
+            operator_url=None if settings is None else settings.operator_url,
+            contact=None if settings is None else settings.contact,
+        )
+        if len(self._notices) >= _NOTICES:
+            self._notices.clear()
+        self._notices[key] = decision, answer  # the decision too: as long as it lives, no other one has its id
+        return answer
+
+    def _send(self, of: dns.DNSFlow, octets: bytes) -> None:
+        """Set the answer; none at all (mitmproxy has no word for that) is one that is taken away before it is sent."""
+        of.metadata[_SILENT] = not octets
+        of.response = type(of.request).unpack(octets) if octets else of.request.fail(response_codes.REFUSED)
+
+    def _querying_client(self, of: dns.DNSFlow, packet: bytes) -> str | None:
+        subnet = dns_refusal.client_subnet(packet)
+        return self._proxies.ecs_client(_peer(of), *(subnet or (None, 0)))
+
+    def _enforce(self, settings: _Settings) -> None:
+        """Put another enforcer in the place of the one there is, or leave all as it is and raise OptionsError."""
+        if settings.orders is None:
+            if self._enforcer is not None:
+                raise _options_error("cdnblock_orders cannot be taken away while mitmproxy runs")
+            return
+        try:
+            enforcer = Enforcer(
+                settings.orders,
+                geo=settings.geo,
+                trusted_proxies=settings.trusted_proxies,
+                client_header=settings.client_header,
+                clock=time.time if settings.clock is None else StagingClock(settings.clock),
+            )
+        except CdnblockError as error:
+            raise _options_error(str(error)) from error
+        if self._enforcer is not None:
+            self._enforcer.close()
+        self._enforcer = enforcer
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        loop = ctx.master.event_loop
+
+        def changed(_old: RuleSet, _new: RuleSet) -> None:
+            loop.call_soon_threadsafe(self._cut_what_is_covered)  # called on the follower's thread
+
+        enforcer.subscribe(changed)
+        self._cut_what_is_covered()
+
+    def _cut_what_is_covered(self) -> None:
+        """End what was let through and is covered now. The rest goes on."""
+        self._turn += 1
+        for running in self._running:
+            try:
+                covered = Measure.PROXY in self._decide(running.names, running.client).measures
+                if covered and running.answer is None and not running.cut:
+                    connections.cut(running)
+            except Exception as error:  # noqa: BLE001 (the others must be cut all the same)
+                self._complain(error)
+                connections.close_client(running.flow.client_conn, and_abort=True)
+
+    def _complain(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._complained >= _COMPLAIN_EVERY:
+            self._complained = now
+            _LOG.error("cdnblock: no decision could be made (told once a minute): %s", error, exc_info=error)
+
+
+def refuse_unsafe(of: options.Options) -> None:
+    """Raise OptionsError for options of mitmproxy's own that would let requests pass by the addon."""
+    for name, is_unsafe, why in UNSAFE:
+        if name in of and is_unsafe(getattr(of, name)):
+            raise _options_error(f"cdnblock refuses {name}={getattr(of, name)!r}: {why}")
+    if "keep_host_header" in of and not of.keep_host_header and any(map(_is_http_reverse, of.mode)):
+        raise _options_error("cdnblock refuses keep_host_header=False in reverse mode: the host asked for is lost")
+
+
+def _options_error(message: str) -> exceptions.OptionsError:
+    return exceptions.OptionsError(message)  # type: ignore[no-untyped-call]
+
+
+def _is_http_reverse(mode: str) -> bool:
+    return mode.startswith("reverse:") and not mode.startswith(("reverse:dns", "reverse:tcp", "reverse:udp"))
+
+
+def _is_declared(option: tuple[str, Any, Any, str]) -> bool:
+    return f"cdnblock_{option[0]}" in ctx.options
+
+
+def _read_settings(of: options.Options) -> _Settings:
+    settings = _Settings(**{field.name: getattr(of, f"cdnblock_{field.name}") for field in fields(_Settings)})
+    if settings.on_error not in _ON_ERROR:
+        raise _options_error(f"cdnblock_on_error={settings.on_error!r} is not known; it is {' or '.join(_ON_ERROR)}")
+    return settings
+
+
+def _strictest(measure: Measure, decisions: Sequence[Decision]) -> Decision:
+    """Return the decision that counts when one request carries several names: the strictest variant of a measure.
+
+    What is no name at all comes before what is let through or only not cached.
+    """
+    if len(decisions) == 1:
+        return decisions[0]
+
+    def rank(decision: Decision) -> int:
+        variants = VARIANTS[measure]
+        if measure in decision.measures:
+            return variants.index(decision.measures[measure])
+        return len(variants) + (0 if decision.malformed else 1 if decision else 2)
+
+    return min(decisions, key=rank, default=_NOTHING)
+
+
+def _is_named(decision: Decision) -> bool:
+    return bool(decision.reasons or decision.not_applied)
+
+
+def _peer(of: flow.Flow) -> str | None:
+    peername = of.client_conn.peername
+    return None if peername is None else peername[0]

@@ -1,0 +1,92 @@
+"""`cdnblock mitmproxy`: mitmdump with the addon in its right place and with the options that it needs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from cdnblock.errors import ConfigError
+
+DEFAULTS: Final[Mapping[str, object]] = {
+    # The host that the client asks for decides, so it must not be replaced by the origin's.
+    "keep_host_header": True,
+    # A refused request must not even open a connection to the origin.
+    "connection_strategy": "lazy",
+}
+_FILES: Final = 65_536  # mitmproxy holds an upstream socket for each client of its DNS for over a minute
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="mitmdump's own options: cdnblock mitmproxy -- --help. All that --set takes: cdnblock mitmproxy --options.",
+)
+@click.option("--orders", envvar="CDNBLOCK_ORDERS", help="Folder of order files, or one such file (cdnblock_orders).")
+@click.option("--geo", envvar="CDNBLOCK_GEO", help="Country table, MMDB (cdnblock_geo).")
+@click.option(
+    "--trusted-proxies",
+    envvar="CDNBLOCK_TRUSTED_PROXIES",
+    multiple=True,
+    help="Network whose forwarded client addresses are believed; can be repeated (cdnblock_trusted_proxies).",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(orders: str | None, geo: str | None, trusted_proxies: Sequence[str], arguments: Sequence[str]) -> None:
+    """Run mitmdump and enforce the orders in it. ARGUMENTS are mitmdump's own.
+
+    Sets keep_host_header=true and connection_strategy=lazy: the host that a client asks for decides, and a refused
+    request reaches no origin. Clients with public addresses need --set block_global=false. Options that would let
+    requests pass undecided, such as stream_large_bodies, are refused.
+
+    Example: cdnblock mitmproxy --orders orders/ --mode reverse:http://127.0.0.1:8000@8080
+    """
+    wanted = [("cdnblock_orders", orders), ("cdnblock_geo", geo)]
+    wanted += [("cdnblock_trusted_proxies", network) for network in trusted_proxies]
+    _allow_many_files()
+    _run([*_as_settings(wanted, arguments), *arguments])
+
+
+def _as_settings(wanted: Sequence[tuple[str, str | None]], arguments: Sequence[str]) -> list[str]:
+    """Return our options as mitmdump's --set, but for those that its arguments set already."""
+    given = {argument.removeprefix("--set=").partition("=")[0] for argument in arguments}
+    settings = [f"{name}={value}" for name, value in wanted if value is not None and name not in given]
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def _run(arguments: Sequence[str]) -> None:
+    try:
+        from mitmproxy.options import Options
+        from mitmproxy.tools import cmdline, main
+        from mitmproxy.tools.dump import DumpMaster
+    except ImportError as error:
+        raise ConfigError(f"mitmproxy cannot be imported ({error}); install cdnblock[mitmproxy]") from error
+    from cdnblock.adapters.mitmproxy_addon import CdnBlock
+
+    class EnforcingMaster(DumpMaster):
+        """mitmdump's master with the addon behind TermLog, so before all that may answer, resolve or rewrite."""
+
+        def __init__(self, options: Options) -> None:
+            super().__init__(options)
+            self.addons.chain.insert(1, self.addons.register(CdnBlock()))  # type: ignore[no-untyped-call]
+            options.update(**DEFAULTS)  # type: ignore[no-untyped-call]
+
+    main.run(EnforcingMaster, cmdline.mitmdump, list(arguments), _filter_options)
+
+
+def _filter_options(parsed: Any) -> dict[str, str]:
+    """Return what mitmdump makes of its filter arguments."""
+    if not parsed.filter_args:
+        return {}
+    text = " ".join(parsed.filter_args)
+    return dict.fromkeys(("save_stream_filter", "readfile_filter", "dumper_filter"), text)
+
+
+def _allow_many_files() -> None:
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

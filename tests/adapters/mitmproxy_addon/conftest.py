@@ -1,0 +1,127 @@
+"""One running proxy for most tests: it is slow to start, and one process can serve every mode at once."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mitmproxy", reason="the adapter's host, an extra of this package, is not installed")
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mitmproxy_origins import DnsUpstream, LoopThread, Origin, free_ports, start_http1, start_http2
+from mitmproxy_process import Proxy, launch, wait_for, write_certificate, write_countries, write_order
+
+
+@dataclass
+class Edge:
+    """The proxy under test with its ports, its orders and what is behind it."""
+
+    proxy: Proxy
+    orders: Path
+    http: int  # reverse proxy on plain TCP and on TLS, to `origin`
+    https: int  # reverse proxy on TLS and QUIC, to `http2_origin`
+    regular: int  # forward proxy
+    dns: int  # DNS forwarder, to `upstream`
+    resolver: int  # resolver of its own
+    origin: Origin
+    http2_origin: Origin
+    upstream: DnsUpstream
+
+
+@pytest.fixture(scope="session")
+def loop_thread():
+    thread = LoopThread()
+    yield thread
+    thread.close()
+
+
+@pytest.fixture(scope="session")
+def origin(loop_thread):
+    origin = Origin()
+    server = loop_thread.run(start_http1(origin))
+    yield origin
+    loop_thread.loop.call_soon_threadsafe(server.close)
+
+
+@pytest.fixture(scope="session")
+def http2_origin(loop_thread, tmp_path_factory):
+    certificate = tmp_path_factory.mktemp("certificate") / "origin.pem"
+    write_certificate(certificate)
+    origin = Origin()
+    server = loop_thread.run(start_http2(origin, certificate))
+    yield origin
+    loop_thread.loop.call_soon_threadsafe(server.close)
+
+
+@pytest.fixture(scope="session")
+def upstream():
+    upstream = DnsUpstream()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture(scope="session")
+def countries(tmp_path_factory):
+    path = tmp_path_factory.mktemp("geo") / "countries.mmdb"
+    write_countries(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def edge(tmp_path_factory, origin, http2_origin, upstream, countries):
+    folder = tmp_path_factory.mktemp("edge")
+    orders = folder / "orders"
+    orders.mkdir()
+    write_order(orders, "terminate", ["blocked.example", "bücher.example"], {"proxy": "terminate", "dns": "refuse"})
+    write_order(orders, "close", ["closed.example"], {"proxy": "close", "dns": "nxdomain"})
+    write_order(orders, "cache", ["cached.example"], {"cdn": "disable", "dns": "nodata"})
+    write_order(orders, "both", ["both.example"], {"cdn": "disable", "proxy": "terminate"})
+    http, https, regular, dns, resolver = free_ports(5)
+    proxy = launch(
+        folder, "-q", "--orders", str(orders), "--geo", str(countries), "--trusted-proxies", "127.0.0.1",
+        "--set", "cdnblock_operator_url=https://edge.example/legal", "--set", "cdnblock_contact=legal@edge.example",
+        "--set", "ssl_insecure=true", "-s", str(Path(__file__).with_name("loopback_names.py")),
+        "--mode", f"reverse:http://127.0.0.1:{origin.port}@127.0.0.1:{http}",
+        "--mode", f"reverse:https://127.0.0.1:{http2_origin.port}@127.0.0.1:{https}",
+        "--mode", f"regular@127.0.0.1:{regular}",
+        "--mode", f"reverse:dns://127.0.0.1:{upstream.port}@127.0.0.1:{dns}",
+        "--mode", f"dns@127.0.0.1:{resolver}",
+    )  # fmt: skip
+    try:
+        wait_for(proxy, http, https, regular, dns, resolver)
+        yield Edge(proxy, orders, http, https, regular, dns, resolver, origin, http2_origin, upstream)
+    finally:
+        proxy.stop()
+    assert "Traceback" not in proxy.said, proxy.said
+    assert "crashed" not in proxy.said, proxy.said
+
+
+@dataclass
+class Unforwarded:
+    """A DNS forwarder that trusts nobody, with orders for the whole world: the client is always the peer."""
+
+    port: int
+
+
+@pytest.fixture(scope="session")
+def unforwarded(tmp_path_factory, upstream, countries):
+    folder = tmp_path_factory.mktemp("unforwarded")
+    orders = folder / "orders"
+    orders.mkdir()
+    for name, variant in (("world.example", "refuse"), ("gone.example", "nxdomain"), ("empty.example", "nodata")):
+        write_order(orders, name, [name], {"dns": variant}, territory="world")
+    write_order(orders, "french", ["french.example"], {"dns": "refuse"})
+    (port,) = free_ports(1)
+    proxy = launch(
+        folder, "-q", "--orders", str(orders), "--geo", str(countries),
+        "--mode", f"reverse:dns://127.0.0.1:{upstream.port}@127.0.0.1:{port}",
+    )  # fmt: skip
+    try:
+        wait_for(proxy, port)
+        yield Unforwarded(port)
+    finally:
+        proxy.stop()

@@ -1,0 +1,280 @@
+"""HTTP/1.1 through a real mitmdump: which requests are refused, how, and that their origin never hears of them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+
+import pytest
+from mitmproxy_clients import FRANCE, GERMANY, REUNION, Raw, request, via
+
+
+@pytest.mark.parametrize(
+    ("host", "client", "status"),
+    [
+        ("blocked.example", FRANCE, 451),
+        ("www.blocked.example", FRANCE, 451),
+        ("WWW.Blocked.Example", FRANCE, 451),
+        ("blocked.example.", FRANCE, 451),
+        ("blocked.example:8080", FRANCE, 451),
+        ("BLOCKED.example.:80", FRANCE, 451),
+        ("xn--bcher-kva.example", FRANCE, 451),
+        ("bücher.example", FRANCE, 451),
+        ("blocked%2eexample", FRANCE, 451),
+        ("both.example", FRANCE, 451),
+        ("notblocked.example", FRANCE, 200),
+        ("blocked.example.org", FRANCE, 200),
+        ("other.example", FRANCE, 200),
+        ("203.0.113.9", FRANCE, 200),
+        ("[2001:db8::1]:80", FRANCE, 200),
+        ("blocked.example", GERMANY, 200),
+        ("blocked.example", REUNION, 200),
+        ("blocked.example", "10.0.0.1", 200),
+        ("blocked.example", "::ffff:203.0.113.7", 451),
+        ("blocked.example", "2002:cb00:7107::1", 451),
+    ],
+)
+def test_host_and_client_decide(edge, host, client, status):
+    """Every spelling of a covered host is refused in the territory, and only there; near misses pass."""
+    before, connections = len(edge.origin.seen), edge.origin.connections
+    assert request(edge.http, host, client=client).status == status
+    assert len(edge.origin.seen) - before == (status == 200)
+    assert edge.origin.connections - connections == (status == 200)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PURGE"])
+def test_every_method_is_refused(edge, method):
+    """451 for whatever method; HEAD has no body and says how long that of GET is."""
+    answer = request(edge.http, "blocked.example", method=method)
+    assert (answer.status, answer.reason) == (451, "Unavailable For Legal Reasons")
+    assert int(answer.field("content-length")) > 100
+    assert (answer.body == b"") == (method == "HEAD")
+
+
+def test_refusal_explains_itself(edge):
+    """The notice names law and order, is in the client's language and type, and is not cacheable."""
+    answer = request(
+        edge.http, "blocked.example", headers="Accept: application/json\r\nAccept-Language: en;q=0.5, fr\r\n"
+    )
+    assert answer.field("content-type") == "application/problem+json"
+    assert answer.field("content-language") == "fr"
+    assert answer.field("link") == '<https://edge.example/legal>; rel="blocked-by"'
+    assert answer.fields("cache-control") == ["no-store"]
+    assert answer.fields("cdn-cache-control") == ["no-store"]
+    assert "Code du sport" in json.dumps(json.loads(answer.body), ensure_ascii=False)
+    english = request(edge.http, "blocked.example", headers="Accept: text/html\r\nAccept-Language: en\r\n")
+    assert english.field("content-type").startswith("text/html")
+    assert english.field("content-language") == "en"
+
+
+def test_a_refused_connection_is_kept_alive(edge):
+    """Each request decides, not the connection: refused, passed, refused on one connection."""
+    with Raw(edge.http) as raw:
+        statuses = []
+        for host in ("blocked.example", "other.example", "blocked.example"):
+            raw.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n{via(FRANCE)}\r\n".encode())
+            statuses.append(raw.answer().status)
+    assert statuses == [451, 200, 451]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET / HTTP/1.1\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: other.example\r\nHost: blocked.example\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: other.example\r\nhost: other.example\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost:\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: user@blocked.example\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: blocked.example, other.example\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a..b\r\n", 400),
+        ("GET http://other.example/ HTTP/1.1\r\n", 400),
+        ("GET http://blocked.example/ HTTP/1.1\r\nHost: other.example\r\n", 451),
+        ("GET http://BLOCKED.example.:80/x HTTP/1.1\r\nHost: other.example\r\n", 451),
+        ("GET http://other.example/ HTTP/1.1\r\nHost: blocked.example\r\n", 451),
+        ("GET http://other.example/ HTTP/1.1\r\nHost: other.example\r\n", 200),
+        ("GET / HTTP/1.0\r\nHost: blocked.example\r\n", 451),
+        ("GET / HTTP/1.0\r\n", 200),
+    ],
+)
+def test_every_name_of_a_request_counts(edge, head, status):
+    """Host and the authority of the target are both asked for (mitmproxy passes both on); bad ones are 400."""
+    before = len(edge.origin.seen)
+    with Raw(edge.http) as raw:
+        raw.send(f"{head}{via(FRANCE)}\r\n".encode())
+        assert raw.answer().status == status
+    assert len(edge.origin.seen) - before == (status == 200)
+
+
+def test_forged_client_address_changes_nothing(edge):
+    """What the client itself puts into X-Forwarded-For stands left of what the trusted proxy says, and is ignored."""
+    assert request(edge.http, "blocked.example", client=f"{GERMANY}, {FRANCE}").status == 451
+    assert request(edge.http, "blocked.example", client=f"{FRANCE}, {GERMANY}").status == 200
+
+
+def test_close_sends_nothing(edge):
+    """Variant close: the connection ends without a byte, and the origin hears nothing."""
+    connections = edge.origin.connections
+    assert request(edge.http, "closed.example").status == 0
+    assert request(edge.http, "closed.example", sni="closed.example").status == 0
+    assert request(edge.http, "closed.example", client=GERMANY).status == 200
+    assert edge.origin.connections == connections + 1
+
+
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+@pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"])
+def test_uploads_are_refused(edge, size, expect):
+    """A body does not help: 451 after it, and not one byte of it at the origin."""
+    before = len(edge.origin.seen)
+    with Raw(edge.http) as raw:
+        raw.send(
+            f"POST /in HTTP/1.1\r\nHost: blocked.example\r\n{via(FRANCE)}{expect}Content-Length: {size}\r\n\r\n".encode()
+        )
+        if expect:
+            assert raw.head().status == 100
+        raw.send(b"x" * size)
+        assert raw.answer().status == 451
+        raw.send(f"GET / HTTP/1.1\r\nHost: other.example\r\n{via(FRANCE)}\r\n".encode())
+        assert raw.answer().status == 200
+    assert len(edge.origin.seen) == before + 1
+
+
+@pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"])
+def test_closing_during_an_upload_ends_the_socket(edge, expect):
+    """mitmproxy issue #8045: on Python 3.12 and later the socket would stay, and the client hang for ever."""
+    for _ in range(4):
+        with Raw(edge.http, timeout=2) as raw:
+            raw.send(
+                f"POST / HTTP/1.1\r\nHost: closed.example\r\n{via(FRANCE)}{expect}Content-Length: 300000\r\n\r\n".encode()
+            )
+            raw.send(b"x" * 1000)
+            assert raw.seconds_to_end() < 1
+
+
+def test_allowed_upload_reaches_the_origin(edge):
+    """What is not covered passes whole."""
+    body = bytes(range(256)) * 2000
+    assert request(edge.http, "upload.example", method="POST", body=body).status == 200
+    assert edge.origin.of("upload.example")[-1].body == body
+
+
+def test_caching_is_switched_off_for_the_territory(edge):
+    """Measure cdn: the content flows, marked so that no cache keeps it; elsewhere it stays as the origin sent it."""
+    inside = request(edge.http, "cached.example")
+    assert (inside.status, inside.body) == (200, b"hello")
+    assert inside.fields("cache-control") == ["no-store"]
+    assert inside.fields("cdn-cache-control") == ["no-store"]
+    assert [inside.field(name) for name in ("expires", "age", "surrogate-key")] == [None, None, None]
+    assert inside.field("etag") == '"v1"'
+    outside = request(edge.http, "cached.example", client=GERMANY)
+    assert outside.fields("cache-control") == ["public, max-age=600"]
+    assert (outside.field("age"), outside.field("surrogate-key")) == ("5", "a b")
+
+
+def test_validators_of_the_client_pass(edge):
+    """Under measure cdn a client's own conditional request stays conditional: no cache of ours added it."""
+    request(edge.http, "cached.example", headers='If-None-Match: "v1"\r\n')
+    assert edge.origin.of("cached.example")[-1].headers["if-none-match"] == '"v1"'
+
+
+def test_upgrade_to_websocket_is_a_request_too(edge):
+    """A WebSocket handshake is refused like anything else."""
+    head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    before = len(edge.origin.seen)
+    assert request(edge.http, "blocked.example", target="/ws", headers=head).status == 451
+    assert len(edge.origin.seen) == before
+    assert request(edge.http, "other.example", target="/ws", headers=head).status == 101
+
+
+def test_event_streams_are_passed_on_as_they_come(edge):
+    """mitmproxy would collect an endless body for ever; events and live video arrive at once, pages stay whole."""
+    for target in ("/events", "/live", "/download"):
+        with Raw(edge.http) as raw:
+            began = time.monotonic()
+            raw.send(f"GET {target} HTTP/1.1\r\nHost: other.example\r\n{via(FRANCE)}\r\n".encode())
+            assert raw.head().status == 200
+            assert raw.is_alive(0.1)
+            assert time.monotonic() - began < 1, target
+    with Raw(edge.http) as raw:
+        raw.send(f"GET /page HTTP/1.1\r\nHost: other.example\r\n{via(FRANCE)}\r\n".encode())
+        raw.sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            raw.head()
+
+
+def test_tls_server_name_does_not_decide(edge):
+    """One connection may carry other hosts than its SNI names: each request decides."""
+    assert request(edge.http, "other.example", sni="blocked.example").status == 200
+    assert request(edge.http, "blocked.example", sni="other.example").status == 451
+
+
+# Forward proxy
+
+
+def test_forward_proxy_decides_by_the_target(edge):
+    """A forward proxy goes where the target says, so the target counts, and Host too."""
+    port = edge.origin.port
+    assert request(edge.regular, "other.example", target=f"http://blocked.example:{port}/").status == 451
+    assert request(edge.regular, "blocked.example", target=f"http://other.example:{port}/").status == 451
+    assert request(edge.regular, f"other.example:{port}", target=f"http://other.example:{port}/").status == 200
+    assert request(edge.regular, f"[::1]:{port}", target=f"http://[::1]:{port}/").status in (200, 502)
+
+
+def test_connect_is_refused_by_its_answer(edge):
+    """CONNECT to a covered host gets the 451 itself; close ends the connection; another host gets its tunnel."""
+    connections = edge.origin.connections
+    target = f"blocked.example:{edge.origin.port}"
+    refused = request(edge.regular, target, method="CONNECT", target=target)
+    assert (refused.status, refused.reason) == (451, "Unavailable For Legal Reasons")
+    target = f"closed.example:{edge.origin.port}"
+    assert request(edge.regular, target, method="CONNECT", target=target).status == 0
+    assert edge.origin.connections == connections
+    target = f"other.example:{edge.origin.port}"
+    assert request(edge.regular, target, method="CONNECT", target=target).status == 200
+
+
+def test_requests_inside_a_tunnel_decide_again(edge):
+    """A tunnel to an innocent host does not carry requests for a covered one."""
+    target = f"other.example:{edge.origin.port}"
+    with Raw(edge.regular) as raw:
+        raw.send(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{via(FRANCE)}\r\n".encode())
+        assert raw.head().status == 200
+        statuses = []
+        for host in ("other.example", "blocked.example"):
+            raw.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n{via(FRANCE)}\r\n".encode())
+            statuses.append(raw.answer().status)
+    assert statuses == [200, 451]
+
+
+def test_bytes_inside_a_tunnel_are_decided_by_the_destination(edge):
+    """What is no HTTP inside a tunnel passes to an innocent destination."""
+    target = f"other.example:{edge.origin.port}"
+    with Raw(edge.regular) as raw:
+        raw.send(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{via(FRANCE)}\r\n".encode())
+        assert raw.head().status == 200
+        raw.send(b"\x00\x01\x02 not http \r\n\r\n")
+        raw.sock.settimeout(0.3)
+        try:
+            raw.sock.recv(1)
+        except TimeoutError:
+            pass
+
+
+def test_peers_that_speak_no_http_get_nothing_through(edge):
+    """Garbage on the port is answered by 400 or a closed connection, and nothing reaches the origin."""
+    before = len(edge.origin.seen)
+    for junk in (
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost blocked.example\r\n\r\n",
+        b"\x16\x03\x01\x00\x05hello",
+    ):
+        with socket.create_connection(("127.0.0.1", edge.http), 2) as sock:
+            sock.sendall(junk)
+            sock.settimeout(0.5)
+            try:
+                answer = sock.recv(100)
+            except (TimeoutError, ConnectionError):
+                answer = b""
+        assert answer == b"" or answer.startswith((b"HTTP/1.1 400", b"\x15")), answer
+    assert len(edge.origin.seen) == before
