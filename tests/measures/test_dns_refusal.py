@@ -285,7 +285,7 @@ FORMERR = [
     ("pointer behind a label", packet(question=b"\1a\xc0\x0c\0\1\0\1")),
     ("label type 01", packet(question=b"\x41a\0\0\1\0\1")),
     ("label type 10", packet(question=b"\x81a\0\0\1\0\1")),
-    ("name of 256 octets", packet(question=b"\x3f" + b"a" * 63 + (b"\x3f" + b"b" * 63) * 3 + b"\0\0\1\0\1")),
+    ("name of 256 octets", packet(question=(b"\x3f" + b"a" * 63) * 3 + b"\x3e" + b"b" * 62 + b"\0\0\1\0\1")),
     ("two OPT", packet(counts=(1, 0, 0, 2), rest=opt() + opt())),
     ("OPT in ANSWER", packet(counts=(1, 1, 0, 0), rest=opt())),
     ("OPT in AUTHORITY", packet(counts=(1, 0, 1, 0), rest=opt())),
@@ -353,9 +353,10 @@ def test_another_version_of_edns_is_answered_badvers(refused, version):
         with_opt(),
         with_opt(ecs()),
         packet(rest=b"trailing octets"),
+        packet(question=(b"\x3f" + b"a" * 63) * 3 + b"\x3d" + b"b" * 61 + b"\0\0\1\0\1"),
         packet(counts=(1, 0, 0, 2), rest=b"\xc0\x0c" + pack("!HHIH", 1, 1, 0, 4) + b"abcd" + opt()),
     ],
-    ids=["plain", "with OPT", "with subnet", "with octets behind the end", "with another record"],
+    ids=["plain", "with OPT", "with subnet", "with octets behind the end", "name of 255 octets", "with another record"],
 )
 def test_no_objection_to_a_sound_query(refused, query):
     """Then a decision is due, and without one a SERVFAIL."""

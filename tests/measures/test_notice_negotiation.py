@@ -117,8 +117,10 @@ def test_any_field_at_all_gets_an_answer(field):
 )
 def test_a_huge_field_costs_little(field):
     """100 kB from a stranger are cut, not read."""
-    begun = perf_counter()
-    for _ in range(10):
+    times = []
+    for _ in range(20):
+        begun = perf_counter()
         choose_type(field, OFFERS, MEANT_BY)
         choose_language(field, ("en", "fr"), "en")
-    assert perf_counter() - begun < 0.2
+        times.append(perf_counter() - begun)
+    assert min(times) < 0.001
