@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final
+from typing import Final, cast
 
 try:
     import dns.exception
@@ -58,10 +58,15 @@ class Resolver(asyncio.DatagramProtocol):
     async def start(self, host: str = "127.0.0.1") -> int:
         """Listen on a free port, the same for UDP and TCP, and return it."""
         loop = asyncio.get_running_loop()
-        self._server = await asyncio.start_server(self._converse, host, 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
-        return port
+        while True:
+            self._server = await asyncio.start_server(self._converse, host, 0)
+            port: int = self._server.sockets[0].getsockname()[1]
+            try:
+                await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
+            except OSError:  # free for TCP, taken for UDP: try another
+                self._server.close()
+            else:
+                return port
 
     def close(self) -> None:
         """Free the port."""
@@ -72,8 +77,7 @@ class Resolver(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the socket to answer by (asyncio.DatagramProtocol)."""
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101 - what asyncio promises, told to mypy
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer one packet (asyncio.DatagramProtocol)."""
