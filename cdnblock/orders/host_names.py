@@ -14,7 +14,7 @@ from typing import Final
 from cdnblock.matching.names import MAX_LABEL, MAX_NAME, canonical, to_unicode
 from cdnblock.orders.text_file import cut
 
-CLEAN: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,62})\.)+[a-z][a-z0-9_-]{0,62}\Z")
+CLEAN: Final = re.compile(r"(?:[a-z0-9_][a-z0-9_-]{0,62}\.)+[a-z][a-z0-9_-]{0,62}\Z")
 """A name that is canonical as it stands, if it has at most 253 octets and no `xn--`: nearly all of them."""
 
 # URLs allow more in a host ($, quotes); no name that anybody registers has it, and other people's files would break.

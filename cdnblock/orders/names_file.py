@@ -7,32 +7,47 @@ from __future__ import annotations
 
 import re
 from array import array
+from dataclasses import replace
 from typing import Final
 
 from cdnblock.errors import Problem
 from cdnblock.matching.names import MAX_NAME
-from cdnblock.orders.host_names import host_name
+from cdnblock.orders.host_names import CLEAN, host_name
 from cdnblock.orders.model import NamesFile
 from cdnblock.orders.protected import Protected
 from cdnblock.orders.text_file import decode, lines_of
 
 MAX_PROBLEMS: Final = 1_000
 
-_CLEAN_LINE: Final = re.compile(r"(?:[a-z0-9_][a-z0-9_-]{0,62}\.)+[a-z][a-z0-9_-]{0,62}\Z")
 _COMMENT: Final = re.compile(r"(?:\A|\s)#.*\Z")
 _NO_LONG_FORM: Final = 'list it under `names:` with `overbroad: "reason"` if the order really means it'
 
 
-def parse_names_file(data: bytes, file: str, protected: Protected) -> tuple[NamesFile | None, tuple[Problem, ...]]:
-    """Return the canonical names with their lines, or None; and every problem, the first 1,000 of them."""
+def parse_names_file(
+    data: bytes, file: str, protected: Protected, *, key: str = "names_file"
+) -> tuple[NamesFile | None, tuple[Problem, ...]]:
+    """Return the canonical names with their lines, or None; and every problem, the first 1,000 of them.
+
+    `key` is the key of the order file that names this one, `file` is this one.
+    """
     text, problems = decode(data, file)
     if text is None:
-        return None, problems
+        return None, tuple(replace(problem, key=key) for problem in problems)
+    names, numbers, found = _read(text, file)
+    found += _too_broad(names, numbers, file, protected)
+    if not names and not found:
+        found.append(_problem(file, 1, 1, "the file lists no name; write a name a line, or remove `names_file`"))
+    if found:
+        return None, tuple(replace(problem, key=key) for problem in sorted(found, key=lambda problem: problem.line))
+    return NamesFile(file=file, names=tuple(names), lines=numbers), ()
+
+
+def _read(text: str, file: str) -> tuple[list[str], array[int], list[Problem]]:
     names: list[str] = []
     numbers = array("L")
     found: list[Problem] = []
     for number, line in enumerate(lines_of(text), start=1):
-        if _CLEAN_LINE.match(line) and len(line) <= MAX_NAME and "xn--" not in line:
+        if CLEAN.match(line) and len(line) <= MAX_NAME and "xn--" not in line:
             names.append(line)
             numbers.append(number)
             continue
@@ -48,13 +63,8 @@ def parse_names_file(data: bytes, file: str, protected: Protected) -> tuple[Name
                 found.append(
                     _problem(file, number, 1, "there are too many problems; correct these, the rest is unread")
                 )
-                return None, tuple(found)
-    found += _too_broad(names, numbers, file, protected)
-    if not names and not found:
-        found.append(_problem(file, 1, 1, "the file lists no name; write a name a line, or remove `names_file`"))
-    if found:
-        return None, tuple(sorted(found, key=lambda problem: problem.line))
-    return NamesFile(file=file, names=tuple(names), lines=numbers), ()
+                break
+    return names, numbers, found
 
 
 def _too_broad(names: list[str], numbers: array[int], file: str, protected: Protected) -> list[Problem]:
@@ -70,4 +80,4 @@ def _too_broad(names: list[str], numbers: array[int], file: str, protected: Prot
 
 
 def _problem(file: str, line: int, column: int, message: str) -> Problem:
-    return Problem(file=file, line=line, column=column, key="names_file", message=message)
+    return Problem(file=file, line=line, column=column, key="", message=message)
