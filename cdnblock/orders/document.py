@@ -23,7 +23,7 @@ Place: TypeAlias = tuple[int, int]
 Value: TypeAlias = str | bool | int | Decimal | list[Any] | dict[str, Any] | None
 
 MAX_DEPTH: Final = 32
-MAX_VALUES: Final = 250_000
+MAX_VALUES: Final = 120_000
 MAX_PROBLEMS: Final = 1_000
 MAX_ALIASED: Final = 10_000  # values that all aliases together may stand for
 

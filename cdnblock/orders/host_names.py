@@ -37,8 +37,9 @@ def host_name(text: str) -> str:
         ValueError: it is no host name; the message says what it is, and what would be right.
 
     """
-    if len(text) <= MAX_NAME and CLEAN.match(text) and "xn--" not in text:
-        return text
+    plain = text.lower().removesuffix(".") if text.isascii() and len(text) <= MAX_NAME + 1 else ""
+    if CLEAN.match(plain) and len(plain) <= MAX_NAME and "xn--" not in plain:
+        return plain
     if len(text) > _MAX_READ:
         raise ValueError(f"`{cut(text)}` has {len(text):,} characters; a host name has at most {MAX_NAME}")
     _refuse_what_is_no_name(text)

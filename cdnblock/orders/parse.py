@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, TypeVar
@@ -37,6 +38,7 @@ from cdnblock.orders.text_file import cut
 
 _Part = TypeVar("_Part")
 
+MAX_PROBLEMS: Final = 1_000
 DEFAULT_ZONE: Final = "Europe/Paris"
 
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,2}\Z")
@@ -241,6 +243,14 @@ def _each(reader: Reader, path: Path, read: Callable[[Reader, Path], _Part | Non
 
 
 def _sorted(problems: Iterable[Problem], file: str) -> tuple[Problem, ...]:
-    """By place: the order file first, then the files beside it."""
-    unique = dict.fromkeys(problems)
-    return tuple(sorted(unique, key=lambda problem: (problem.file != file, problem.file, problem.line, problem.column)))
+    """By place, the order file first, then the files beside it. Of very many, the errors come first."""
+    unique = list(dict.fromkeys(problems))
+    more = len(unique) - MAX_PROBLEMS
+    if more > 0:
+        unique = sorted(unique, key=lambda problem: problem.severity is not Severity.ERROR)[:MAX_PROBLEMS]
+    unique.sort(key=lambda problem: (problem.file != file, problem.file, problem.line, problem.column))
+    if more > 0:
+        worst = Severity.ERROR if any(p.severity is Severity.ERROR for p in unique) else Severity.WARNING
+        message = f"there are {more:,} more problems; correct these first"
+        unique.append(replace(unique[-1], key="", message=message, severity=worst))
+    return tuple(unique)

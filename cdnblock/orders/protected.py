@@ -45,11 +45,11 @@ class Protected:
 
     def too_broad(self, name: str) -> str | None:
         """Tell why a canonical name reaches beyond what an order can mean, or None if it does not."""
+        if is_public_suffix(name):
+            return f"`{name}` is a public suffix, below which anybody has names"
         protected = self.above.get(name)
         if protected == name:
             return f"`{name}` is on the protected list ({self.names[protected]})"
-        if is_public_suffix(name):
-            return f"`{name}` is a public suffix, below which anybody has names"
         if protected is not None:
             return f"`{name}` stands above `{protected}`, which is on the protected list ({self.names[protected]})"
         return None

@@ -84,7 +84,7 @@ def structure_problems(document: Document) -> tuple[list[Problem], frozenset[Pat
         OrderKeys.model_validate(document.value)
     except ValidationError as error:
         for mistake in error.errors(include_url=False, include_input=False):
-            path = tuple(part for part in mistake["loc"] if part not in _TAGS)
+            path = _path(mistake)
             if path in broken:
                 continue
             broken.add(path)
@@ -113,6 +113,13 @@ def _empty(document: Document, path: Path) -> Problem:
         return document.problem(path, "the entry has no value; write one, or remove it")
     advice = f"write for example `{key}: {EXAMPLES[key]}`" if key in EXAMPLES else "remove the key"
     return document.problem(path, f"the key has no value; {advice}")
+
+
+def _path(mistake: Mapping[str, Any]) -> Path:
+    """Return where a mistake is; the ways of writing that pydantic tried are no part of it, an unknown key is."""
+    *above, last = mistake["loc"]
+    keep_last = last not in _TAGS or mistake["type"] == "extra_forbidden"
+    return (*(part for part in above if part not in _TAGS), *([last] if keep_last else []))
 
 
 def _message(document: Document, path: Path, mistake: Mapping[str, Any]) -> str:

@@ -69,7 +69,7 @@ def _mistake(entry: str) -> Iterator[str]:
     upper = entry.strip().upper()
     shown = f"`{cut(entry)}`"
     if entry == WORLD:
-        yield f"{shown} stands among others"
+        yield f"{shown} stands in a list"
         yield "the whole world is written `territory: world`, alone"
     elif upper in _NOT_COUNTRIES:
         yield f"{shown} is no country code of ISO 3166-1"
