@@ -148,7 +148,7 @@ class _Cut(commands.Command):
     """A command that nobody gives: its completion alone is sent, because completions find their way to a stream."""
 
 
-@dataclass(repr=False)
+@dataclass(init=False, repr=False, eq=False)
 class _CutCompleted(events.CommandCompleted, RequestProtocolError):  # noqa: N818 (an event, not an exception)
     """To the layers on the way the end of a command, to the stream a client that has reset it.
 

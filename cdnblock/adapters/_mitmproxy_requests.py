@@ -35,10 +35,11 @@ def names_asked_for(of: http.HTTPFlow) -> tuple[str | bytes, ...] | None:
     names: list[str | bytes] = [value for name, value in request.headers.fields if name.lower() == b"host"]
     if len(names) > 1:
         return None
+    if not names and request.http_version != b"HTTP/1.0":
+        if not (request.authority and is_multiplexed(of.request)):
+            return None
     if request.authority:
         names.append(request.authority)
-    elif not names and request.http_version != b"HTTP/1.0":
-        return None
     if not isinstance(of.client_conn.proxy_mode, ReverseMode) and request.host:
         names.append(_bracketed(request.host))
     return tuple(names)
@@ -54,7 +55,7 @@ def names_of_connection(of: flow.Flow) -> tuple[str | bytes, ...]:
 
 def as_response(answer: Answer, to: http.Request) -> http.Response:
     """Return an answer as mitmproxy's response, its field names as the request's version of HTTP writes them."""
-    lower = to.is_http2 or to.is_http3
+    lower = is_multiplexed(to)
     fields = [((name.lower() if lower else name).encode(), value.encode()) for name, value in answer.headers]
     now = time.time()
     # Not Response.make: it costs four times as much, and leaves the reason phrase of a 451 out before mitmproxy 12.
@@ -67,7 +68,7 @@ def rewrite_headers(of: http.HTTPFlow, rewrite: Callable[[Iterable[tuple[str, st
     """Give a flow's response the header lines that `rewrite` makes of its own."""
     if of.response is None:
         return
-    lower = of.request.is_http2 or of.request.is_http3
+    lower = is_multiplexed(of.request)
     lines = rewrite((name.decode("latin-1"), value.decode("latin-1")) for name, value in of.response.headers.fields)
     of.response.headers = http.Headers(
         [((name.lower() if lower else name).encode("latin-1"), value.encode("latin-1")) for name, value in lines]
@@ -82,6 +83,11 @@ def wants_streaming(response: http.Response) -> bool:
         return length.isdecimal() and int(length) > _LARGE
     content_type = headers.get("content-type", "").lower()
     return content_type.startswith(_EVENT_STREAM) or not content_type.startswith(_COLLECTED_TYPES)
+
+
+def is_multiplexed(request: http.Request) -> bool:
+    """Tell whether the request came over HTTP/2 or /3, where a connection carries several at once."""
+    return request.is_http2 or request.is_http3
 
 
 def _bracketed(host: str) -> str:

@@ -210,7 +210,7 @@ class CdnBlock:
     @_fails_closed
     def tcp_start(self, of: tcp.TCPFlow | udp.UDPFlow) -> None:
         """Decide by the server name of TLS or the destination: here the client can mean no other host."""
-        client = self._live.client_address(_peer(of))
+        client = self._live().client_address(_peer(of))
         names = requests.names_of_connection(of)
         decision = self._decide(names, client)
         if Measure.PROXY in decision.measures:
@@ -237,22 +237,23 @@ class CdnBlock:
         of.metadata.pop(_SILENT, None)
         names = [question.name for question in of.request.questions]
         ordinary = of.request.query and len(names) == 1
-        if ordinary and not _is_named(self._live.decide_query_name(names[0], None)):
+        if ordinary and not _is_named(self._live().decide_query_name(names[0], None)):
             return
         packet = of.request.packed
         if not ordinary:
             self._send(of, dns_refusal.objection(packet) or b"")
             return
-        decision = self._live.decide_query_name(names[0], self._querying_client(of, packet))
+        decision = self._live().decide_query_name(names[0], self._querying_client(of, packet))
         if Measure.DNS in decision.measures:
             size = None if of.client_conn.transport_protocol == "udp" else _LARGEST_MESSAGE
             contact = None if self._settings is None else self._settings.contact
             self._send(of, dns_refusal.answer(packet, decision, contact=contact, max_size=size) or b"")
 
     def dns_response(self, of: dns.DNSFlow) -> None:
-        """Send nothing where the answer is silence."""
+        """Send nothing where the answer is silence. Raises AddonHalt: the other addons would look for a response."""
         if of.metadata.get(_SILENT):
             of.response = None
+            raise exceptions.AddonHalt  # type: ignore[no-untyped-call]
 
     def fail(self, of: flow.Flow, error: Exception) -> None:
         """Refuse a flow about which no decision could be made, or let it through if the operator wants that."""
@@ -267,7 +268,6 @@ class CdnBlock:
         else:
             connections.refuse(of)
 
-    @property
     def _live(self) -> Enforcer:
         if self._enforcer is None:
             raise RuntimeError("no orders are loaded")
@@ -278,7 +278,7 @@ class CdnBlock:
         if names is None:
             self._answer(of, proxy_termination.bad_host(method=of.request.method))
             return
-        client = self._live.client_address(_peer(of), of.request.headers.fields)
+        client = self._live().client_address(_peer(of), of.request.headers.fields)
         decision = self._decide(names, client)
         if Measure.PROXY not in decision.measures:
             if decision.malformed:
@@ -291,7 +291,7 @@ class CdnBlock:
             self._answer(of, self._notice(decision, of.request))
 
     def _decide(self, names: Iterable[str | bytes], client: str | None) -> Decision:
-        decide = self._live.decide
+        decide = self._live().decide
         return _strictest(Measure.PROXY, [decide(name, client) for name in names])
 
     def _answer(self, of: http.HTTPFlow, answer: Answer) -> None:

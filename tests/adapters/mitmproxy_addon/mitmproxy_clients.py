@@ -160,7 +160,10 @@ class Http2:
         context = _any_certificate()
         context.set_alpn_protocols(["h2"])
         self.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 5), server_hostname=sni)
-        self.conn = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        settings = h2.config.H2Configuration(
+            header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
+        )
+        self.conn = h2.connection.H2Connection(settings)
         self.conn.initiate_connection()
         self.streams: dict[int, Stream] = {}
         self.closed = False

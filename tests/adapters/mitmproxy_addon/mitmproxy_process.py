@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import subprocess
@@ -44,8 +45,8 @@ def write_order(folder: Path, name: str, hosts: Iterable[str], measures: Mapping
 
 
 def soon(seconds: float) -> str:
-    """An instant a few seconds ahead, as an order file writes it."""
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+    """The first whole second that is at least so far ahead, as an order file writes it."""
+    return datetime.fromtimestamp(math.ceil(time.time() + seconds), UTC).isoformat()
 
 
 def write_countries(path: Path) -> None:
