@@ -101,8 +101,8 @@ class Clients:
             return "cached, from a client inside" if number in self._uncached else "cached"
         self._uncached |= {number, again}
         if self._cached & {number, again}:
-            return "not cached, but from the cache"
-        return "not cached" if first == "200 no-store" else "not cached, but may be stored elsewhere"
+            return "uncached, but from the cache"
+        return "uncached" if first == "200 no-store" else "uncached here, but may be stored elsewhere"
 
     async def _fetch(self, server: str, probe: Probe) -> tuple[str, str]:
         """Return the judged status, and the number of the origin's answer."""
@@ -264,7 +264,7 @@ def _judge_dns(response: dns.message.Message) -> str:
     if code == dns.rcode.NOERROR:
         return "answered" if response.answer else "no data"
     reasons = [str(int(option.code)) for option in response.options if isinstance(option, dns.edns.EDEOption)]
-    return ", ".join([dns.rcode.to_text(code).lower(), *reasons])
+    return "+".join([dns.rcode.to_text(code).lower(), *reasons])
 
 
 def _judge_notice(response: aiohttp.ClientResponse) -> str:

@@ -33,7 +33,7 @@ _VIA: Final = ("Via", "1.1 cdnblock-edge")  # RFC 9110 §7.6.3
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Exchange:
     """One request being answered: what is asked for, by whom, and the task that answers."""
 
@@ -75,11 +75,11 @@ class Edge:
             loop.call_soon_threadsafe(self._after_change, new)
 
         unsubscribe = self._enforcer.subscribe(after_change)
-        runner = web.ServerRunner(web.Server(self._handle, access_log=None))
+        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         async with aiohttp.ClientSession(auto_decompress=False, timeout=_TIMEOUT) as self._session:
             try:
                 await runner.setup()
-                await web.TCPSite(runner, host, port, shutdown_timeout=0.1).start()
+                await web.TCPSite(runner, host, port).start()
                 yield runner.addresses[0][1]
             finally:
                 unsubscribe()

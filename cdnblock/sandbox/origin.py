@@ -7,6 +7,7 @@ and handed out twice: that is how the probes see a cache work without trusting w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import Final
@@ -49,9 +50,10 @@ class Origin:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/plain", "Cache-Control": "no-store"})
         await response.prepare(request)
-        for number in itertools.count(1):
-            await response.write(b"line %d\n" % number)
-            await asyncio.sleep(_TICK)
+        with contextlib.suppress(ConnectionError):  # the client went away, as clients of streams do
+            for number in itertools.count(1):
+                await response.write(b"line %d\n" % number)
+                await asyncio.sleep(_TICK)
         return response
 
     async def _echo(self, request: web.Request) -> web.WebSocketResponse:

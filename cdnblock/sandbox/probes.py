@@ -81,7 +81,7 @@ def _probes_of(papers: list[Paper], paper: Paper, places: list[Place]) -> Iterat
     moment = _Moment(papers=papers, paper=paper, label="while it runs", at=middle)
     for place in places:
         yield from moment.ask(_first(paper, middle).name, "named", place)
-    for host, kind in _hosts(paper, middle):
+    for host, kind in dict.fromkeys(_hosts(paper, middle)):
         for place in _inside_and_outside(paper, places):
             yield from moment.ask(host, kind, place)
 
@@ -119,6 +119,7 @@ def _hosts(paper: Paper, at: datetime) -> Iterator[tuple[str, str]]:
     items = naive_reading.listed(paper)
     for item in items[1:_NAMES_PER_ORDER]:
         yield item.name, "named"
+        yield f"my{item.name}", "look-alike"
     alone = [item for item in items if not item.subdomains]
     for name in dict.fromkeys([_first(paper, at).name, *(item.name for item in alone[:_WINDOWS_PER_ORDER])]):
         parent = name.partition(".")[2]
@@ -196,7 +197,7 @@ class _Moment:
 def _dns(measures: dict[str, str]) -> str:
     # Whatever the variant: the question tells the client's subnet, and then only a refusal is not cached for everybody
     # else (RFC 7871 §7.4). 16 is Censored (RFC 8914 §4.17).
-    return "refused, 16" if "dns" in measures else "answered"
+    return "refused+16" if "dns" in measures else "answered"
 
 
 def _front(measures: dict[str, str]) -> str:
@@ -206,4 +207,4 @@ def _front(measures: dict[str, str]) -> str:
 def _edge(measures: dict[str, str]) -> str:
     if "proxy" in measures:
         return _front(measures)
-    return "not cached" if "cdn" in measures else "cached"
+    return "uncached" if "cdn" in measures else "cached"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -15,16 +17,13 @@ from cdnblock.sandbox.places import Missing, Place
 from cdnblock.sandbox.probes import Channel
 from cdnblock.sandbox.rehearsal import Result
 
-_COLUMNS: Final = ("turn", "host", "kind", "where", "expected", "got")
+_COLUMNS: Final = ("host", "kind", "where", "expected", "got")
 _LOOKED_AT: Final = {
     Channel.STORED: "stored copy",
     Channel.STREAM: "download",
     Channel.SOCKET: "websocket",
 }
-_LEGEND: Final = (
-    "expected and got: what the name server answers / what the proxy answers / what the edge's cache does;",
-    "                  or what became of something stored or running when the clock moved on",
-)
+_UNKNOWN: Final = "--"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,27 +72,27 @@ class Report:
     def table(self) -> str:
         """Return the table for people, with colours; `click.echo` leaves them out where nobody sees them."""
         lines = [line for paper in self.papers for line in self._of_order(paper)]
-        return "\n".join([*lines, *(click.style(line, dim=True) for line in _LEGEND), "", *self._verdict()])
+        return "\n".join([*lines, *self._verdict()])
 
     def _of_order(self, paper: Paper) -> Iterator[str]:
-        rows = _rows([result for result in self.results if result.probe.order == paper["id"]])
-        yield click.style(paper["id"], bold=True) + f"  {paper['court']}, {paper['decided']}"
-        measures = ", ".join(f"{measure}: {variant}" for measure, variant in paper["measures"].items())
-        yield click.style(f"  {measures}", dim=True)
-        heads = _Row(turn="when", host="host", kind="which is", where="client in", expected="expected", got="got")
-        widths = {name: max(len(getattr(row, name)) for row in [heads, *rows]) for name in _COLUMNS}
-        yield click.style(
-            "  " + "  ".join(f"{getattr(heads, name):{widths[name]}}" for name in _COLUMNS), underline=True
+        zone = ZoneInfo(paper.get("timezone", "Europe/Paris"))
+        rows = _rows([result for result in self.results if result.probe.order == paper["id"]], zone)
+        heads = _Row(
+            turn="", host="host", kind="which is", where="client", expected="expected: dns proxy cache", got="got"
         )
-        shown = ""
-        for row in rows:
-            line = replace(row, turn="" if row.turn == shown else row.turn)
-            shown = row.turn
-            start = "  " + "  ".join(f"{getattr(line, name):{widths[name]}}" for name in _COLUMNS[:-1]) + "  "
-            yield start + _coloured(row)
+        widths = {name: max(len(getattr(row, name)) for row in [heads, *rows]) for name in _COLUMNS}
+        yield click.style(paper["id"], bold=True) + f"  {paper['court']}, {paper['decided']}"
+        yield "  " + ", ".join(f"{measure}: {variant}" for measure, variant in paper["measures"].items())
+        yield click.style("    " + _aligned(heads, widths), underline=True)
+        for turn, group in groupby(rows, key=attrgetter("turn")):
+            yield click.style(f"  {turn}", fg="cyan")
+            for row in group:
+                yield "    " + _aligned(row, widths)
         yield ""
 
     def _verdict(self) -> Iterator[str]:
+        places = [f"{place.country or _UNKNOWN} {place.label} ({place.address})" for place in self.places]
+        yield "clients: " + ", ".join(places)
         for place in self.missing:
             yield click.style(f"skipped: {place.label}: {place.reason}", fg="yellow")
         for result in self.failed:
@@ -105,10 +104,15 @@ class Report:
         yield click.style(text, fg="red" if failed else "green", bold=True) + ending
 
 
-def _coloured(row: _Row) -> str:
+def _aligned(row: _Row, widths: dict[str, int]) -> str:
+    cells = [f"{getattr(row, name):{widths[name]}}" for name in _COLUMNS[:-1]] + [row.got]
+    if row.kind in ("", "which is"):
+        return "  ".join(cells)
     if row.got == row.expected:
-        return click.style(row.got, fg="green")
-    return click.style(f"{row.got}  <-- WRONG", fg="red", bold=True)
+        cells[-1] = click.style(cells[-1], fg="green")
+    else:
+        cells[-1] = click.style(f"{row.got}  <-- WRONG", fg="red", bold=True)
+    return "  ".join(cells)
 
 
 def name_of(result: Result) -> str:
@@ -120,21 +124,21 @@ def name_of(result: Result) -> str:
     )
 
 
-def _rows(results: list[Result]) -> list[_Row]:
+def _rows(results: list[Result], zone: ZoneInfo) -> list[_Row]:
     """Return one line for all that was alike: first the places of one host are joined, then the hosts of one kind."""
     by_places: dict[tuple[str, ...], list[str]] = {}
-    for (turn, host, kind, where, what), group in groupby(results, key=_sent_together):
+    for (turn, host, kind, where, what), group in groupby(results, key=lambda result: _sent_together(result, zone)):
         gathered = list(group)
-        expected = " / ".join(result.probe.expected for result in gathered)
-        got = " / ".join(result.got for result in gathered)
+        expected = " ".join(result.probe.expected for result in gathered)
+        got = " ".join(result.got for result in gathered)
         by_places.setdefault((turn, kind, what, expected, got, host), []).append(where)
     by_hosts: dict[tuple[str, ...], list[str]] = {}
     for (*alike, host), places in by_places.items():
-        by_hosts.setdefault((*alike, ", ".join(places)), []).append(host)
+        by_hosts.setdefault((*alike, " ".join(places)), []).append(host)
     return [
         _Row(
             turn=turn,
-            host=hosts[0] + (f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""),
+            host=hosts[0] + (f" +{len(hosts) - 1}" if len(hosts) > 1 else ""),
             kind=what or kind,
             where=where,
             expected=expected,
@@ -144,10 +148,11 @@ def _rows(results: list[Result]) -> list[_Row]:
     ]
 
 
-def _sent_together(result: Result) -> tuple[str, ...]:
+def _sent_together(result: Result, zone: ZoneInfo) -> tuple[str, ...]:
     probe = result.probe
-    where = probe.place.country or "unknown"
-    return probe.turn, probe.host, probe.kind, where, _LOOKED_AT.get(probe.channel, "")
+    where = probe.place.country or _UNKNOWN
+    turn = f"{probe.turn}, {probe.at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+    return turn, probe.host, probe.kind, where, _LOOKED_AT.get(probe.channel, "")
 
 
 def _as_mapping(result: Result) -> dict[str, Any]:

@@ -118,10 +118,10 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
 
 @asynccontextmanager
 async def _serve_origin() -> AsyncIterator[int]:
-    runner = web.AppRunner(Origin().application(), access_log=None)
+    runner = web.AppRunner(Origin().application(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, LOOPBACK, 0, shutdown_timeout=0.1).start()
+        await web.TCPSite(runner, LOOPBACK, 0).start()
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

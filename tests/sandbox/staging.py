@@ -19,7 +19,7 @@ from cdnblock.sandbox.origin import Origin
 from cdnblock.sources.staging_clock import StagingClock, stop_at
 
 FRANCE, GERMANY, NOWHERE = "90.84.144.1", "80.187.0.1", "203.0.113.7"
-BEGINS, ENDS = 1_743_663_600.0, 7_100_348_400.0  # 2025-04-03T09:00 and 2195-01-01, 24:00, in Paris
+BEGINS, ENDS = 1_743_663_600.0, 7_100_434_800.0  # 2025-04-03T09:00 and 2195-01-01, 24:00, in Paris
 OPERATOR = "https://edge.example/blocked"
 
 
@@ -58,15 +58,17 @@ class Staged:
 
 
 @asynccontextmanager
-async def staged(folder: Path, site: web.Application | None = None, **changes: str) -> AsyncIterator[Staged]:
-    """Start an origin and an edge that enforces one order (`order_text`), in the middle of its life."""
+async def staged(
+    folder: Path, site: web.Application | None = None, at: float = BEGINS + 86_400, **changes: str
+) -> AsyncIterator[Staged]:
+    """Start an origin and an edge that enforces one order (`order_text`), at an instant of its life."""
     orders, clock = folder / "orders", folder / "clock"
     orders.mkdir()
     (orders / "order.yaml").write_text(order_text(**changes), encoding="utf-8")
-    stop_at(clock, BEGINS + 86_400)
-    runner = web.AppRunner(Origin().application() if site is None else site, access_log=None)
+    stop_at(clock, at)
+    runner = web.AppRunner(Origin().application() if site is None else site, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1).start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     timer = StagingClock(clock)
     with Enforcer(orders, trusted_proxies=["127.0.0.1"], clock=timer) as enforcer:
         edge = Edge(f"http://127.0.0.1:{runner.addresses[0][1]}", enforcer, clock=timer, operator_url=OPERATOR)

@@ -63,7 +63,7 @@ def test_every_probe_of_the_examples_gets_what_its_order_says():
     assert all(turns >= TURNS for turns in by_order.values())
     expected = {probe["expected"] for probe in told["probes"]}
     assert expected == {
-        "answered", "refused, 16", "200", "451", "closed", "cached", "not cached", "kept", "purged", "cut", "goes on",
+        "answered", "refused+16", "200", "451", "closed", "cached", "uncached", "kept", "purged", "cut", "goes on",
     } - ({"kept"} - expected)  # fmt: skip
 
 

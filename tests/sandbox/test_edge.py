@@ -70,9 +70,7 @@ async def test_inside_and_outside_never_share_an_answer(tmp_path):
 @on_loop
 async def test_the_cache_is_purged_when_the_measure_starts_and_when_it_ends(tmp_path, before, at):
     """What was stored of the host goes, what was stored of others stays."""
-    async with staged(tmp_path, measures=UNCACHED) as stage:
-        stop_at(stage.clock, before)
-        await asyncio.sleep(0.3)
+    async with staged(tmp_path, at=before, measures=UNCACHED) as stage:
         for _ in range(2):
             named, other = await stage.ask(f"www.{HOST}", GERMANY), await stage.ask(f"my{HOST}", GERMANY)
         assert (named.state, other.state) == ("HIT", "HIT")
@@ -102,8 +100,7 @@ async def test_an_answer_under_way_when_the_measure_starts_is_not_stored(tmp_pat
 
     site = web.Application()
     site.router.add_get("/", slow)
-    async with staged(tmp_path, site, measures=UNCACHED) as stage:
-        stop_at(stage.clock, BEGINS - 1)
+    async with staged(tmp_path, site, at=BEGINS - 1, measures=UNCACHED) as stage:
         asking = asyncio.create_task(stage.ask(HOST, FRANCE))
         await arrived.wait()
         stop_at(stage.clock, BEGINS)
@@ -161,23 +158,22 @@ async def test_an_edited_file_takes_effect_without_a_restart(tmp_path):
 @on_loop
 async def test_a_running_download_ends_when_the_order_starts(tmp_path, client, fate):
     """For covered clients only."""
-    async with staged(tmp_path) as stage:
-        stop_at(stage.clock, BEGINS - 1)
-        async with stage.session.get(
-            f"{stage.url}/stream", headers={"Host": HOST, "X-Forwarded-For": client}
-        ) as response:
-            assert await response.content.readline() == b"line 1\n"
-            stop_at(stage.clock, BEGINS)
-            got = "goes on"
-            try:
-                async with asyncio.timeout(1.5):
-                    while await response.content.readline():
-                        pass
-                    got = "cut"
-            except TimeoutError:
-                pass
-            except aiohttp.ClientError:
+    async with (
+        staged(tmp_path, at=BEGINS - 1) as stage,
+        stage.session.get(f"{stage.url}/stream", headers={"Host": HOST, "X-Forwarded-For": client}) as response,
+    ):
+        assert await response.content.readline() == b"line 1\n"
+        stop_at(stage.clock, BEGINS)
+        got = "goes on"
+        try:
+            async with asyncio.timeout(1.5):
+                while await response.content.readline():
+                    pass
                 got = "cut"
+        except TimeoutError:
+            pass
+        except aiohttp.ClientError:
+            got = "cut"
     assert got == fate
 
 
@@ -185,8 +181,7 @@ async def test_a_running_download_ends_when_the_order_starts(tmp_path, client, f
 @on_loop
 async def test_an_open_websocket_ends_when_the_order_starts(tmp_path, client, fate):
     """It echoes through the edge until then; for clients outside, and after that, too."""
-    async with staged(tmp_path) as stage:
-        stop_at(stage.clock, BEGINS - 1)
+    async with staged(tmp_path, at=BEGINS - 1) as stage:
         asked = {"Host": HOST, "X-Forwarded-For": client}
         async with stage.session.ws_connect(f"{stage.url}/socket", headers=asked, protocols=["chat"]) as socket:
             await socket.send_str("hello")
