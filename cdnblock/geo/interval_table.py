@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from itertools import accumulate, chain, pairwise
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from cdnblock.errors import ConfigError
@@ -117,7 +118,9 @@ def build_table(origin: Origin, networks: Iterable[tuple[int, Interval]]) -> Int
     if len(countries) > _MAX_COUNTRIES:
         raise ConfigError(f"{origin.source} names {len(countries)} countries; a table of countries has at most 255")
     positions = {None: 0} | {country: number for number, country in enumerate(countries, 1)}
-    halves = {version: _half(version, sorted(part), positions, origin) for version, part in parts.items()}
+    halves = {
+        version: _half(version, sorted(part, key=itemgetter(0)), positions, origin) for version, part in parts.items()
+    }
     return _table(origin, countries, halves)
 
 
