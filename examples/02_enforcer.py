@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cdnblock import Decision, Enforcer
+from cdnblock import Decision, Enforcer, Problem, Severity
 
 ORDER = Path(__file__).parent / "orders" / "tjp-2025-03-28-motogp.yaml"
 HOST, FRENCH, GERMAN = "motogp-mirror.example", "90.84.144.1", "80.187.0.1"
@@ -20,6 +20,11 @@ THEN = datetime(2025, 5, 1, 12, tzinfo=UTC)  # the order has ended since, so thi
 def say(decision: Decision) -> str:
     """Return the measures in one line."""
     return ", ".join(f"{measure} {variant}" for measure, variant in decision.measures.items()) or "let through"
+
+
+def errors_of(enforcer: Enforcer) -> list[Problem]:
+    """Return what is wrong with the files as they are now; warnings are there too, and are left out."""
+    return [problem for problem in enforcer.problems if problem.severity is Severity.ERROR]
 
 
 with tempfile.TemporaryDirectory() as folder:
@@ -41,8 +46,8 @@ with tempfile.TemporaryDirectory() as folder:
         # An editor's accident: the file is invalid, its last good version stays in force, and the problem is told.
         order.write_text(order.read_text().replace("until: 2025-11-16", "until: 2024-11-16"))
         deadline = time.monotonic() + 10
-        while not enforcer.problems and time.monotonic() < deadline:
+        while not (errors := errors_of(enforcer)) and time.monotonic() < deadline:
             time.sleep(0.05)
         print("with a broken file:", say(enforcer.decide(HOST, client)))
-        for problem in enforcer.problems:
+        for problem in errors:
             print(f"{Path(problem.file).name}, line {problem.line}, {problem.key}: {problem.message}")
