@@ -136,10 +136,8 @@ def mistakes_of_others() -> tuple[cdnblock.Problem, ...]:
 
 def wrong_uses(rules: RuleSet, decision: Decision) -> None:
     """What a type checker must refuse; an ignore that is not needed is itself an error."""
-    rules.decide("a.example", "FR", at=datetime.now(UTC))  # type: ignore[misc]  # country by name only
     rules.decide("a.example", country="FR")  # type: ignore[call-arg]  # the rules have no clock
     rules.decide(None, at=datetime.now(UTC))  # type: ignore[arg-type]  # a host is text or bytes
     decision.measures[Measure.DNS] = "nodata"  # type: ignore[index]  # decisions are values
     decision.country = "FR"  # type: ignore[misc]  # decisions are values
     Order(id="x")  # type: ignore[call-arg]  # an order has a court
-    Enforcer("orders/", "country.mmdb")  # type: ignore[misc]  # options by name only
