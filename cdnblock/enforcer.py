@@ -127,7 +127,7 @@ class Enforcer:
         self.close()
 
     def _decide(self, coverage: Coverage | Uncovered, client: str | None) -> Decision:
-        if coverage.__class__ is Uncovered:
+        if isinstance(coverage, Uncovered):
             return coverage.decision
         return coverage.decide(self._country(client), self._told_by, self._clock())
 

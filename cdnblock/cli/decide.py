@@ -63,8 +63,7 @@ def command(
 
 def decision_as_json(decision: Decision, host: str, client: str | None, at: datetime) -> dict[str, Any]:
     """Return a decision as `cdnblock decide` prints it (command-line.md, "`decide`'s JSON")."""
-    orders = [item.order for item in (*decision.reasons, *decision.not_applied)]
-    zone = orders[0].timezone if orders else None
+    zone = decision.orders[0].timezone if decision.orders else None
     return {
         "host": canonical(host) or host,
         "client": client,

@@ -49,8 +49,7 @@ def command(
 
 
 def _lines(decision: Decision, host: str, at: datetime, *, asked_place: bool) -> Iterator[str]:
-    orders = [item.order for item in (*decision.reasons, *decision.not_applied)]
-    yield _heading(decision, host, at, orders[0].timezone if orders else None, asked_place=asked_place)
+    yield _heading(decision, host, at, asked_place=asked_place)
     for reason in decision.reasons:
         measures = ", ".join(f"{measure.value} {variant}" for measure, variant in reason.order.measures.items())
         yield from _about(reason)
@@ -67,7 +66,8 @@ def _lines(decision: Decision, host: str, at: datetime, *, asked_place: bool) ->
         yield f"This changes next at {decision.changes_at.isoformat()}."
 
 
-def _heading(decision: Decision, host: str, at: datetime, zone: str | None, *, asked_place: bool) -> str:
+def _heading(decision: Decision, host: str, at: datetime, *, asked_place: bool) -> str:
+    zone = decision.orders[0].timezone if decision.orders else None
     name = canonical(host)
     shown = printable(host) if name is None else name if name == host else f"{printable(host)} = {name}"
     if name is not None and to_unicode(name) not in (name, host):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -28,23 +29,19 @@ geo_option = click.option(
 )
 
 
-class Instant(click.ParamType):
-    """A time as RFC 3339 has it; without an offset it is legal time in Paris, a bare date is its 00:00."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the aware datetime, or fail as click does."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            return read_instant(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _instant_option(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        return None if value is None else read_instant(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 at_option = click.option(
-    "--at", type=Instant(), help="Instant to decide for, such as 2025-05-01T12:00+02:00.  [default: now]"
+    "--at",
+    metavar="TIME",
+    callback=_instant_option,
+    help="Instant to decide for, such as 2025-05-01T12:00+02:00; without an offset it is legal time in Paris.  "
+    "[default: now]",
 )
 
 
@@ -79,4 +76,4 @@ def printable(text: str) -> str:
 
 def colours_wanted() -> bool:
     """Tell whether people look at stdout and want colours (https://no-color.org)."""
-    return "NO_COLOR" not in os.environ and click.get_text_stream("stdout").isatty()
+    return "NO_COLOR" not in os.environ and sys.stdout.isatty()

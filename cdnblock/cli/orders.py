@@ -38,17 +38,13 @@ _COLOURS: Final = {
 _SPANS: Final = {"d": "days", "h": "hours", "w": "weeks"}
 
 
-class _Span(click.ParamType):
-    name = "span"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return a span of time such as 30d."""
-        if isinstance(value, timedelta):
-            return value
-        found = re.fullmatch(r"([0-9]{1,5})([dhw])", str(value))
-        if found is None:
-            self.fail(f"{value!r} is no span of time; write it like 30d, 12h or 4w", param, ctx)
-        return timedelta(**{_SPANS[found[2]]: int(found[1])})
+def _span_option(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,5})([dhw])", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no span of time; write it like 30d, 12h or 4w", ctx, param)
+    return timedelta(**{_SPANS[found[2]]: int(found[1])})
 
 
 @click.command
@@ -56,7 +52,12 @@ class _Span(click.ParamType):
 @click.argument("order_id", metavar="[ID]", required=False)
 @orders_option
 @at_option
-@click.option("--expiring", type=_Span(), help="Only those in force that end within this time, such as 30d.")
+@click.option(
+    "--expiring",
+    metavar="SPAN",
+    callback=_span_option,
+    help="Only those in force that end within this time, such as 30d.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 def command(
     action: str,

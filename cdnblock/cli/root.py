@@ -50,8 +50,9 @@ class _Commands(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            error.message += f" Did you mean {near[0]!r}?" if near else ""
-            raise
+            if not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", error.ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (the same)
         with formatter.section("Commands"):
@@ -99,21 +100,22 @@ def _settings(config: Path | None) -> dict[str, Any]:
     try:
         read = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _unusable(path, str(error)) from error
+        raise _Unusable(f"{path}: {error}") from error
     shared = {key: value for key, value in read.items() if not isinstance(value, dict)}
     for key in (*(shared.keys() - set(_SHARED_OPTIONS)), *(read.keys() - shared.keys() - COMMANDS.keys())):
         near = difflib.get_close_matches(key, [*_SHARED_OPTIONS, *COMMANDS], 1)
         right = (
             f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_SHARED_OPTIONS)}, and a table per command"
         )
-        raise _unusable(path, f"unknown key {key!r}; {right}")
-    return {command: shared | read.get(command, {}) for command in COMMANDS}
+        raise _Unusable(f"{path}: unknown key {key!r}; {right}")
+    tables = {key: value for key, value in read.items() if isinstance(value, dict)}
+    return {command: shared | tables.get(command, {}) for command in COMMANDS}
 
 
-def _unusable(path: Path, what: str) -> click.ClickException:
-    error = click.ClickException(f"{path}: {what}")
-    error.exit_code = EXIT_INVALID
-    return error
+class _Unusable(click.ClickException):
+    """The settings file is wrong."""
+
+    exit_code = EXIT_INVALID
 
 
 def _fail(message: str) -> NoReturn:

@@ -104,6 +104,11 @@ class Decision:
     def __bool__(self) -> bool:
         return bool(self.measures)
 
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """Every order that names the host: those that apply, then those that do not."""
+        return (*(reason.order for reason in self.reasons), *(item.order for item in self.not_applied))
+
     def because(self, measure: Measure) -> tuple[Reason, ...]:
         """Return the reasons of one measure: every applying order that asks for it, the strictest variant first."""
         asking = [reason for reason in self.reasons if measure in reason.order.measures]

@@ -105,7 +105,9 @@ class RuleSet:
             pass
         except TypeError:  # unhashable, so neither str nor bytes
             return self._malformed
-        return self._remember(self._hosts, host, self._look_up(canonical(host) if _is_text(host) else None))
+        if not isinstance(host, (str, bytes)):
+            return self._malformed
+        return self._remember(self._hosts, host, self._look_up(canonical(host)))
 
     def find_query_name(self, name: str) -> Coverage | Uncovered:
         """Return what the orders say of a DNS query name (`names.canonical_query_name`). Never raises."""
@@ -277,10 +279,6 @@ def _suffixes(name: str) -> Iterator[str]:
 
 def _at(order: Order, moment: date | datetime) -> float:
     return calendar.instant(moment, order.timezone).timestamp()
-
-
-def _is_text(host: object) -> bool:
-    return isinstance(host, (str, bytes))
 
 
 def _problems(order: Order) -> Iterator[Problem]:

@@ -150,11 +150,14 @@ def read_bounded(path: Path) -> bytes:
 
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 (a path was opened without waiting; this is its descriptor)
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, f"is a {_kind(status.st_mode)}; an order is a regular file")
-        content = file.read(MAX_FILE + 1)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(0, f"is a {_kind(mode)}; an order is a regular file")
+        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 (opened already, without waiting)
+            content = file.read(MAX_FILE + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_FILE:
         raise OSError(0, f"is larger than {MAX_FILE // 1024**2} MiB; move long lists of names into a names_file")
     return content

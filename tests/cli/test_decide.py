@@ -71,8 +71,8 @@ BATCH = [
     ("motogpstream.me", None, []),
     ("motogpstream.me\tnonsense\t2025-05-01T12:00Z", None, []),
     (f"motogpstream.me\t{FRANCE}\tyesterday", None, []),
-    (f"motogpstream.me\t{FRANCE}\t9999-12-31T23:59:59-12:00", "FR", []),
-    (f"motogpstream.me\t{FRANCE}\t0001-01-01T00:00:00+14:00", "FR", []),
+    (f"motogpstream.me\t{FRANCE}\t9999-12-31T23:59:59-12:00", None, []),
+    (f"motogpstream.me\t{FRANCE}\t0001-01-01T00:00:00+14:00", None, []),
     ("x" * 10_000 + f"\t{FRANCE}", None, []),
 ]
 
