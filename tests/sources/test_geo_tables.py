@@ -10,6 +10,7 @@ import sys
 import textwrap
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import Path
 
 import maxminddb
 import pytest
@@ -208,7 +209,7 @@ def test_the_script_writes_the_same_table_each_time(mmdb, tmp_path):
         done = make_table(mmdb, "--source", "mine", "--version", "7", "--licence", "CC0-1.0", "--out", tmp_path / name)
         assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "one.bin").read_bytes() == (tmp_path / "two.bin").read_bytes()
-    assert sorted(os.listdir(tmp_path)) == ["one.bin", "two.bin"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.bin", "two.bin"]
     table = open_geo_table(tmp_path / "one.bin")
     assert table.description.startswith("mine of 20")
     assert (table.origin.version, table.origin.licence) == ("7", "CC0-1.0")
@@ -262,9 +263,9 @@ def test_a_table_survives_its_file(tmp_path):
 
 def test_no_descriptor_stays_open(mmdb):
     """The file is read, not held open: tables can be reloaded for ever."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
     tables = [open_geo_table(mmdb) for _ in range(20)]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
     assert {table.locate("90.84.144.1") for table in tables} == {"FR"}
 
 
