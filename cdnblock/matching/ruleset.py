@@ -106,7 +106,7 @@ class RuleSet:
         except TypeError:  # unhashable, so neither str nor bytes
             return self._malformed
         if not isinstance(host, (str, bytes)):
-            return self._malformed
+            return self._malformed  # type: ignore[unreachable]  # the types promise it, a caller may not
         return self._remember(self._hosts, host, self._look_up(canonical(host)))
 
     def find_query_name(self, name: str) -> Coverage | Uncovered:

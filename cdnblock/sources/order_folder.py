@@ -154,7 +154,7 @@ def read_bounded(path: Path) -> bytes:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise OSError(0, f"is a {_kind(mode)}; an order is a regular file")
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 (opened already, without waiting)
+        with open(descriptor, "rb", closefd=False) as file:  # opened already, without waiting
             content = file.read(MAX_FILE + 1)
     finally:
         os.close(descriptor)
