@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from itertools import chain, islice, repeat
 from typing import Final, NamedTuple
@@ -28,7 +28,7 @@ from cdnblock.orders.document import Path, dotted
 from cdnblock.orders.model import Addition, Lifting, Moment, Name, Order, Position, Window
 from cdnblock.orders.text_file import cut
 
-MAX_DOUBLES: Final = 1_000
+MAX_FOUND: Final = 1_000  # of one kind: more would not be read
 
 _START_KEYS: Final = frozenset({"from", "served", "decided", "timezone"})
 _END_KEYS: Final = frozenset({"until", "for", "counted_from", "implemented", "served", "decided", "timezone"})
@@ -106,7 +106,7 @@ def doubled_names(draft: Draft, file: str) -> Iterator[Problem]:
     """Yield a warning for each name that the order lists again; the first thousand of them."""
     each = chain.from_iterable(_names_alone(part) for _, part in draft.parts())
     if len(set(each)) < draft.order.size():
-        yield from islice(_doubled(draft, file), MAX_DOUBLES)
+        yield from islice(_doubled(draft, file), MAX_FOUND)
 
 
 def _names_alone(part: Order | Addition) -> Iterator[str]:
@@ -157,8 +157,8 @@ def _dates_of_the_decision(draft: Draft) -> Iterator[Found]:
 def _span(draft: Draft) -> Iterator[Found]:
     start, end = draft.start(), draft.end()
     key = "for" if draft.order.until is None else "until"
-    if end is not None and end.date() >= LATEST:
-        yield Found((key,), f"the order would end after the year {LATEST.year - 1}; correct the end")
+    if end is not None and end >= draft.instant(LATEST - timedelta(days=1)):
+        yield Found((key,), f"the order would end in {LATEST.year} or later; correct the end")
     elif start is not None and end is not None and end <= start:
         yield Found(
             (key,), f"the order would end at {draft.shown(end)}, not after its start {draft.shown(start)}; correct one"
@@ -236,6 +236,8 @@ def _liftings_of_other_names(draft: Draft) -> Iterator[Found]:
                 continue
             near = _nearest(name, exact) if missed < _GUESSES else None
             missed += 1
+            if missed > MAX_FOUND:
+                return
             right = f"did you mean `{near}`?" if near else "lift a name that it lists, or one below such a name"
             yield Found((*path, "names", index), f"the order lists neither `{cut(name)}` nor a name above it; {right}")
 

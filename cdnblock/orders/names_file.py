@@ -47,6 +47,8 @@ def _read(text: str, file: str) -> tuple[list[str], array[int], list[Problem]]:
     numbers = array("L")
     found: list[Problem] = []
     for number, line in enumerate(lines_of(text), start=1):
+        if not line:
+            continue
         if CLEAN.match(line) and len(line) <= MAX_NAME and "xn--" not in line:
             names.append(line)
             numbers.append(number)

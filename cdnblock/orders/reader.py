@@ -147,7 +147,10 @@ class Reader:
 
     def _note_too_broad(self, found: Sequence[tuple[Path, Name]]) -> None:
         suspects = self.protected.maybe_too_broad(name.name for _, name in found)
+        noted = 0
         for at, name in found:
+            if noted > MAX_PROBLEMS:
+                return
             if name.name not in suspects or (why := self.protected.too_broad(name.name)) is None:
                 continue
             if name.overbroad is not None:
@@ -156,6 +159,7 @@ class Reader:
             elif (*at, "overbroad") not in self.broken:
                 right = 'name the exact hosts, or give `overbroad: "reason"` in its long form if the order means it'
                 self.note(at, f"{why}; {right}")
+                noted += 1
 
     def _converted(self, path: Path, read: Callable[[str], _Read]) -> _Read | None:
         text = self.text(path)

@@ -115,6 +115,11 @@ def _exact(value: Any) -> Any:
     return Decimal(value) if type(value) is int else value
 
 
+def _whole(value: Any) -> Any:
+    # True and 1.0 equal 1, and a Literal is compared by equality.
+    return value if type(value) is int else str(value)
+
+
 Amount: TypeAlias = Annotated[Decimal, BeforeValidator(_exact), WithJsonSchema({"type": "number", "minimum": 0})]
 
 
@@ -218,7 +223,7 @@ class OrderKeys(_Keys):
         },
     )
 
-    cdnblock: Literal[1] = Field(description="The format's version.")
+    cdnblock: Annotated[Literal[1], BeforeValidator(_whole)] = Field(description="The format's version.")
     id: str = Field(pattern=ID_PATTERN, description="Unique in the folder; in logs, metrics and the 451 notice.")
     title: Text | None = Field(default=None, description="How people call the case.")
     court: Text = Field(description="Who decided.")
