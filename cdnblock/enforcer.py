@@ -15,7 +15,7 @@ from typing import Final, Self, TypeAlias
 
 from cdnblock.errors import Problem
 from cdnblock.geo.client_address import TrustedProxies
-from cdnblock.geo.country import CountryTable
+from cdnblock.geo.country import CountryTable, Location, locate
 from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet, Uncovered
@@ -58,8 +58,7 @@ class Enforcer:
         self._table = open_geo_table(geo) if geo is None or isinstance(geo, (str, Path)) else geo
         self._proxies = TrustedProxies(trusted_proxies, header=client_header)
         self._clock = clock
-        self._told_by = self._table.description
-        self._countries: dict[str, str | None] = {}
+        self._locations: dict[str, Location] = {}
         self._subscribers: list[Subscriber] = []
         self._subscribing = threading.Lock()
         self._live = LiveOrders(orders)
@@ -129,23 +128,22 @@ class Enforcer:
     def _decide(self, coverage: Coverage | Uncovered, client: str | None) -> Decision:
         if isinstance(coverage, Uncovered):
             return coverage.decision
-        return coverage.decide(self._country(client), self._told_by, self._clock())
+        country, told_by = self._locate(client)
+        return coverage.decide(country, told_by, self._clock())
 
-    def _country(self, client: str | None) -> str | None:
+    def _locate(self, client: str | None) -> Location:
         try:
-            return self._countries[client]  # type: ignore[index]  # None is never a key: that is the point
+            return self._locations[client]  # type: ignore[index]  # None is never a key: that is the point
         except KeyError:
             pass
         except TypeError:  # unhashable, so no text
-            return None
-        if client.__class__ is not str:
-            return None
-        country = self._table.locate(client)
-        if len(client) <= _MEMO_MAX_ADDRESS:
-            if len(self._countries) >= _MEMO_SIZE:
-                self._countries.clear()
-            self._countries[client] = country
-        return country
+            return locate(self._table, None)
+        location = locate(self._table, client if isinstance(client, str) else None)
+        if isinstance(client, str) and len(client) <= _MEMO_MAX_ADDRESS:
+            if len(self._locations) >= _MEMO_SIZE:
+                self._locations.clear()
+            self._locations[client] = location
+        return location
 
     def _changed(self, old: RuleSet, new: RuleSet) -> None:
         self._rules = new

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 
 from cdnblock.cli.options import at_option, geo_option, orders_option, read_instant, rfc3339
+from cdnblock.geo.country import locate
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.names import canonical
 
@@ -102,6 +103,6 @@ def _answer(
             nothing = Decision(measures={}, revision=rules.revision)
             yield decision_as_json(nothing, host, client, datetime.now(UTC)) | {"at": time, "error": str(error)}
             continue
-        country = table.locate(client) if client is not None else None
-        decision = rules.decide(host, country=country, at=at, told_by=table.description)
+        country, told_by = locate(table, client)
+        decision = rules.decide(host, country=country, at=at, told_by=told_by)
         yield decision_as_json(decision, host, client, at)

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from cdnblock.cli.options import at_option, colours_wanted, geo_option, orders_option, printable, rfc3339
+from cdnblock.geo.country import locate
 from cdnblock.matching.decision import WHY_IN_WORDS, Decision, NotApplied, Reason, Why, in_zone
 from cdnblock.matching.names import canonical, to_unicode
 from cdnblock.orders.model import Order
@@ -40,8 +41,7 @@ def command(
     at = at or datetime.now(UTC)
     told_by = None
     if client is not None and country is None:
-        table = open_geo_table(geo)
-        country, told_by = table.locate(client), table.description
+        country, told_by = locate(open_geo_table(geo), client)
     decision = rules.decide(host, country=country, at=at, told_by=told_by)
     asked_place = client is not None or country is not None
     for line in _lines(decision, host, at, asked_place=asked_place):
