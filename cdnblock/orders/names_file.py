@@ -49,7 +49,7 @@ def _read(text: str, file: str) -> tuple[list[str], array[int], list[Problem]]:
     for number, line in enumerate(lines_of(text), start=1):
         if not line:
             continue
-        if CLEAN.match(line) and len(line) <= MAX_NAME and "xn--" not in line:
+        if len(line) <= MAX_NAME and CLEAN.match(line) and "xn--" not in line:
             names.append(line)
             numbers.append(number)
             continue

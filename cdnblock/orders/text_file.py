@@ -45,17 +45,14 @@ def hiding_character(text: str) -> str | None:
 
 def cut(text: str, length: int = 60) -> str:
     """Return a text as messages quote it: on one line, not too long, and with nothing hidden in it."""
-    shown = _HIDING.sub(_escaped, " ".join(text[: length + 1].split()))
+    words = " ".join(text[: length + 1].split())
+    shown = "".join(letter if letter.isprintable() else f"<U+{ord(letter):04X}>" for letter in words)
     return shown if len(shown) <= length else f"{shown[: length - 1]}…"
 
 
 def lines_of(text: str) -> list[str]:
     """Split at LF, CRLF and CR only; `str.splitlines` also splits where editors show no new line."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"<U+{ord(found.group()):04X}>"
 
 
 def _hidden(text: str, file: str) -> Iterator[Problem]:
