@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import yaml
 
 from cdnblock.errors import Problem, Severity
+from cdnblock.orders.scalars import plain_scalar
 from cdnblock.orders.text_file import cut, decode, hiding_character
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -29,13 +30,7 @@ MAX_ALIASED: Final = 10_000  # values that all aliases together may stand for
 
 _Loader: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
-_TRUTHS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
-_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]{1,18}|[0-9]{1,18}(?:\.[0-9]{0,18})?)(?:[eE][-+]?[0-9]{1,2})?\Z")
-_LEADING_ZERO: Final = re.compile(r"[-+]?0[0-9]")
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
-_NUMBER_START: Final = frozenset("0123456789+-.")
 
 # What PyYAML says -> what would be right. The first that is contained wins.
 _ADVICE: Final = (
@@ -185,7 +180,7 @@ class _Composer:
         if frame is not None and isinstance(frame.value, dict) and frame.key is None:
             self._key(frame, text, _place(event))
             return
-        self._settle(text if event.style else _resolved(text), 1, _place(event), event.anchor)
+        self._settle(text if event.style else plain_scalar(text), 1, _place(event), event.anchor)
 
     def _key(self, frame: _Frame, key: str, place: Place) -> None:
         path = (*frame.path, key)
@@ -286,20 +281,6 @@ class _Composer:
 def _place(event: yaml.Event) -> Place:
     mark = event.start_mark
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
-
-
-def _resolved(text: str) -> Value:
-    """Return what a plain scalar stands for."""
-    if text in _NULLS:
-        return None
-    if text in _TRUTHS:
-        return _TRUTHS[text]
-    if text[0] in _NUMBER_START:
-        if _INT.match(text):
-            return int(text)
-        if _FLOAT.match(text) and not _LEADING_ZERO.match(text):
-            return Decimal(text)
-    return text
 
 
 def _no_mapping(root: Value) -> str:

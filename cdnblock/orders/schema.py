@@ -6,7 +6,6 @@ editors (`# yaml-language-server: $schema=`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -23,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from cdnblock.orders.examples import EXAMPLES
 from cdnblock.orders.model import VARIANTS, Anchor, Measure, UnknownLocation
 from cdnblock.orders.moments import DAY_PATTERN, DELAY_PATTERN, MOMENT_PATTERN
 from cdnblock.orders.territories import COUNTRIES, PRESETS, WORLD
@@ -30,55 +30,6 @@ from cdnblock.orders.territories import COUNTRIES, PRESETS, WORLD
 FORMAT_VERSION: Final = 1
 MAX_TEXT: Final = 2_000
 ID_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-
-# How a value of each key looks: for the schema's `examples`, and for messages that say what would be right.
-EXAMPLES: Final[Mapping[str, str]] = {
-    "cdnblock": "1",
-    "id": "tjp-2025-03-28-motogp",
-    "title": "Canal+ v. Cloudflare (MotoGP 2025)",
-    "court": "Tribunal judiciaire de Paris",
-    "case": "RG 25/00000",
-    "decided": "2025-03-28",
-    "legal_basis": "Code du sport, art. L. 333-10",
-    "claimant": "Société d'édition de Canal Plus",
-    "addressee": "Cloudflare",
-    "served": "2025-04-02",
-    "comply_within": "3 days",
-    "implemented": "2025-04-03T09:00",
-    "from": "2025-04-03T09:00",
-    "until": "2025-11-16",
-    "for": "12 months",
-    "counted_from": "implemented",
-    "timezone": "Europe/Paris",
-    "territory": "[FR, GP, RE]",
-    "unknown_location": "allow",
-    "measures": "{dns: refuse, cdn: disable, proxy: terminate}",
-    "dns": "refuse",
-    "cdn": "disable",
-    "proxy": "terminate",
-    "names": "[motogpstream.me]",
-    "name": "cdn.livetv822.me",
-    "subdomains": "false",
-    "note": "annex p. 3",
-    "overbroad": '"the order names it expressly"',
-    "names_file": "annex.txt",
-    "windows": "[{from: 2025-04-13T12:30, until: 2025-04-13T18:00}]",
-    "label": "Qatar GP",
-    "additions": "[{notice: ARCOM 2025-118, notified: 2025-05-02T14:05, names: [motogp-hd.example]}]",
-    "notice": "ARCOM 2025-118",
-    "authority": "ARCOM",
-    "notified": "2025-05-02T14:05",
-    "lifted": "[{at: 2025-06-01T12:00}]",
-    "at": "2025-06-01T12:00",
-    "reason": "the site now shows lawful content",
-    "publication": "https://lumendatabase.org/notices/00000000",
-    "penalty": "{amount: 5000, currency: EUR, per: day and name}",
-    "amount": "5000",
-    "currency": "EUR",
-    "per": "day and name",
-    "costs": "addressee",
-    "contact": "legal@edge.example",
-}
 
 # Tags of the two ways to write a value. No key of an order file begins with these, so paths can be freed of them.
 AS_TEXT: Final = "\0text"

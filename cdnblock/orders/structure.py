@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from cdnblock.errors import Problem
 from cdnblock.orders.document import Document, Path, Value
+from cdnblock.orders.examples import EXAMPLES
 from cdnblock.orders.schema import (
     AS_LIST,
     AS_MAPPING,
     AS_TEXT,
-    EXAMPLES,
     FORMAT_VERSION,
     MAX_TEXT,
     AdditionKeys,

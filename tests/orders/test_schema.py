@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from cdnblock.orders.schema import EXAMPLES, order_schema
+from cdnblock.orders.examples import EXAMPLES
+from cdnblock.orders.schema import order_schema
 
 SCHEMA = order_schema()
 TOP = SCHEMA["properties"]
