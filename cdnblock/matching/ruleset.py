@@ -131,6 +131,22 @@ class RuleSet:
                     covered.add((name, subdomains))
         return frozenset(covered)
 
+    def names_in_force(self, at: datetime) -> Iterator[str]:
+        """Yield each listed name that some order holds in force at `at`; between its windows an order is in force."""
+        instant = timestamp(at)
+        known: dict[int, bool] = {}  # names with the same claims share one node
+        for name, node in self._names.items():
+            held = known.get(id(node))
+            if held is None:
+                held = known[id(node)] = _is_in_force(node, instant)
+            if held:
+                yield name
+
+    def is_in_force(self, name: str, at: datetime) -> bool:
+        """Tell whether a canonical name is covered by any order in force at `at`, by itself or through a parent."""
+        coverage = self._look_up(name)
+        return isinstance(coverage, Coverage) and coverage.in_force(timestamp(at))
+
     def next_change(self, after: datetime) -> datetime | None:
         """Return the first instant later than `after` at which any decision may change, None if there is none."""
         position = bisect_right(self._changes, timestamp(after))
@@ -269,6 +285,15 @@ def _lifted(listing: _Listing, releases: Iterable[_Release]) -> float:
     """
     own = (item.at for item in releases if item.order_id == listing.order.id and item.at >= listing.notified)
     return min(chain(own, (listing.lifted,)))
+
+
+def _is_in_force(node: _Node, at: float) -> bool:
+    releases = [item for item in node if isinstance(item, _Release)]
+    return any(
+        item.span.begins <= at < min(item.span.ends, _lifted(item, releases))
+        for item in node
+        if isinstance(item, _Listing)
+    )
 
 
 def _suffixes(name: str) -> Iterator[str]:

@@ -1,0 +1,58 @@
+"""The release guard: how much a change would release, and whether it must be confirmed first.
+
+An order folder that is half synchronised, mounted empty or emptied by mistake looks like an order that was lifted. So a
+change that would release more than a third of all names in force, or every one, waits for somebody to say that it is
+meant (order-file.md, "The folder and hot reload").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from cdnblock.matching.ruleset import RuleSet
+from cdnblock.orders.model import Order
+
+MAX_SHARE: Final = 3  # one name in so many may be released without asking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRelease:
+    """A file whose change, or whose removal, is held back.
+
+    `names` is how many names in force it would release, `since` when it was first seen.
+    """
+
+    path: Path
+    names: int
+    since: datetime
+
+
+def released(old: RuleSet, new: RuleSet, at: datetime) -> set[str]:
+    """Return the names that are in force at `at` under the old rules and no longer under the new ones.
+
+    Between its windows an order is in force. A name that a parent still covers is not released.
+    """
+    kept = set(new.names_in_force(at))
+    return {name for name in old.names_in_force(at) if name not in kept and not new.is_in_force(name, at)}
+
+
+def must_be_confirmed(old: RuleSet, gone: int, at: datetime) -> bool:
+    """Tell whether releasing `gone` of the names in force is more than a third of them, or all."""
+    total = sum(1 for _ in old.names_in_force(at))
+    return gone > 0 and (gone * MAX_SHARE > total or gone >= total)
+
+
+def how_many_listed(order: Order, names: set[str]) -> int:
+    """Return how many of the names an order lists, additions included."""
+    return len({name for name in _each_listed(order) if name in names})
+
+
+def _each_listed(order: Order) -> Iterator[str]:
+    for part in (order, *order.additions):
+        yield from (name.name for name in part.names)
+        if part.names_file is not None:
+            yield from part.names_file.names
