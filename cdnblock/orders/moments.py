@@ -19,16 +19,16 @@ LAST_YEAR: Final = 2199
 MAX_AMOUNT: Final = 100_000
 
 DAY_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-MOMENT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?)?$"
+MOMENT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?$"
 DELAY_PATTERN: Final = r"^[0-9]+ +(minutes?|hours?|days?|working days?|months?)$"
 
 _MOMENT: Final = re.compile(
     r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
-    r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?(?P<offset>Z|[+-][0-9]{2}:[0-9]{2})?)?\Z"
+    r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.](?P<fraction>[0-9]{1,6}))?)?"
+    r"(?P<offset>Z|[+-][0-9]{2}:[0-9]{2})?)?\Z"
 )
 _DAY_FIRST: Final = re.compile(r"([0-9]{1,2})[/. -]([0-9]{1,2})[/. -]([0-9]{4})(?![0-9])")
 _YEAR_FIRST: Final = re.compile(r"([0-9]{4})[/. -]?([0-9]{1,2})[/. -]?([0-9]{1,2})(?![0-9])")
-_FRACTION: Final = re.compile(r"(.*:[0-9]{2})[.,][0-9]+")
 _MAX_OFFSET: Final = timedelta(hours=14)  # Pacific/Kiritimati, the farthest legal time there is
 
 _DELAY: Final = re.compile(r"(?P<amount>[0-9]{1,18}) *(?P<unit>[^\W\d_][^\d_]*)\Z")
@@ -63,9 +63,10 @@ def read_moment(text: str) -> Moment:
     if found["hour"] is None:
         return day
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
-    whole_day = (hour, minute, second) == (24, 0, 0)
+    micro = int((found["fraction"] or "").ljust(6, "0"))
+    whole_day = (hour, minute, second, micro) == (24, 0, 0, 0)
     try:
-        clock = time() if whole_day else time(hour, minute, second)
+        clock = time() if whole_day else time(hour, minute, second, micro)
     except ValueError:
         raise ValueError(
             f"`{text}` is no time of a day; write hours 00 to 23 (or 24:00), minutes and seconds 00 to 59"
@@ -137,8 +138,6 @@ def _offset(text: str, offset: str | None) -> timezone | None:
 def _other_format(text: str) -> str:
     """Say how a date in another format would be written here."""
     wrong = f"`{cut(text)}` is no date as order files write it"
-    if (found := _FRACTION.match(text)) is not None and _MOMENT.match(found[1]):
-        return f"`{cut(text)}` has fractions of a second; leave them out, `{found[1]}`"
     if (found := _DAY_FIRST.match(text.strip())) is not None:
         first, second, year = found.groups()
         readings = [(second, first), (first, second)]

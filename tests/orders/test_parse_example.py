@@ -204,6 +204,7 @@ def test_duration_in_place_of_end(parse):
         ("2025-04-03T09:00+02:00", datetime(2025, 4, 3, 9, 0, tzinfo=timezone(timedelta(hours=2)))),
         ("2025-04-03T09:00:00-10:30", datetime(2025, 4, 3, 9, 0, tzinfo=timezone(-timedelta(hours=10, minutes=30)))),
         ("2025-04-03T24:00", datetime.fromisoformat("2025-04-04T00:00")),
+        ("2025-04-03T09:00:00.25+02:00", datetime.fromisoformat("2025-04-03T09:00:00.250+02:00")),
         ("2025-12-31T24:00:00", datetime.fromisoformat("2026-01-01T00:00")),
         ('"2025-04-03"', date(2025, 4, 3)),
     ],

@@ -97,7 +97,7 @@ def assert_says(problem, *words):
         ({"until": "2025-11-16T25:00"}, (7, 8, "until"), ["no time of a day"]),
         ({"until": "2025-11-16T09:00:60"}, (7, 8, "until"), ["no time of a day"]),
         ({"until": "2025-11-16T24:01"}, (7, 8, "until"), ["no time of a day"]),
-        ({"until": "2025-11-16T09:00:00.5"}, (7, 8, "until"), ["fractions of a second", "`2025-11-16T09:00:00`"]),
+        ({"until": "2025-11-16T09:00:00,5"}, (7, 8, "until"), ["is no date", "`2025-11-16T09:00`"]),
         ({"until": "2025-11-16T09:00+25:00"}, (7, 8, "until"), ["no possible offset"]),
         ({"until": "2025-11-16T09:00 Europe/Paris"}, (7, 8, "until"), ["`2025-11-16T09:00`"]),
         ({"until": "2025-11-16t09:00z"}, (7, 8, "until"), ["is no date as order files write it"]),
