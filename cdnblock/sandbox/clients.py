@@ -69,7 +69,7 @@ class Clients:
                     return (await self._fetch(self._edge, probe))[1]
                 case Channel.STREAM | Channel.SOCKET:
                     raise AssertionError("what runs is opened, not asked")
-        except TimeoutError:
+        except TimeoutError:  # aiohttp's is one, too
             return "no answer"
 
     async def open(self, probe: Probe) -> Running:
@@ -110,6 +110,8 @@ class Clients:
         try:
             async with self._session.get(f"{server}/", headers=headers, allow_redirects=False) as response:
                 await response.read()
+        except TimeoutError:
+            raise
         except _GONE:
             return "closed", ""
         if response.status == 451:  # noqa: PLR2004 - RFC 7725
@@ -141,9 +143,11 @@ class Running(ABC):
 
     async def fate(self) -> str:
         """Return whether it still gives a sign of life."""
-        self._signs.clear()
         if not self._started.is_set():
             return "never ran"
+        if self.ended.is_set():
+            return "cut"
+        self._signs.clear()
         with contextlib.suppress(TimeoutError, *_GONE):
             await asyncio.wait_for(self._poke(), _TIMEOUT)
         return "cut" if self.ended.is_set() else "goes on" if self._signs.is_set() else "hangs"

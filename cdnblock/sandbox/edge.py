@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NoReturn
+from typing import Final
 
 import aiohttp
 from aiohttp import web
@@ -116,7 +116,7 @@ class Edge:
 
     def _terminate(self, exchange: Exchange, decision: Decision) -> web.StreamResponse:
         if proxy_termination.closes(decision):
-            _break_off(exchange)
+            return _broken_off(exchange, web.Response())
         request = exchange.request
         return _send(
             proxy_termination.notice(
@@ -166,7 +166,7 @@ class Edge:
                 return web.Response(
                     status=502, text="The origin did not answer.\n", headers={"Cache-Control": "no-store"}
                 )
-            _break_off(exchange)  # a body cut short must not look whole
+            return _broken_off(exchange, response)  # a body cut short must not look whole
         if copy is not None and state == "MISS":
             self._keep(exchange, upstream.status, upstream.reason or "", received, copy)
         return response
@@ -230,11 +230,11 @@ async def _stream(upstream: aiohttp.ClientResponse, response: web.StreamResponse
     return None if copy is None else bytes(copy)
 
 
-def _break_off(exchange: Exchange) -> NoReturn:
-    """End the connection without another octet."""
+def _broken_off(exchange: Exchange, response: web.StreamResponse) -> web.StreamResponse:
+    """End the connection without another octet; the response is what aiohttp then fails to send, silently."""
     if exchange.request.transport is not None:
         exchange.request.transport.abort()
-    raise ConnectionResetError  # aiohttp takes it as a client that went away, and is silent
+    return response
 
 
 def _cut(exchange: Exchange) -> None:

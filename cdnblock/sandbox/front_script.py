@@ -9,10 +9,13 @@ import os
 import signal
 import threading
 import time
-from typing import Any, Final
+from typing import Final
+
+from cdnblock.orders.model import Measure
+from cdnblock.sandbox.sabotage import forget
 
 BREAK: Final = "CDNBLOCK_SANDBOX_BREAK"
-"""Names the measure whose refusals this script undoes, so that tests see the probes notice it."""
+"""Names the measure that is to be broken in this process."""
 
 _GRACE: Final = 3.0  # seconds for a clean end
 
@@ -25,23 +28,6 @@ class EndWithTheSandbox:
         threading.Thread(target=_end_with_input, name="lifeline", daemon=True).start()
 
 
-class Sabotage:
-    """Takes the refusals of one measure back, behind the addon's back."""
-
-    def __init__(self, measure: str) -> None:
-        self._measure = measure
-
-    def request(self, flow: Any) -> None:
-        """Let a refused request through (mitmproxy hook)."""
-        if self._measure == "proxy":
-            flow.response = None
-
-    def dns_request(self, flow: Any) -> None:
-        """Let a refused question through (mitmproxy hook)."""
-        if self._measure == "dns":
-            flow.response = None
-
-
 def _end_with_input() -> None:
     while os.read(0, 1024):
         pass
@@ -50,4 +36,7 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-addons = [EndWithTheSandbox(), *([Sabotage(os.environ[BREAK])] if os.environ.get(BREAK) else [])]
+if os.environ.get(BREAK):
+    forget(Measure(os.environ[BREAK]))
+
+addons = [EndWithTheSandbox()]

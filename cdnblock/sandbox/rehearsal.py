@@ -65,14 +65,14 @@ async def rehearse(stage: Stage, steps: list[Step], *, tell: Callable[[Result], 
 
 
 async def _ask(clients: Clients, probes: Iterable[Probe], note: Callable[[Probe, str], None]) -> None:
-    """Send the probes of each channel one after another, the channels side by side."""
+    """Send the probes: DNS beside HTTP, but HTTP one by one, because two requests at once may both miss the cache."""
 
-    async def one_channel(channel: Channel) -> None:
+    async def one_by_one(*channels: Channel) -> None:
         for probe in probes:
-            if probe.channel is channel:
+            if probe.channel in channels:
                 note(probe, await clients.ask(probe))
 
-    await asyncio.gather(*(one_channel(channel) for channel in Channel if channel not in _LOOKS_BACK))
+    await asyncio.gather(one_by_one(Channel.DNS), one_by_one(Channel.EDGE, Channel.FRONT))
 
 
 async def _prepare(clients: Clients, probes: Iterable[Probe]) -> _Prepared:

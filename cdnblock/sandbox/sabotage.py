@@ -1,21 +1,26 @@
-"""Breaking a measure on purpose, so that one sees the probes notice it. See also `front_script.Sabotage`."""
+"""Breaking a measure on purpose, so that one sees the probes notice it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from cdnblock.enforcer import Enforcer
 from cdnblock.matching.decision import Decision
 from cdnblock.orders.model import Measure
 
 
-def forget(enforcer: Enforcer, measure: Measure) -> None:
-    """Make this one enforcer leave a measure out of every decision that it gives from now on."""
-    decide = enforcer.decide
+def forget(measure: Measure) -> None:
+    """Make every enforcer of this process leave a measure out of its decisions, from now on and for good."""
+    Enforcer.decide = _without(measure, Enforcer.decide)  # type: ignore[method-assign]  # that is the sabotage
+    Enforcer.decide_query_name = _without(measure, Enforcer.decide_query_name)  # type: ignore[method-assign]  # the same
 
-    def decide_forgetfully(host: str | bytes, client: str | None) -> Decision:
-        decision = decide(host, client)
-        kept = {asked: variant for asked, variant in decision.measures.items() if asked is not measure}
+
+def _without(measure: Measure, decide: Callable[..., Decision]) -> Callable[..., Decision]:
+    def decide_forgetfully(*asked: Any) -> Decision:
+        decision = decide(*asked)
+        kept = {wanted: variant for wanted, variant in decision.measures.items() if wanted is not measure}
         return replace(decision, measures=kept)
 
-    enforcer.decide = decide_forgetfully  # type: ignore[method-assign]  # that is the sabotage
+    return decide_forgetfully

@@ -90,7 +90,7 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
             Enforcer(settings.orders, geo=settings.geo, trusted_proxies=[LOOPBACK], clock=clock)
         )
         if settings.broken is not None:
-            forget(enforcer, settings.broken)
+            forget(settings.broken)
         origin_port = await stack.enter_async_context(_serve_origin())
         edge = Edge(f"http://{LOOPBACK}:{origin_port}", enforcer, clock=clock, operator_url=OPERATOR_URL)
         edge_port = await stack.enter_async_context(edge.serve(LOOPBACK, settings.edge_port))
