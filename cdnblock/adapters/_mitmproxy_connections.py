@@ -16,7 +16,8 @@ from mitmproxy import connection, ctx, flow, http
 from mitmproxy.net.http.status_codes import SWITCHING
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy import server as proxy_server
-from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, RequestProtocolError
+from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
+from mitmproxy.proxy.layers.http._events import RequestProtocolError
 
 from cdnblock.matching.decision import Decision
 
@@ -91,7 +92,7 @@ def refuse(of: flow.Flow) -> None:
         if not (of.request.is_http2 or of.request.is_http3):
             abort_later(of.client_conn)
         if of.killable:
-            of.kill()
+            of.kill()  # type: ignore[no-untyped-call]
     else:
         of.server_conn.error = _REFUSED
         close_client(of.client_conn, and_abort=True)
@@ -148,8 +149,7 @@ class _Cut(commands.Command):
     """A command that nobody gives: its completion alone is sent, because completions find their way to a stream."""
 
 
-@dataclass(init=False, repr=False, eq=False)
-class _CutCompleted(events.CommandCompleted, RequestProtocolError):  # noqa: N818 (an event, not an exception)
+class _CutCompleted(events.CommandCompleted, RequestProtocolError):  # type: ignore[no-untyped-call]  # noqa: N818
     """To the layers on the way the end of a command, to the stream a client that has reset it.
 
     That ends the stream on both sides and nothing else, over every version of HTTP; it is the way that mitmproxy
@@ -157,11 +157,12 @@ class _CutCompleted(events.CommandCompleted, RequestProtocolError):  # noqa: N81
     """
 
     command: _Cut
-    reply: None = None
+    reply: None
 
     def __init__(self, command: _Cut, stream_id: int) -> None:
-        self.command = command
         RequestProtocolError.__init__(self, stream_id, _CUT, RequestProtocolError.code)
+        self.command = command
+        self.reply = None
 
 
 def _reset_stream(of: http.HTTPFlow) -> bool:
@@ -185,7 +186,9 @@ def _reset_stream(of: http.HTTPFlow) -> bool:
 def _way_to(of: http.HTTPFlow, layers: list[layer.Layer]) -> list[tuple[HttpLayer, HttpStream]]:
     """Return the HTTP layers with the stream to take in each (more than one inside CONNECT), empty if there is none."""
     for http_layer in layers:
-        for stream in http_layer.streams.values() if isinstance(http_layer, HttpLayer) else ():
+        if not isinstance(http_layer, HttpLayer):
+            continue
+        for stream in http_layer.streams.values():
             if getattr(stream, "flow", None) is of:
                 return [(http_layer, stream)]
             if stream.child_layer is not None:
@@ -197,8 +200,9 @@ def _way_to(of: http.HTTPFlow, layers: list[layer.Layer]) -> list[tuple[HttpLaye
 
 
 def _handler(client: connection.Client) -> proxy_server.ConnectionHandler | None:
-    found: proxy_server.ConnectionHandler | None = ctx.master.addons.get("proxyserver").connections.get(client.id)
-    return found
+    proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+    handler: proxy_server.ConnectionHandler | None = proxyserver.connections.get(client.id)
+    return handler
 
 
 def patient_with_udp() -> None:

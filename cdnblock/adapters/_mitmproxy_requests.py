@@ -13,14 +13,8 @@ from cdnblock.measures.proxy_termination import Answer
 
 # Bodies of unknown length that other addons may want whole: pages, scripts, data. All else of unknown length is taken
 # for a live stream, which never ends and would be swallowed if it were collected first.
-_COLLECTED_TYPES: Final = (
-    "text/",
-    "application/json",
-    "application/javascript",
-    "application/xml",
-    "application/xhtml",
-)
-_EVENT_STREAM: Final = "text/event-stream"
+_COLLECTED_TYPES: Final = (b"text/", b"application/json", b"application/javascript", b"application/xml")
+_EVENT_STREAM: Final = b"text/event-stream"
 _LARGE: Final = 1 << 20  # octets; longer bodies are passed on as they arrive
 
 
@@ -32,12 +26,13 @@ def names_asked_for(of: http.HTTPFlow) -> tuple[str | bytes, ...] | None:
     unchanged, so that origins may go by either. HTTP/1.0 alone may name nothing (then the tuple is empty).
     """
     request = of.request.data
-    names: list[str | bytes] = [value for name, value in request.headers.fields if name.lower() == b"host"]
+    fields = request.headers.fields
+    names: list[str | bytes] = [value for name, value in fields if len(name) == 4 and name.lower() == b"host"]  # noqa: PLR2004
     if len(names) > 1:
         return None
-    if not names and request.http_version != b"HTTP/1.0":
-        if not (request.authority and is_multiplexed(of.request)):
-            return None
+    may_lack_host = request.http_version == b"HTTP/1.0" or (request.authority and is_multiplexed(of.request))
+    if not names and not may_lack_host:
+        return None
     if request.authority:
         names.append(request.authority)
     if not isinstance(of.client_conn.proxy_mode, ReverseMode) and request.host:
@@ -53,10 +48,13 @@ def names_of_connection(of: flow.Flow) -> tuple[str | bytes, ...]:
     return tuple(names)
 
 
-def as_response(answer: Answer, to: http.Request) -> http.Response:
-    """Return an answer as mitmproxy's response, its field names as the request's version of HTTP writes them."""
-    lower = is_multiplexed(to)
-    fields = [((name.lower() if lower else name).encode(), value.encode()) for name, value in answer.headers]
+def fields_of(answer: Answer, to: http.Request) -> tuple[tuple[bytes, bytes], ...]:
+    """Return an answer's header lines as the request's version of HTTP writes them."""
+    return _as_fields(answer.headers, lower=is_multiplexed(to))
+
+
+def as_response(answer: Answer, fields: tuple[tuple[bytes, bytes], ...]) -> http.Response:
+    """Return an answer, whose header lines are `fields`, as mitmproxy's response."""
     now = time.time()
     # Not Response.make: it costs four times as much, and leaves the reason phrase of a 451 out before mitmproxy 12.
     return http.Response(
@@ -64,30 +62,54 @@ def as_response(answer: Answer, to: http.Request) -> http.Response:
     )
 
 
+class _Unstreamed(http.Request):
+    """A request whose body no addon can have passed on: setting `stream` does nothing."""
+
+    @property
+    def stream(self) -> bool:
+        return False
+
+    @stream.setter
+    def stream(self, value: object) -> None:
+        pass
+
+
+def never_stream(request: http.Request) -> None:
+    """Keep other addons from streaming the body of a request that is answered here: it would reach the origin."""
+    request.__class__ = _Unstreamed
+
+
 def rewrite_headers(of: http.HTTPFlow, rewrite: Callable[[Iterable[tuple[str, str]]], list[tuple[str, str]]]) -> None:
     """Give a flow's response the header lines that `rewrite` makes of its own."""
     if of.response is None:
         return
-    lower = is_multiplexed(of.request)
     lines = rewrite((name.decode("latin-1"), value.decode("latin-1")) for name, value in of.response.headers.fields)
-    of.response.headers = http.Headers(
-        [((name.lower() if lower else name).encode("latin-1"), value.encode("latin-1")) for name, value in lines]
-    )
+    of.response.headers = http.Headers(_as_fields(lines, lower=is_multiplexed(of.request)))
 
 
 def wants_streaming(response: http.Response) -> bool:
     """Tell whether a response must be passed on as it arrives, or else would come too late or never."""
-    headers = response.headers
-    length = headers.get("content-length")
-    if length is not None:
-        return length.isdecimal() and int(length) > _LARGE
-    content_type = headers.get("content-type", "").lower()
+    content_type = b""
+    # One walk over the lines: looking a field up by name costs as much as a decision.
+    for name, value in response.headers.fields:
+        lower = name.lower()
+        if lower == b"content-length":
+            return value.isdigit() and int(value) > _LARGE
+        if lower == b"content-type":
+            content_type = value.lower()
     return content_type.startswith(_EVENT_STREAM) or not content_type.startswith(_COLLECTED_TYPES)
 
 
 def is_multiplexed(request: http.Request) -> bool:
     """Tell whether the request came over HTTP/2 or /3, where a connection carries several at once."""
     return request.is_http2 or request.is_http3
+
+
+def _as_fields(lines: Iterable[tuple[str, str]], *, lower: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """Return header lines as octets, their names in lower case where the protocol wants it (RFC 9113 §8.2)."""
+    return tuple(
+        [((name.lower() if lower else name).encode("latin-1"), value.encode("latin-1")) for name, value in lines]
+    )
 
 
 def _bracketed(host: str) -> str:

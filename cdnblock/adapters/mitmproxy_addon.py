@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, Optional, TypeVar
+from typing import Any, Final, Optional, TypeAlias, TypeVar
 
 from mitmproxy import connection, ctx, dns, exceptions, flow, http, options, tcp, udp
 from mitmproxy.addonmanager import Loader
@@ -62,7 +62,8 @@ UNSAFE: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
 )  # fmt: skip
 
 _ON_ERROR: Final = ("closed", "open")
-_NOTICES: Final = 512  # rendered answers that are kept; clients choose two of the fields in the key
+_NOTICES: Final = 512  # rendered answers that are kept; clients choose some of what is in the key
+_CLIENTS: Final = 65_536  # addresses of peers that are kept
 _COMPLAIN_EVERY: Final = 60.0  # seconds between two log records about failing decisions: each costs 0.2 ms
 _LARGEST_MESSAGE: Final = 65_535  # octets, over TCP (RFC 1035 §4.2.2)
 _SILENT: Final = "cdnblock_silent"
@@ -91,6 +92,7 @@ class _Settings:
         return self.orders, self.geo, self.trusted_proxies, self.client_header, self.clock
 
 
+_Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _Flow = TypeVar("_Flow", bound=flow.Flow)
 
 
@@ -111,6 +113,7 @@ class CdnBlock:
     """The addon. mitmproxy calls the public methods by their names, on its event loop."""
 
     name = "cdnblock"
+    addons: Sequence[object] = ()  # addons that mitmproxy calls right after this one, at less cost than in its chain
 
     def __init__(self) -> None:
         self._settings: _Settings | None = None
@@ -118,7 +121,8 @@ class CdnBlock:
         self._proxies = TrustedProxies(())
         self._running = Register()
         self._turn = 0  # counts the changes of what is enforced, so that an older decision is known as such
-        self._notices: dict[tuple[int, str | None, str | None, str], tuple[Decision, Answer]] = {}
+        self._notices: dict[tuple[object, ...], tuple[Decision, Answer, _Fields]] = {}
+        self._clients: dict[str | None, str] = {}
         self._complained = -_COMPLAIN_EVERY
 
     # Life cycle
@@ -142,6 +146,7 @@ class CdnBlock:
             self._enforce(settings)
         self._settings = settings
         self._notices.clear()
+        self._clients.clear()
 
     def running(self) -> None:
         """End the start without orders, and with options that there are not. Until then every request was refused."""
@@ -210,7 +215,7 @@ class CdnBlock:
     @_fails_closed
     def tcp_start(self, of: tcp.TCPFlow | udp.UDPFlow) -> None:
         """Decide by the server name of TLS or the destination: here the client can mean no other host."""
-        client = self._live().client_address(_peer(of))
+        client = self._client(of)
         names = requests.names_of_connection(of)
         decision = self._decide(names, client)
         if Measure.PROXY in decision.measures:
@@ -253,7 +258,7 @@ class CdnBlock:
         """Send nothing where the answer is silence. Raises AddonHalt: the other addons would look for a response."""
         if of.metadata.get(_SILENT):
             of.response = None
-            raise exceptions.AddonHalt  # type: ignore[no-untyped-call]
+            raise exceptions.AddonHalt
 
     def fail(self, of: flow.Flow, error: Exception) -> None:
         """Refuse a flow about which no decision could be made, or let it through if the operator wants that."""
@@ -278,7 +283,7 @@ class CdnBlock:
         if names is None:
             self._answer(of, proxy_termination.bad_host(method=of.request.method))
             return
-        client = self._live().client_address(_peer(of), of.request.headers.fields)
+        client = self._client(of, of.request.headers.fields)
         decision = self._decide(names, client)
         if Measure.PROXY not in decision.measures:
             if decision.malformed:
@@ -288,23 +293,24 @@ class CdnBlock:
         elif proxy_termination.closes(decision):
             connections.refuse(of)
         else:
-            self._answer(of, self._notice(decision, of.request))
+            self._answer(of, *self._notice(decision, of.request))
 
     def _decide(self, names: Iterable[str | bytes], client: str | None) -> Decision:
         decide = self._live().decide
         return _strictest(Measure.PROXY, [decide(name, client) for name in names])
 
-    def _answer(self, of: http.HTTPFlow, answer: Answer) -> None:
-        of.response = requests.as_response(answer, of.request)
+    def _answer(self, of: http.HTTPFlow, answer: Answer, fields: _Fields | None = None) -> None:
+        of.response = requests.as_response(answer, fields or requests.fields_of(answer, of.request))
         if of.request.method != "CONNECT":
+            requests.never_stream(of.request)
             self._running.add(Running(of, (), None, _NOTHING, self._turn, answer=of.response))
 
-    def _notice(self, decision: Decision, request: http.Request) -> Answer:
+    def _notice(self, decision: Decision, request: http.Request) -> tuple[Answer, _Fields]:
         accept, language = request.headers.get("accept"), request.headers.get("accept-language")
-        key = (id(decision), accept, language, request.method)
+        key = (id(decision), accept, language, request.method, requests.is_multiplexed(request))
         kept = self._notices.get(key)
         if kept is not None:
-            return kept[1]
+            return kept[1:]
         settings = self._settings
         answer = proxy_termination.notice(
             decision,
@@ -316,8 +322,23 @@ class CdnBlock:
         )
         if len(self._notices) >= _NOTICES:
             self._notices.clear()
-        self._notices[key] = decision, answer  # the decision too: as long as it lives, no other one has its id
-        return answer
+        fields = requests.fields_of(answer, request)
+        self._notices[key] = decision, answer, fields  # the decision too: while it lives, no other one has its id
+        return answer, fields
+
+    def _client(self, of: flow.Flow, headers: Iterable[tuple[bytes, bytes]] = ()) -> str | None:
+        """Return the client's address; that of a peer who is no trusted proxy is always the same."""
+        peername = of.client_conn.peername
+        peer = None if peername is None else peername[0]
+        known = self._clients.get(peer)
+        if known is not None:
+            return known
+        client = self._live().client_address(peer, headers)
+        if client is not None and not self._proxies.trusts(peer):
+            if len(self._clients) >= _CLIENTS:
+                self._clients.clear()
+            self._clients[peer] = client
+        return client
 
     def _send(self, of: dns.DNSFlow, octets: bytes) -> None:
         """Set the answer; none at all (mitmproxy has no word for that) is one that is taken away before it is sent."""
@@ -325,8 +346,8 @@ class CdnBlock:
         of.response = type(of.request).unpack(octets) if octets else of.request.fail(response_codes.REFUSED)
 
     def _querying_client(self, of: dns.DNSFlow, packet: bytes) -> str | None:
-        subnet = dns_refusal.client_subnet(packet)
-        return self._proxies.ecs_client(_peer(of), *(subnet or (None, 0)))
+        address, prefix = dns_refusal.client_subnet(packet) or (None, 0)
+        return self._proxies.ecs_client(_peer(of), address, prefix)
 
     def _enforce(self, settings: _Settings) -> None:
         """Put another enforcer in the place of the one there is, or leave all as it is and raise OptionsError."""
