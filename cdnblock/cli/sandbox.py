@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -10,10 +11,11 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 import click
 
-from cdnblock.cli.options import at_option, geo_option
+from cdnblock.cli.options import LEGAL_TIME, at_option, geo_option
 from cdnblock.errors import ConfigError
 from cdnblock.orders.model import Measure
 
@@ -88,6 +90,7 @@ async def _run(settings: StageSettings, at: datetime | None, *, stay: bool, as_j
 
     started = time.monotonic()
     _end_on_signals()
+    logging.getLogger("cdnblock").addHandler(logging.NullHandler())  # what it would say is in the report, or shown live
     if not as_json:
         click.echo(f"Starting origin, edge, mitmproxy and name server for {settings.orders} ...", err=True)
     async with open_stage(settings) as stage:
@@ -124,6 +127,7 @@ async def _rehearse(stage: Stage, orders: Path, started: float) -> Report:
         results=results,
         places=places,
         missing=missing,
+        warnings=[str(problem) for problem in stage.enforcer.problems],
         revision=stage.enforcer.rules.revision,
         geo=stage.enforcer.geo.description,
         seconds=time.monotonic() - started,
@@ -135,8 +139,9 @@ async def _stay(stage: Stage, report: Report, orders: Path, at: datetime | None)
     from cdnblock.sandbox.live import best_instant, changes, things_to_try
 
     at = at or best_instant(report.papers, datetime.now(UTC))
-    stage.run_clock(at)
-    click.echo(f"\nThe sandbox stays up; its clock runs from {at.isoformat(timespec='minutes')} (--at). Try:\n")
+    await stage.run_clock(at)
+    told = at.astimezone(ZoneInfo(LEGAL_TIME))
+    click.echo(f"\nThe sandbox stays up. Its clock runs from {told:%Y-%m-%d %H:%M %Z} (see --at). To paste:\n")
     for line in things_to_try(stage, report.papers, report.places, at):
         click.echo(line)
     click.echo(f"\nEdit the files in {orders} and watch. Ctrl-C ends it.\n")

@@ -88,28 +88,28 @@ def free_port() -> int:
 
 async def _start(settings: FrontSettings, ports: FrontPorts) -> asyncio.subprocess.Process:
     options = {
-        "cdnblock_orders": settings.orders,
-        "cdnblock_trusted_proxies": LOOPBACK,
         "cdnblock_clock": settings.clock,
         "cdnblock_operator_url": settings.operator_url,
         "confdir": settings.state,  # certificates of the sandbox stay in the sandbox
-        "keep_host_header": "true",
-        **({} if settings.geo is None else {"cdnblock_geo": settings.geo}),
     }
     arguments = [
+        *("--orders", settings.orders.absolute(), "--trusted-proxies", LOOPBACK),
+        *(() if settings.geo is None else ("--geo", settings.geo.absolute())),
+        *("-q", "-s", front_script.__file__),
         *("--mode", f"reverse:http://{LOOPBACK}:{settings.edge_port}@{LOOPBACK}:{ports.http}"),
         *("--mode", f"reverse:dns://{LOOPBACK}:{settings.resolver_port}@{LOOPBACK}:{ports.dns}"),
-        *("-s", front_script.__file__),
         *(part for name, value in options.items() for part in ("--set", f"{name}={value}")),
     ]
     source = str(Path(front_script.__file__).parents[2])  # the child imports the package from where this one did
     path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDNBLOCK_")}
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cdnblock", "mitmproxy", "-q", *arguments),
+        *(sys.executable, "-m", "cdnblock", "mitmproxy", *map(str, arguments)),
         stdin=asyncio.subprocess.PIPE,  # the lifeline, see front_script
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": path, front_script.BREAK: settings.broken or ""},
+        cwd=settings.clock.parent,  # where no cdnblock.toml lies
+        env={**inherited, "PYTHONPATH": path, front_script.BREAK: settings.broken or ""},
         start_new_session=True,  # Ctrl-C is for the sandbox, which then ends the front
     )
 

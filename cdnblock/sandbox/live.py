@@ -20,7 +20,7 @@ from cdnblock.sandbox.stage import Stage
 
 _LOOK: Final = 0.2  # seconds between two looks at what is wrong with the files
 _NAMES_SHOWN: Final = 5
-_REVISION: Final = len("sha256:") + 12
+_REVISION: Final = slice(len("sha256:"), len("sha256:") + 12)
 
 
 def best_instant(papers: list[Paper], now: datetime) -> datetime:
@@ -87,29 +87,36 @@ async def changes(stage: Stage) -> AsyncIterator[str]:
 def _of_problem(problem: Problem) -> str:
     if problem.severity is Severity.WARNING:
         return click.style(str(problem), fg="yellow")
-    return click.style(f"{problem}  (not taken over: its last good version stays in force)", fg="red")
+    return click.style(f"{problem}", fg="red") + "  (rejected: its last good version stays in force)"
 
 
 def _of_rules(old: RuleSet, new: RuleSet) -> Iterator[str]:
     if old is new:
         yield "an order starts, ends, or opens or closes a window now"
-        return
-    yield f"reloaded: revision {new.revision[:_REVISION]}"
     for order_id in sorted(old.orders.keys() | new.orders.keys()):
         before, after = old.orders.get(order_id), new.orders.get(order_id)
         if before != after:
-            yield f"  {order_id}: {_what_changed(before, after)}"
+            yield f"{_file_of(after or before)}: {_what_changed(before, after)}  (revision {new.revision[_REVISION]})"
+
+
+def _file_of(order: Order | None) -> str:
+    if order is None or order.position is None:
+        return "an order without a file" if order is None else order.id
+    return order.position.file
 
 
 def _what_changed(before: Order | None, after: Order | None) -> str:
-    if before is None and after is not None:
-        return click.style(f"new, {after.size()} names", fg="green")
     if after is None:
-        return click.style("gone", fg="yellow")
-    assert before is not None  # noqa: S101 - one of them is there, or nothing changed
+        return click.style("gone, and its order with it", fg="yellow")
+    if before is None:
+        return click.style(f"accepted, a new order with {_count(after.size())}", fg="green")
     had, has = _names(before), _names(after)
     parts = [_some("+", has - had), _some("-", had - has)]
-    return ", ".join(filter(None, parts)) or "changed, with the same names"
+    return click.style(f"accepted, {' '.join(filter(None, parts)) or 'with the same names'}", fg="green")
+
+
+def _count(names: int) -> str:
+    return f"{names} name{'' if names == 1 else 's'}"
 
 
 def _some(sign: str, names: set[str]) -> str:

@@ -46,6 +46,7 @@ class Report:
     results: list[Result]
     places: list[Place]
     missing: list[Missing]
+    warnings: list[str]
     revision: str
     geo: str
     seconds: float
@@ -64,6 +65,7 @@ class Report:
             "geo": self.geo,
             "seconds": round(self.seconds, 2),
             "places": [{"place": p.label, "country": p.country, "address": p.address} for p in self.places],
+            "warnings": self.warnings,
             "skipped": [{"place": place.label, "reason": place.reason} for place in self.missing],
             "probes": [_as_mapping(result) for result in self.results],
         }
@@ -91,10 +93,12 @@ class Report:
         yield ""
 
     def _verdict(self) -> Iterator[str]:
-        places = [f"{place.country or _UNKNOWN} {place.label} ({place.address})" for place in self.places]
-        yield "clients: " + ", ".join(places)
-        for place in self.missing:
-            yield click.style(f"skipped: {place.label}: {place.reason}", fg="yellow")
+        for place in self.places:
+            yield f"{place.country or _UNKNOWN} is {place.label}, asked as {place.address}"
+        for warning in self.warnings:
+            yield click.style(warning, fg="yellow")
+        for unknown in self.missing:
+            yield click.style(f"skipped: {unknown.label}: {unknown.reason}", fg="yellow")
         for result in self.failed:
             yield click.style(f"FAILED {name_of(result)}", fg="red")
         total, failed = len(self.results), len(self.failed)

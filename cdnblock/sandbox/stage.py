@@ -56,16 +56,17 @@ class Stage:
 
     async def stop_clock(self, at: datetime) -> None:
         """Make it this instant for everybody, and return when the edge has done what the orders want done then."""
-        before = StagingClock(self._clock)()
+        earlier, later = sorted((self.now(), at))
         self._turned.clear()
         staging_clock.stop_at(self._clock, at.timestamp())
-        change = self.enforcer.rules.next_change(datetime.fromtimestamp(before, UTC))
-        if change is not None and change <= at:
+        change = self.enforcer.rules.next_change(earlier)
+        if change is not None and change <= later:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._turned.wait(), _NOTICED)
 
-    def run_clock(self, at: datetime) -> None:
-        """Make it this instant, and let the clock run on from there."""
+    async def run_clock(self, at: datetime) -> None:
+        """Make it this instant, as `stop_clock` does, and let the clock run on from there."""
+        await self.stop_clock(at)
         staging_clock.run_from(self._clock, at.timestamp())
 
     def now(self) -> datetime:

@@ -189,7 +189,7 @@ def test_edits_are_shown_as_they_take_effect(running, orders):
     sandbox.wait_for("Ctrl-C ends it")
     names = "[motogpstream.me, added.example]"
     (orders / "all.yaml").write_text(order_text(until="2030-01-01", names=names), encoding="utf-8")
-    sandbox.wait_for(r"motogp: \+added\.example", 10)
+    sandbox.wait_for(r"all\.yaml: accepted, \+added\.example", 10)
     asked = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}"]
     asked += ["-H", "Host: added.example", "-H", "X-Forwarded-For: 90.84.144.1", edge]
     assert subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout == "451"
