@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,8 @@ pytest.importorskip("mitmproxy", reason="the adapter's host, an extra of this pa
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mitmproxy_origins import DnsUpstream, LoopThread, Origin, free_ports, start_http1, start_http2
+from mitmproxy_clients import query
+from mitmproxy_origins import DnsUpstream, LoopThread, Origin, free_ports, start_http1, start_http2, start_http3
 from mitmproxy_process import Proxy, launch, wait_for, write_certificate, write_countries, write_order
 
 
@@ -24,12 +27,15 @@ class Edge:
     orders: Path
     http: int  # reverse proxy on plain TCP and on TLS, to `origin`
     https: int  # reverse proxy on TLS and QUIC, to `http2_origin`
+    tcp: int  # bytes on, whatever they are, to `origin`
     regular: int  # forward proxy
     dns: int  # DNS forwarder, to `upstream`
     resolver: int  # resolver of its own
     origin: Origin
     http2_origin: Origin
     upstream: DnsUpstream
+    quiet: socket.socket  # a DNS client that has asked once, and has been quiet since (time.monotonic)
+    quiet_since: float
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +58,11 @@ def http2_origin(loop_thread, tmp_path_factory):
     certificate = tmp_path_factory.mktemp("certificate") / "origin.pem"
     write_certificate(certificate)
     origin = Origin()
-    server = loop_thread.run(start_http2(origin, certificate))
+    tcp = loop_thread.run(start_http2(origin, certificate))
+    udp = loop_thread.run(start_http3(origin, certificate))
     yield origin
-    loop_thread.loop.call_soon_threadsafe(server.close)
+    loop_thread.loop.call_soon_threadsafe(tcp.close)
+    loop_thread.loop.call_soon_threadsafe(udp.close)
 
 
 @pytest.fixture(scope="session")
@@ -80,20 +88,30 @@ def edge(tmp_path_factory, origin, http2_origin, upstream, countries):
     write_order(orders, "close", ["closed.example"], {"proxy": "close", "dns": "nxdomain"})
     write_order(orders, "cache", ["cached.example"], {"cdn": "disable", "dns": "nodata"})
     write_order(orders, "both", ["both.example"], {"cdn": "disable", "proxy": "terminate"})
-    http, https, regular, dns, resolver = free_ports(5)
+    write_order(orders, "everywhere", ["world.example"], {"proxy": "terminate"}, territory="world")
+    http, https, tcp, regular, dns, resolver = free_ports(6)
     proxy = launch(
         folder, "-q", "--orders", str(orders), "--geo", str(countries), "--trusted-proxies", "127.0.0.1",
         "--set", "cdnblock_operator_url=https://edge.example/legal", "--set", "cdnblock_contact=legal@edge.example",
-        "--set", "ssl_insecure=true", "-s", str(Path(__file__).with_name("loopback_names.py")),
+        "--set", "ssl_insecure=true", "-s", str(Path(__file__).with_name("rude_neighbour.py")),
         "--mode", f"reverse:http://127.0.0.1:{origin.port}@127.0.0.1:{http}",
         "--mode", f"reverse:https://127.0.0.1:{http2_origin.port}@127.0.0.1:{https}",
+        "--mode", f"reverse:tcp://127.0.0.1:{origin.port}@127.0.0.1:{tcp}",
         "--mode", f"regular@127.0.0.1:{regular}",
         "--mode", f"reverse:dns://127.0.0.1:{upstream.port}@127.0.0.1:{dns}",
         "--mode", f"dns@127.0.0.1:{resolver}",
     )  # fmt: skip
     try:
-        wait_for(proxy, http, https, regular, dns, resolver)
-        yield Edge(proxy, orders, http, https, regular, dns, resolver, origin, http2_origin, upstream)
+        wait_for(proxy, http, https, tcp, regular, dns, resolver)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as quiet:
+            quiet.settimeout(3)
+            quiet.connect(("127.0.0.1", dns))
+            quiet.send(query("other.example").to_wire())
+            assert quiet.recv(65535)
+            yield Edge(
+                proxy, orders, http, https, tcp, regular, dns, resolver, origin, http2_origin, upstream,
+                quiet, time.monotonic(),
+            )  # fmt: skip
         # Looked at before it is stopped: at its end mitmproxy itself complains of connections that are still open.
         assert not any(word in proxy.said for word in ("Traceback", "crashed", "Addon error")), proxy.said
     finally:

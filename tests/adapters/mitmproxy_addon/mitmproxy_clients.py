@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Self
 
 import dns.edns
 import dns.message
@@ -52,7 +55,7 @@ class Raw:
             self.start_tls(sni)
         self.buffer = b""
 
-    def __enter__(self) -> Raw:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,7 +172,7 @@ class Http2:
         self.closed = False
         self._flush()
 
-    def __enter__(self) -> Http2:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -233,30 +236,41 @@ class Http2:
             self.sock.sendall(data)
 
 
-class _Http3Protocol(QuicConnectionProtocol):
+class Http3(QuicConnectionProtocol):
+    """One HTTP/3 connection; lives inside `http3`."""
+
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.http = H3Connection(self._quic)
+        self._http = H3Connection(self._quic)
         self.streams: dict[int, Stream] = {}
+        self._news = asyncio.Event()
 
-    def open(self, authority: str, path: str, client: str) -> Stream:
+    def open(self, authority: str, path: str = "/", *, client: str = FRANCE, extra=()) -> Stream:
         stream_id = self._quic.get_next_available_stream_id()
-        fields = {
-            ":method": "GET",
-            ":scheme": "https",
-            ":authority": authority,
-            ":path": path,
-            "x-forwarded-for": client,
-        }
-        self.http.send_headers(stream_id, [(k.encode(), v.encode()) for k, v in fields.items()], end_stream=True)
+        fields = [(":method", "GET"), (":scheme", "https"), (":authority", authority), (":path", path)]
+        fields += [("x-forwarded-for", client), *extra]
+        self._http.send_headers(stream_id, [(name.encode(), value.encode()) for name, value in fields], end_stream=True)
         self.streams[stream_id] = stream = Stream()
         self.transmit()
+        return stream
+
+    async def until(self, condition, seconds: float = 5) -> None:
+        """Take in what comes until a condition holds or the time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._news.clear()
+                    await self._news.wait()
+
+    async def get(self, authority: str, path: str = "/", **how) -> Stream:
+        stream = self.open(authority, path, **how)
+        await self.until(lambda: stream.over)
         return stream
 
     def quic_event_received(self, event) -> None:
         if isinstance(event, StreamReset) and event.stream_id in self.streams:
             self.streams[event.stream_id].reset = event.error_code
-        for item in self.http.handle_event(event):
+        for item in self._http.handle_event(event):
             stream = self.streams.get(item.stream_id)
             if stream is None:
                 continue
@@ -266,21 +280,18 @@ class _Http3Protocol(QuicConnectionProtocol):
             elif isinstance(item, DataReceived):
                 stream.body += item.data
             stream.ended = stream.ended or item.stream_ended
+        self._news.set()
 
 
-def http3(port: int, sni: str, authorities: list[str], *, path: str = "/", client: str = FRANCE) -> list[Stream]:
-    """Ask for each authority on one HTTP/3 connection and return what became of each stream."""
+def http3(port: int, sni: str, scenario: Callable[[Http3], Awaitable[None]]) -> None:
+    """Play a scenario on an HTTP/3 connection to the proxy."""
 
-    async def ask() -> list[Stream]:
+    async def play() -> None:
         settings = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE, server_name=sni)
-        async with connect("127.0.0.1", port, configuration=settings, create_protocol=_Http3Protocol) as protocol:
-            streams = [protocol.open(authority, path, client) for authority in authorities]
-            async with asyncio.timeout(5):
-                while not all(stream.over for stream in streams):
-                    await asyncio.sleep(0.01)
-            return streams
+        async with connect("127.0.0.1", port, configuration=settings, create_protocol=Http3) as client:
+            await scenario(client)
 
-    return asyncio.run(ask())
+    asyncio.run(play())
 
 
 def query(name: str, rdtype: str = "A", *, client: str | None = FRANCE, edns: bool = True, query_id: int | None = None):

@@ -22,6 +22,12 @@ import dns.rrset
 import h2.config
 import h2.connection
 import h2.events
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.asyncio.server import QuicServer, serve
+from aioquic.h3.connection import H3_ALPN, H3Connection
+from aioquic.h3.events import HeadersReceived
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import ConnectionTerminated, StopSendingReceived, StreamReset
 
 DRIP_SECONDS = 0.02
 CACHEABLE = (
@@ -82,14 +88,14 @@ class Origin:
 async def start_http1(origin: Origin) -> asyncio.Server:
     """Serve HTTP/1.1 byte by byte; the path says how (see `_answer`)."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         origin.connections += 1
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, TimeoutError):
             while await _one_request(origin, reader, writer):
                 pass
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     origin.port = server.sockets[0].getsockname()[1]
     return server
 
@@ -163,13 +169,13 @@ async def start_http2(origin: Origin, certificate: Path) -> asyncio.Server:
     context.load_cert_chain(certificate)
     context.set_alpn_protocols(["h2"])
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         origin.connections += 1
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await _serve_http2(origin, reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
     origin.port = server.sockets[0].getsockname()[1]
     return server
 
@@ -205,6 +211,49 @@ async def _serve_http2(origin: Origin, reader: asyncio.StreamReader, writer: asy
     finally:
         for task in drips.values():
             task.cancel()
+
+
+async def start_http3(origin: Origin, certificate: Path) -> QuicServer:
+    """Serve HTTP/3 on the UDP port of `origin`, as `start_http2` does on its TCP port."""
+    settings = QuicConfiguration(is_client=False, alpn_protocols=H3_ALPN)
+    settings.load_cert_chain(certificate)
+
+    def protocol(*args, **kwargs) -> _Http3Origin:
+        return _Http3Origin(origin, *args, **kwargs)
+
+    return await serve("127.0.0.1", origin.port, configuration=settings, create_protocol=protocol)
+
+
+class _Http3Origin(QuicConnectionProtocol):
+    def __init__(self, origin: Origin, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._origin = origin
+        self._http = H3Connection(self._quic)
+        self._drips: dict[int, asyncio.Task] = {}
+
+    def quic_event_received(self, event) -> None:
+        if isinstance(event, StreamReset | StopSendingReceived | ConnectionTerminated):
+            for stream_id in [getattr(event, "stream_id", None)] if hasattr(event, "stream_id") else [*self._drips]:
+                if stream_id in self._drips:
+                    self._drips.pop(stream_id).cancel()
+        for item in self._http.handle_event(event):
+            if isinstance(item, HeadersReceived):
+                fields = {name.decode(): value.decode() for name, value in item.headers}
+                host = fields.get(":authority", "")
+                self._origin.seen.append(Seen(fields[":method"], fields[":path"], [host], fields, b""))
+                self._http.send_headers(item.stream_id, [(b":status", b"200"), (b"content-type", b"video/mp2t")])
+                if fields[":path"] == "/live":
+                    self._drips[item.stream_id] = asyncio.ensure_future(self._drip(item.stream_id, host))
+                else:
+                    self._http.send_data(item.stream_id, b"hello", end_stream=True)
+        self.transmit()
+
+    async def _drip(self, stream_id: int, host: str) -> None:
+        for n in range(1500):
+            self._http.send_data(stream_id, b"G%07d" % n, end_stream=False)
+            self.transmit()
+            self._origin.last_sent[host] = time.monotonic()
+            await asyncio.sleep(DRIP_SECONDS)
 
 
 class DnsUpstream:

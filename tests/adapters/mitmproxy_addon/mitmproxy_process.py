@@ -68,7 +68,7 @@ def write_certificate(path: Path) -> None:
     certificate = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     key_pem = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    path.write_bytes(key_pem + certificate.public_bytes(pem))
+    path.write_bytes(certificate.public_bytes(pem) + key_pem)  # in this order for aioquic
 
 
 @dataclass

@@ -246,18 +246,48 @@ def test_requests_inside_a_tunnel_decide_again(edge):
     assert statuses == [200, 451]
 
 
+def test_other_addons_cannot_undo_a_refusal(edge):
+    """An addon that answers everything, or streams every upload, changes neither the 451 nor what the origin gets."""
+    before, connections = len(edge.origin.seen), edge.origin.connections
+    assert request(edge.http, "other.example", headers="X-Answer: 1\r\n").body == b"from another addon"
+    assert request(edge.http, "blocked.example", headers="X-Answer: 1\r\n").status == 451
+    for headers in ("X-Stream: 1\r\n", "X-Stream: 1\r\nX-Answer: 1\r\n"):
+        answer = request(edge.http, "blocked.example", method="POST", headers=headers, body=b"x" * 300_000)
+        assert answer.status == 451
+    assert (len(edge.origin.seen), edge.origin.connections) == (before, connections)
+    answer = request(edge.http, "other.example", method="POST", headers="X-Stream: 1\r\n", body=b"x" * 300_000)
+    assert answer.status == 200
+
+
+# Bytes
+
+
+def test_bytes_are_decided_by_the_server_name(edge):
+    """Where all that is seen is TLS, its server name is the host that is meant; without one bytes pass."""
+    connections = edge.origin.connections
+    with Raw(edge.tcp, sni="www.world.example") as raw:
+        raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert raw.head().status == 0
+    assert edge.origin.connections == connections
+    for sni in ("other.example", None):
+        assert request(edge.tcp, "x.example", sni=sni).status == 200
+
+
 def test_bytes_inside_a_tunnel_are_decided_by_the_destination(edge):
-    """What is no HTTP inside a tunnel passes to an innocent destination."""
+    """What is no HTTP inside a tunnel passes to an innocent destination, and by its own server name not to others."""
     target = f"other.example:{edge.origin.port}"
-    with Raw(edge.regular) as raw:
-        raw.send(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{via(FRANCE)}\r\n".encode())
-        assert raw.head().status == 200
-        raw.send(b"\x00\x01\x02 not http \r\n\r\n")
-        raw.sock.settimeout(0.3)
-        try:
-            raw.sock.recv(1)
-        except TimeoutError:
-            pass
+    for sni, alive in (("other.example", True), ("world.example", False)):
+        with Raw(edge.regular) as raw:
+            raw.send(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+            assert raw.head().status == 200
+            raw.start_tls(sni)
+            raw.send(b"\0\1\2 no http\r\n\r\n")
+            raw.sock.settimeout(1)
+            if alive:
+                with pytest.raises(TimeoutError):
+                    raw.seconds_to_end(0.5)
+            else:
+                assert raw.seconds_to_end() < 1
 
 
 def test_peers_that_speak_no_http_get_nothing_through(edge):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mitmproxy_clients import FRANCE, GERMANY, Http2, http3
+from mitmproxy_clients import GERMANY, Http2, http3
 
 
 def test_each_stream_decides(edge):
@@ -88,10 +88,18 @@ def test_http2_origin_hears_nothing(edge):
 
 
 def test_http3_streams_decide(edge):
-    """Over QUIC too each stream decides: 451 for one, a reset for one, on one connection, wherever the client is."""
-    refused, closed = http3(edge.https, "other.example", ["blocked.example", "closed.example"])
-    assert refused.status == 451
-    assert "Code du sport" in refused.body.decode()
-    assert (closed.status, closed.reset is not None) == (0, True)
-    (spelt,) = http3(edge.https, "blocked.example", ["Blocked.Example.:443"], client=FRANCE)
-    assert spelt.status == 451
+    """Over QUIC too each stream decides: 451, a reset and an answer on one connection, whatever its SNI."""
+    before = len(edge.http2_origin.seen)
+
+    async def scenario(client) -> None:
+        refused, closed = await client.get("Blocked.Example.:443"), await client.get("closed.example")
+        assert (refused.status, "Code du sport" in refused.body.decode()) == (451, True)
+        assert (closed.status, closed.reset is not None) == (0, True)
+        assert (await client.get("other.example", extra=[("host", "blocked.example")])).status == 451
+        assert len(edge.http2_origin.seen) == before
+        passed, abroad = await client.get("other.example"), await client.get("blocked.example", client=GERMANY)
+        assert (passed.status, passed.body, abroad.status) == (200, b"hello", 200)
+
+    http3(edge.https, "other.example", scenario)
+    http3(edge.https, "blocked.example", scenario=lambda client: client.get("other.example"))
+    assert len(edge.http2_origin.seen) == before + 3

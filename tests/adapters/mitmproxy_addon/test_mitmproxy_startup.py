@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from mitmproxy_clients import request
@@ -30,29 +32,32 @@ REFUSALS = {
 
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory):
-    """Start them all at once: each takes seconds, and they have nothing in common."""
-    started = {}
-    for (what, (arguments, _)), port in zip(REFUSALS.items(), free_ports(len(REFUSALS)), strict=True):
-        folder = tmp_path_factory.mktemp("refusal")
-        for name in ("orders", "bad"):
-            (folder / name).mkdir()
-        write_order(folder / "orders", "one", ["blocked.example"], {"proxy": "terminate"})
-        write_order(folder / "bad", "one", ["blocked.example"], {"proxy": "terminate"}, territory="[XX]")
-        write_order(folder / "bad", "two", ["not a name"], {"proxy": "terminate"})
-        started[what] = launch(folder, *[argument.format(port=port) for argument in arguments])
-    yield started
-    for proxy in started.values():
-        proxy.stop()
+    """Start them all: what each said and its exit code."""
+    folder = tmp_path_factory.mktemp("refusals")
+    for name in ("orders", "bad"):
+        (folder / name).mkdir()
+    write_order(folder / "orders", "one", ["blocked.example"], {"proxy": "terminate"})
+    write_order(folder / "bad", "one", ["blocked.example"], {"proxy": "terminate"}, territory="[XX]")
+    write_order(folder / "bad", "two", ["not a name"], {"proxy": "terminate"})
+    (port,) = free_ports(1)
+    cases = [
+        {"cwd": str(folder), "arguments": [f"--set=confdir={folder}", *[word.format(port=port) for word in arguments]]}
+        for arguments, _ in REFUSALS.values()
+    ]
+    run = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("start_many.py"))],
+        input=json.dumps(cases), capture_output=True, text=True, timeout=120, check=True, env={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    return dict(zip(REFUSALS, json.loads(run.stdout), strict=True))
 
 
 @pytest.mark.parametrize("what", REFUSALS)
 def test_refuses_to_start(refusals, what):
     """Exit code 1 and a message that names the option or every problem of the orders."""
-    proxy = refusals[what]
-    assert proxy.process.wait(40) == 1, proxy.said
+    assert refusals[what]["code"] == 1, refusals[what]["said"]
     for words in REFUSALS[what][1]:
-        assert words in proxy.said
-    assert "Traceback" not in proxy.said
+        assert words in refusals[what]["said"]
+    assert "Traceback" not in refusals[what]["said"]
 
 
 def test_settings_come_from_the_environment(tmp_path, origin, countries):
