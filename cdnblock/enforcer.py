@@ -6,25 +6,38 @@ with Enforcer("orders/", trusted_proxies=["10.0.0.0/8"]) as enforcer:
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
-from cdnblock.errors import Problem
+from cdnblock.errors import Problem, Severity
 from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.geo.country import CountryTable, Location, locate
 from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet, Uncovered
+from cdnblock.sources.control_socket import ControlServer
 from cdnblock.sources.follower import Follower
 from cdnblock.sources.geo_tables import open_geo_table
-from cdnblock.sources.live_orders import LiveOrders
+from cdnblock.sources.live_orders import SETTLE_SECONDS, FileState, LiveOrders
+from cdnblock.sources.protected_list import load_holidays
+from cdnblock.sources.release_guard import released
+from cdnblock.sources.state_folder import StateFolder
+from cdnblock.sources.status import LastReload, describe
 
 _MEMO_SIZE: Final = 65_536  # addresses; about 10 MB when full
 _MEMO_MAX_ADDRESS: Final = 64  # longer than any address; longer texts are hostile and not remembered
+
+_PATIENCE: Final = 10  # looks at files that are just being written, each a settling time after the one before
+_SHOWN: Final = 100  # names that an answer on the control socket lists at most
+_LOG: Final = logging.getLogger("cdnblock.enforcer")
 
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 Subscriber: TypeAlias = Callable[[RuleSet, RuleSet], None]
@@ -35,7 +48,9 @@ class Enforcer:
 
     `orders` is a folder of order files (or one file); `geo` an MMDB file, a table of your own, or None for the dated
     table in the package; `trusted_proxies` the networks whose forwarded headers are believed, `client_header` the
-    one header they use. `follow=False` loads once. `clock` gives seconds since 1970 and is there for staging.
+    one header they use. `follow=False` loads once. `state` is a folder of this instance alone: there the last good
+    orders survive a restart, and there `cdnblock status` and `cdnblock reload` reach it. `clock` gives seconds since
+    1970 and is there for staging.
 
     `decide` never blocks, never does I/O and never raises; it may be called from any number of threads.
 
@@ -53,6 +68,7 @@ class Enforcer:
         trusted_proxies: Iterable[str] = (),
         client_header: str | None = None,
         follow: bool = True,
+        state: Path | str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._table = open_geo_table(geo) if geo is None or isinstance(geo, (str, Path)) else geo
@@ -61,9 +77,25 @@ class Enforcer:
         self._locations: dict[str, Location] = {}
         self._subscribers: list[Subscriber] = []
         self._subscribing = threading.Lock()
-        self._live = LiveOrders(orders)
-        self._rules = self._live.rules
-        self._follower = Follower(self._live, clock, self._changed) if follow else None
+        self._rereading = threading.RLock()
+        self._last_reload: LastReload | None = None
+        self._started = self._now()
+        self._state = None if state is None else StateFolder(state)
+        self._closing = ExitStack()
+        with ExitStack() as opened:
+            if self._state is not None:
+                opened.callback(self._state.close)
+            self._live = LiveOrders(orders, state=self._state, now=self._started)
+            self._rules = self._live.rules
+            self._reported: tuple[object, ...] = ()
+            self._report()
+            if self._state is not None:
+                control = ControlServer(self._state.path, self._answer)
+                opened.callback(control.close)
+            if follow:
+                follower = Follower(_Followed(self), self._live.folder, clock)
+                opened.callback(follower.close)
+            self._closing = opened.pop_all()
 
     @property
     def rules(self) -> RuleSet:
@@ -112,10 +144,29 @@ class Enforcer:
 
         return unsubscribe
 
+    def reload(self, *, accept_release: bool = False) -> None:
+        """Reread the orders folder now; `accept_release` also puts in force what the release guard holds back.
+
+        Waits up to half a second for files that are just being written. What is invalid keeps its last good version
+        and is in `problems`. Never raises for what is in the folder.
+        """
+        self._reread(accept_release=accept_release)
+        for _ in range(_PATIENCE):
+            if self._live.is_settled():
+                return
+            time.sleep(SETTLE_SECONDS)
+            self._reread(accept_release=accept_release)
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of this instance as JSON has it: what is enforced, what is wrong, what is held back."""
+        with self._rereading:
+            holidays, _ = load_holidays(self._live.folder)
+            own = {"pid": os.getpid(), "started": self._started.isoformat()}
+            return own | describe(self._live, self._now(), self._last_reload, holidays)
+
     def close(self) -> None:
-        """Stop following; decisions go on with the rules as they are."""
-        if self._follower is not None:
-            self._follower.close()
+        """Stop following and let go of the state folder; decisions go on with the rules as they are."""
+        self._closing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -145,9 +196,77 @@ class Enforcer:
             self._locations[client] = location
         return location
 
-    def _changed(self, old: RuleSet, new: RuleSet) -> None:
-        self._rules = new
+    def _reread(self, *, accept_release: bool = False, by_content: bool = False) -> None:
+        with self._rereading:
+            started, old = time.perf_counter(), self._rules
+            try:
+                different = self._live.refresh(self._now(), accept_release=accept_release, by_content=by_content)
+            except Exception:  # noqa: BLE001 (logged with its trace; what is enforced stays enforced)
+                _LOG.exception("cdnblock: rereading the orders failed; those read before stay enforced")
+                return
+            self._rules = new = self._live.rules
+            if different:
+                took = time.perf_counter() - started
+                self._last_reload = LastReload(at=self._now(), seconds=took, changed=new is not old)
+                self._report()
+            if new is not old:
+                self._tell(old, new)
+
+    def _tell(self, old: RuleSet, new: RuleSet) -> None:
         with self._subscribing:
             subscribers = tuple(self._subscribers)
         for callback in subscribers:
-            callback(old, new)
+            try:
+                callback(old, new)
+            except Exception:  # noqa: BLE001 (logged with its trace; one listener's mistake must not keep it from others)
+                _LOG.exception("cdnblock: a listener failed")
+
+    def _report(self) -> None:
+        """Log what is new among the problems: loudly, and once."""
+        kept = [path for path, (state, _) in self._live.files.items() if state is FileState.KEPT]
+        found: list[tuple[int, object]] = [
+            (logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING, problem)
+            for problem in self._live.problems
+        ]
+        found += [(logging.ERROR, f"{path}: invalid; its last good version stays enforced") for path in kept]
+        found += [
+            (logging.ERROR, f"{held.path}: would release {held.names} names in force; held back until accepted")
+            for held in self._live.held
+        ]
+        if self._live.state_error:
+            found.append((logging.ERROR, f"state folder: {self._live.state_error}"))
+        for level, message in found:
+            if message not in self._reported:
+                _LOG.log(level, "%s", message)
+        self._reported = tuple(message for _, message in found)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer a request on the control socket."""
+        if request.get("command") == "reload":
+            before = self._rules
+            self.reload(accept_release=request.get("accept_release") is True)
+            gone = sorted(released(before, self._rules, self._now()))
+            came = sorted(released(self._rules, before, self._now()))
+            changed = {"before": before.revision, "released": len(gone), "added": len(came)}
+            return self.status() | changed | {"released_names": gone[:_SHOWN], "added_names": came[:_SHOWN]}
+        return self.status()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+
+class _Followed:
+    """The enforcer as its follower sees it."""
+
+    def __init__(self, enforcer: Enforcer) -> None:
+        self._enforcer = enforcer
+
+    def reread(self, *, by_content: bool) -> None:
+        self._enforcer._reread(by_content=by_content)  # noqa: SLF001 (its own other half)
+
+    def instant_passed(self) -> None:
+        rules = self._enforcer.rules
+        self._enforcer._tell(rules, rules)  # noqa: SLF001 (its own other half)
+
+    def next_change(self, after: datetime) -> datetime | None:
+        return self._enforcer.rules.next_change(after)

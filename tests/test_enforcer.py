@@ -12,6 +12,7 @@ from conftest import FRANCE, GERMANY, NOWHERE, REUNION
 from order_texts import order_text
 
 from cdnblock import ConfigError, Enforcer, Measure, OrderError
+from cdnblock.sources.live_orders import LiveOrders
 
 BOUND = 5.0  # seconds; far above what it takes, so that a slow machine does not fail
 
@@ -35,6 +36,10 @@ def folder(tmp_path):
     orders = tmp_path / "orders"
     orders.mkdir()
     (orders / "motogp.yaml").write_text(order_text())
+    # So many other names that releasing one or two of them needs nobody's consent.
+    (orders / "others.yaml").write_text(
+        order_text(id="others", names=f"[{', '.join(f'other{n}.example' for n in range(9))}]")
+    )
     return orders
 
 
@@ -102,7 +107,7 @@ def test_an_edited_file_takes_effect(folder, small_mmdb, edit):
         enforcer.subscribe(lambda old, new: seen.append((len(old), len(new))))
         EDITS[edit](folder / "motogp.yaml", order_text(names="[motogpstream.me, second.example]"))
         wait_until(lambda: names(enforcer) == ["motogpstream.me", "second.example"])
-        wait_until(lambda: seen and seen[-1][1] == 2)
+        wait_until(lambda: seen and seen[-1][1] == 2 + 9)
 
 
 def test_a_new_file_and_a_removed_one_take_effect(folder, small_mmdb):
@@ -303,3 +308,158 @@ def test_a_missing_folder_is_a_config_error(tmp_path):
     """With the path in the message."""
     with pytest.raises(ConfigError, match="nowhere"):
         Enforcer(tmp_path / "nowhere")
+
+
+RELEASES = {
+    "a file is removed": lambda folder: (folder / "others.yaml").unlink(),
+    "a file lists less": lambda folder: (folder / "others.yaml").write_text(
+        order_text(id="others", names="[other1.example]")
+    ),
+    "everything is removed": lambda folder: [path.unlink() for path in folder.iterdir()],
+    "an order is lifted": lambda folder: (folder / "others.yaml").write_text(
+        order_text(id="others", names=f"[{', '.join(f'other{n}.example' for n in range(9))}]")
+        + "lifted: [{at: 2025-06-01}]\n"
+    ),
+    "an order ends earlier": lambda folder: (folder / "others.yaml").write_text(
+        order_text(id="others", until="2025-06-01", names=f"[{', '.join(f'other{n}.example' for n in range(9))}]")
+    ),
+}
+
+
+@pytest.mark.parametrize("change", RELEASES)
+def test_a_change_that_releases_too_much_is_held_back(folder, small_mmdb, change, caplog):
+    """More than a third of the names in force, or all: it waits until somebody accepts it, and says so."""
+    with enforcing(folder, small_mmdb) as enforcer:
+        RELEASES[change](folder)
+        wait_until(lambda: enforcer.status()["held"])
+        assert enforcer.decide("other2.example", FRANCE)
+        assert "held back until accepted" in caplog.text
+        time.sleep(0.3)
+        assert enforcer.decide("other2.example", FRANCE)
+        enforcer.reload(accept_release=True)
+        assert not enforcer.decide("other2.example", FRANCE)
+        assert enforcer.status()["held"] == []
+
+
+def test_a_held_release_does_not_hold_up_other_files(folder, small_mmdb):
+    """The changes of other files go live; a file that comes back is no release any more."""
+    with enforcing(folder, small_mmdb) as enforcer:
+        text = (folder / "others.yaml").read_text()
+        (folder / "others.yaml").unlink()
+        (folder / "second.yaml").write_text(order_text(id="second", names="[second.example]"))
+        wait_until(lambda: names(enforcer) == ["motogpstream.me", "second.example"])
+        assert [held["file"] for held in enforcer.status()["held"]] == [str(folder / "others.yaml")]
+        (folder / "others.yaml").write_text(text)
+        wait_until(lambda: enforcer.status()["held"] == [])
+        assert enforcer.decide("other2.example", FRANCE)
+
+
+def test_a_few_names_are_released_without_asking(folder, small_mmdb):
+    """A third or less: a lifting is an ordinary event."""
+    with enforcing(folder, small_mmdb) as enforcer:
+        listed = f"[{', '.join(f'other{n}.example' for n in range(6))}]"
+        (folder / "others.yaml").write_text(order_text(id="others", names=listed))
+        wait_until(lambda: not enforcer.decide("other8.example", FRANCE))
+        assert enforcer.status()["held"] == []
+
+
+def test_names_that_a_parent_still_covers_are_not_released(folder, small_mmdb):
+    """Listing a domain instead of its ten sub-domains releases nothing."""
+    with enforcing(folder, small_mmdb) as enforcer:
+        (folder / "others.yaml").write_text(
+            order_text(id="others", names="[example.test, 'other1.example', 'other2.example']")
+        )
+        wait_until(lambda: enforcer.status()["held"])
+        listed = ", ".join(f"other{n}.example" for n in range(9))
+        (folder / "a.yaml").write_text(order_text(id="a", names=f"[{listed}]"))
+        wait_until(lambda: not enforcer.status()["held"])
+        assert enforcer.decide("other8.example", FRANCE)
+        assert enforcer.decide("example.test", FRANCE)
+
+
+def test_the_end_of_an_order_is_no_release(folder, small_mmdb):
+    """What ends by itself was ordered to end: nothing is held back when a file of an ended order is removed."""
+    (folder / "others.yaml").write_text(
+        order_text(id="others", until="2025-06-01", names="[a.example, b.example, c.example]")
+    )
+    with enforcing(folder, small_mmdb) as enforcer:
+        (folder / "others.yaml").unlink()
+        wait_until(lambda: "others" not in enforcer.rules.orders)
+        assert enforcer.status()["held"] == []
+
+
+def test_a_replaced_file_with_the_same_times_and_size_is_found_by_its_content(folder, small_mmdb):
+    """Where metadata lies, the content does not."""
+    live = LiveOrders(folder)
+    path = folder / "motogp.yaml"
+    live.refresh(datetime.now(UTC))
+    live._seen[path] = live._now(path)
+    path.write_text(order_text(names="[motogpztream.me]"))
+    time.sleep(0.06)
+    live._seen[path] = live._now(path)  # as on a file system whose times and numbers do not move
+    assert not live.refresh(datetime.now(UTC))
+    assert live.refresh(datetime.now(UTC), by_content=True)
+    assert "motogpztream.me" in {name.name for name in live.rules.orders["motogp"].each_name()}
+
+
+def test_a_half_written_file_is_not_enforced(folder, small_mmdb):
+    """A writer that takes its time: what is on disk meanwhile is valid YAML and half of what is meant."""
+    with enforcing(folder, small_mmdb) as enforcer:
+        seen = set()
+        enforcer.subscribe(lambda _, new: seen.add(len(new)))
+        with (folder / "slow.yaml").open("w") as file:
+            file.write(order_text(id="slow", names="").rstrip())
+            for number in range(30):
+                file.write(f"\n  - slow{number}.example")
+                file.flush()
+                time.sleep(0.01)
+        wait_until(lambda: enforcer.decide("slow29.example", FRANCE))
+        assert seen == {1 + 9 + 30}
+
+
+def test_the_last_good_set_survives_a_restart(folder, small_mmdb, tmp_path):
+    """With a state folder, a start with a broken file goes on with its last good version, loudly."""
+    state = tmp_path / "state"
+    with enforcing(folder, small_mmdb, state=state):
+        pass
+    (folder / "motogp.yaml").write_text("half an ord")
+    with pytest.raises(OrderError):
+        Enforcer(folder, geo=small_mmdb)
+    with enforcing(folder, small_mmdb, state=state) as enforcer:
+        assert names(enforcer) == ["motogpstream.me"]
+        assert [problem.file for problem in enforcer.problems] == [str(folder / "motogp.yaml")]
+        assert {file["state"] for file in enforcer.status()["files"]} == {"enforced", "last good version kept"}
+    with enforcing(folder, small_mmdb, state=state) as enforcer:
+        assert names(enforcer) == ["motogpstream.me"]
+
+
+def test_a_start_with_an_emptied_folder_releases_nothing_unasked(folder, small_mmdb, tmp_path):
+    """The release guard knows what was in force before the restart."""
+    state = tmp_path / "state"
+    with enforcing(folder, small_mmdb, state=state):
+        pass
+    for path in folder.iterdir():
+        path.unlink()
+    with enforcing(folder, small_mmdb, state=state) as enforcer:
+        assert names(enforcer) == ["motogpstream.me"]
+        assert len(enforcer.status()["held"]) == 2
+    folder.rmdir()
+    with enforcing(folder, small_mmdb, state=state) as enforcer:
+        assert names(enforcer) == ["motogpstream.me"]
+        folder.mkdir()
+        enforcer.reload(accept_release=True)
+        assert names(enforcer) == []
+    with enforcing(folder, small_mmdb, state=state) as enforcer:
+        assert names(enforcer) == []
+
+
+def test_a_repointed_symlink_is_followed(tmp_path, small_mmdb):
+    """The root itself is a link, as in releases that are switched by `ln -sfn`; watchers do not see that."""
+    for version, listed in (("one", "[motogpstream.me]"), ("two", "[motogpstream.me, second.example]")):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "motogp.yaml").write_text(order_text(names=listed))
+    (tmp_path / "current").symlink_to("one")
+    with enforcing(tmp_path / "current", small_mmdb) as enforcer:
+        (tmp_path / "next").symlink_to("two")
+        (tmp_path / "next").rename(tmp_path / "current")
+        wait_until(lambda: names(enforcer) == ["motogpstream.me", "second.example"])

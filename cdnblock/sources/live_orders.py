@@ -1,93 +1,231 @@
 """An orders folder while it is being enforced: what changes, what stays, and what is wrong with it.
 
-A change takes effect whole or not at all, per file: a file that becomes invalid keeps its last good version, and a
-folder that cannot be listed keeps everything (order-file.md, "The folder and hot reload"). Failing closed means here
-that enforcement goes on; nothing is released by an accident.
+A change takes effect whole or not at all, per file: a file that becomes invalid keeps its last good version, a change
+that would release too much is held back, and a folder that cannot be listed keeps everything (order-file.md, "The
+folder and hot reload"). Failing closed means here that enforcement goes on; nothing is released by an accident.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from cdnblock.errors import ConfigError, OrderError, Problem, Severity
-from cdnblock.matching.ruleset import compile_orders
-from cdnblock.sources.order_folder import OrderFile, order_files, read_file, refused_for_its_id
+from cdnblock.matching.ruleset import RuleSet, compile_orders
+from cdnblock.orders.model import Order
+from cdnblock.sources.order_folder import (
+    OrderFile,
+    digest_on_disk,
+    order_files,
+    parse_kept,
+    read_file,
+    refused_for_its_id,
+)
 from cdnblock.sources.protected_list import PROTECTED_FILE, load_protected
+from cdnblock.sources.release_guard import HeldRelease, how_many_listed, must_be_confirmed, released
+from cdnblock.sources.state_folder import KeptFile, StateFolder
 
 SETTLE_SECONDS: Final = 0.05  # a file written to more recently than this may be half of what its writer means
 
 _Fingerprint: TypeAlias = tuple[tuple[int, ...] | None, ...]
+_Enforced: TypeAlias = dict[Path, OrderFile]
+
+
+class FileState(StrEnum):
+    """What is enforced of one file."""
+
+    ENFORCED = "enforced"
+    KEPT = "last good version kept"
+    HELD = "release held"
+    NOT_ENFORCED = "not enforced"
 
 
 class LiveOrders:
     """The files of one orders folder (or one order file), and the rules that they make.
 
-    `folder` is where the files are, `rules` what is enforced, `kept` the files whose last good version is enforced in place of what they hold now.
-    Not thread-safe: one follower calls `refresh`.
+    `rules` is what is enforced, `held` the releases that wait for `refresh(accept_release=True)`, `state_error` why
+    the last good set could not be kept on disk, None when it was. Not thread-safe: one at a time calls `refresh`.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, state: StateFolder | None = None, now: datetime | None = None) -> None:
         """Read everything once.
 
         Raises:
-            OrderError: a file is invalid.
-            ConfigError: the path does not exist, or cannot be listed.
+            OrderError: a file is invalid, and the state folder has no last good version of it.
+            ConfigError: the path does not exist, or cannot be listed, and the state folder has nothing to go on with.
 
         """
         self._path = Path(path)
-        self.folder = self._path if self._path.is_dir() else self._path.parent
+        self.folder = self._path.parent if self._path.is_file() else self._path
+        self._state = state
         self._read: dict[Path, OrderFile] = {}
-        self._good: dict[Path, OrderFile] = {}
         self._seen: dict[Path, _Fingerprint] = {}
-        self._lost: tuple[Problem, ...] = ()
-        members = self._members()
+        self._unlisted: tuple[Problem, ...] = ()
+        self._of_state: tuple[Problem, ...] = ()
+        self._saved: Mapping[Path, str] = {}
+        self.state_error: str | None = None
+        self.held: tuple[HeldRelease, ...] = ()
         self._protected_seen = _fingerprint([self.folder / PROTECTED_FILE])
-        self._protected, self._general = load_protected(self.folder)
-        self._take_in([self._read_one(path) for path in members])
-        if any(problem.severity is Severity.ERROR for problem in self.problems):
-            raise OrderError(self.problems)
-        self.rules = compile_orders(file.order for file in self._good.values() if file.order)
+        self._protected, self._of_folder = load_protected(self.folder)
+        self._enforced: _Enforced = self._last_good()
+        self.rules = compile_orders(_orders(self._enforced))
+        self._start(now or datetime.now(UTC))
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Every problem of the folder as it is now, warnings included."""
         of_files = (problem for _, file in sorted(self._read.items()) for problem in file.problems)
-        return (*self._lost, *self._general, *of_files)
+        return (*self._unlisted, *self._of_state, *self._of_folder, *of_files)
 
     @property
-    def kept(self) -> tuple[Path, ...]:
-        """The files that are invalid now and whose last good version is enforced."""
-        return tuple(path for path, file in sorted(self._read.items()) if file.order is None and path in self._good)
+    def files(self) -> Mapping[Path, tuple[FileState, OrderFile]]:
+        """For each file that is there, or still enforced, what is enforced of it and what was read last."""
+        waiting = {held.path for held in self.held}
+        found = {}
+        for path in sorted(self._read.keys() | self._enforced.keys()):
+            file = self._read.get(path) or self._enforced[path]
+            if path in waiting:
+                found[path] = (FileState.HELD, file)
+            elif path not in self._enforced:
+                found[path] = (FileState.NOT_ENFORCED, file)
+            else:
+                kept = file.order is None or path not in self._read
+                found[path] = (FileState.KEPT if kept else FileState.ENFORCED, file)
+        return found
 
-    def refresh(self) -> bool:
-        """Read what has changed; return whether anything is different: the rules, or the problems.
+    def refresh(self, now: datetime, *, accept_release: bool = False, by_content: bool = False) -> bool:
+        """Read what has changed; return whether anything is different: the rules, the problems, what is held.
 
-        Never raises for what is or is not in the folder.
+        `by_content` reads every file for its digest, where the metadata of files cannot be relied on. Never raises for what is or is not in the folder.
         """
-        before = self.problems
+        before = (self.rules, self.problems, self.held)
         try:
             members = self._members()
         except ConfigError as error:
-            self._lost = (Problem(file=str(self._path), line=1, column=1, key="", message=str(error)),)
-            return self.problems != before
-        self._lost = ()
-        stale = [path for path in members if self._is_stale(path)]
+            self._unlisted = (Problem(file=str(self._path), line=1, column=1, key="", message=str(error)),)
+            return self.problems != before[1]
+        self._unlisted = ()
+        stale = [path for path in members if self._is_stale(path) or (by_content and self._has_other_content(path))]
         if self._reload_protected():
             stale = members
         gone = self._read.keys() - set(members)
-        if stale or gone:
-            for path in gone:
-                del self._read[path]
-                self._good.pop(path, None)
-            self._take_in(self._read_settled(stale))
-        rules = compile_orders(file.order for file in self._good.values() if file.order)
-        changed = rules.revision != self.rules.revision
-        if changed:
-            self.rules = rules
-        return changed or self.problems != before
+        for path in gone:
+            del self._read[path]
+        unread = self._enforced.keys() - self._read.keys()  # held, or of the state folder
+        if stale or gone or unread or self.held or self.state_error:
+            self._read |= {file.path: file for file in self._read_settled(stale)}
+            self._put_in_force(now, accept_release=accept_release)
+        return (self.rules, self.problems, self.held) != before
+
+    def is_settled(self) -> bool:
+        """Tell whether everything on disk has been read: nobody has just written to it."""
+        try:
+            return not any(self._is_changed(path) for path in self._members())
+        except ConfigError:
+            return True
+
+    def _start(self, now: datetime) -> None:
+        try:
+            members = self._members()
+        except ConfigError as error:
+            if not self._enforced:
+                raise
+            self._unlisted = (Problem(file=str(self._path), line=1, column=1, key="", message=str(error)),)
+            return
+        self._read = {path: self._read_one(path) for path in members}
+        self._put_in_force(now, accept_release=False)
+        for path, file in self._read.items():
+            if file.order is None and path not in self._enforced:
+                raise OrderError(self.problems)
+        if any(problem.severity is Severity.ERROR for problem in self._of_folder):
+            raise OrderError(self.problems)
+
+    def _put_in_force(self, now: datetime, *, accept_release: bool) -> None:
+        """Let what was read take the place of what is enforced, as far as it may."""
+        wanted = self._wanted(holding=())
+        rules = self._compiled(wanted)
+        gone = set() if accept_release else released(self.rules, rules, now)
+        if must_be_confirmed(self.rules, len(gone), now):
+            self.held = self._holding(gone, wanted, now)
+            wanted = self._wanted(holding=[held.path for held in self.held])
+            rules = self._compiled(wanted)
+        else:
+            self.held = ()
+        self._keep(wanted)  # before it is enforced: what is in force must be on disk when the process is killed
+        self._enforced = wanted
+        self.rules = rules
+
+    def _wanted(self, holding: Iterable[Path]) -> _Enforced:
+        """Return what is to be enforced of each file: what was read, or its last good version.
+
+        An id belongs to the file that has it already; a file that claims somebody else's is invalid.
+        """
+        holding = set(holding)
+        wanted: _Enforced = {}
+        owners: dict[str, Path] = {}
+        paths = self._read.keys() | holding
+        for path in sorted(paths, key=lambda path: (path not in holding, not self._keeps_its_id(path), path)):
+            file = self._read.get(path)
+            if path in holding or file is None:
+                chosen = self._enforced.get(path)
+            elif file.order is not None and file.order.id in owners:
+                self._read[path] = refused_for_its_id(file, owners[file.order.id])
+                chosen = self._enforced.get(path)
+            else:
+                chosen = file if file.order is not None else self._enforced.get(path)
+            if chosen is not None and chosen.order is not None and chosen.order.id not in owners:
+                owners[chosen.order.id] = path
+                wanted[path] = chosen
+        return wanted
+
+    def _keeps_its_id(self, path: Path) -> bool:
+        file, enforced = self._read.get(path), self._enforced.get(path)
+        if enforced is None or enforced.order is None:
+            return False
+        return file is None or file.order is None or file.order.id == enforced.order.id
+
+    def _holding(self, gone: set[str], wanted: _Enforced, now: datetime) -> tuple[HeldRelease, ...]:
+        since = {held.path: held.since for held in self.held}
+        return tuple(
+            HeldRelease(path=path, names=how_many_listed(file.order, gone), since=since.get(path, now))
+            for path, file in sorted(self._enforced.items())
+            if file.order is not None and wanted.get(path) is not file and how_many_listed(file.order, gone)
+        )
+
+    def _compiled(self, wanted: _Enforced) -> RuleSet:
+        """Return the rules; those in force when they would be the same, with all that they remember."""
+        rules = compile_orders(_orders(wanted))
+        return self.rules if rules.revision == self.rules.revision else rules
+
+    def _last_good(self) -> _Enforced:
+        """Return the set that the state folder kept, parsed as it was: a name protected since then stays in force."""
+        if self._state is None:
+            return {}
+        kept, self._of_state = self._state.load()
+        files = (parse_kept(self.folder / name, file.text, file.beside) for name, file in kept.items())
+        return {file.path: file for file in files if file.order is not None}
+
+    def _keep(self, wanted: _Enforced) -> None:
+        """Write the last good set to the state folder, if it is another one; a failing disk is told, not fatal."""
+        digests = {path: file.digest for path, file in wanted.items()}
+        if self._state is None or (digests == self._saved and self.state_error is None):
+            return
+        try:
+            self._state.save(
+                {
+                    path.name: KeptFile(name=path.name, text=file.text, beside=file.beside_texts)
+                    for path, file in wanted.items()
+                }
+            )
+        except OSError as error:
+            self.state_error = f"{error.strerror or error}; what is enforced now would not survive a restart"
+        else:
+            self.state_error = None
+            self._saved = digests
 
     def _members(self) -> list[Path]:
         """Return the order files there are; raise ConfigError when there is no telling."""
@@ -95,20 +233,26 @@ class LiveOrders:
             return order_files(self.folder)
         if not self._path.exists():
             raise ConfigError(
-                f"{self._path}: no such file or folder; give a folder of *.yaml order files, or one such file"
+                f"{self._path}: no such file or folder; what it said last stays enforced until it is back"
             )
         return [self._path]
 
     def _is_stale(self, path: Path) -> bool:
-        if path not in self._read:
-            return _is_settled(_fingerprint([path]))
-        now = _fingerprint([path, *self._read[path].beside])
-        return now != self._seen[path] and _is_settled(now)
+        return self._is_changed(path) and _is_settled(self._now(path))
+
+    def _is_changed(self, path: Path) -> bool:
+        return self._now(path) != self._seen.get(path)
+
+    def _now(self, path: Path) -> _Fingerprint:
+        beside = self._read[path].beside if path in self._read else ()
+        return _fingerprint([path, *beside])
 
     def _read_one(self, path: Path) -> OrderFile:
+        """Read a file; one that has just been written to is looked at again, whatever its times say then."""
         before = _fingerprint([path])
-        file = read_file(path, self._protected)
-        self._seen[path] = (*before, *_fingerprint(file.beside))
+        file = read_file(path, self._protected, keep_texts=self._state is not None)
+        fingerprint = (*before, *_fingerprint(file.beside))
+        self._seen[path] = fingerprint if _is_settled(fingerprint) else ()
         return file
 
     def _read_settled(self, paths: Iterable[Path]) -> Iterator[OrderFile]:
@@ -120,34 +264,21 @@ class LiveOrders:
             else:
                 self._seen[path] = ()
 
+    def _has_other_content(self, path: Path) -> bool:
+        file = self._read.get(path)
+        return file is not None and file.digest != "" and digest_on_disk(file) != file.digest
+
     def _reload_protected(self) -> bool:
         now = _fingerprint([self.folder / PROTECTED_FILE])
         if now == self._protected_seen or not _is_settled(now):
             return False
         self._protected_seen = now
-        self._protected, self._general = load_protected(self.folder)
+        self._protected, self._of_folder = load_protected(self.folder)
         return True
 
-    def _take_in(self, files: Iterable[OrderFile]) -> None:
-        """Let valid files replace their last good version; an id belongs to the file that has it already."""
-        self._read |= {file.path: file for file in files}
-        good: dict[Path, OrderFile] = {}
-        owners: dict[str, Path] = {}
-        for path in sorted(self._read, key=lambda path: (not self._keeps_its_id(path), path)):
-            file = self._read[path]
-            if file.order is not None and file.order.id in owners:
-                file = self._read[path] = refused_for_its_id(file, owners[file.order.id])
-            enforced = file if file.order is not None else self._good.get(path)
-            if enforced is not None and enforced.order is not None and enforced.order.id not in owners:
-                owners[enforced.order.id] = path
-                good[path] = enforced
-        self._good = good
 
-    def _keeps_its_id(self, path: Path) -> bool:
-        file, good = self._read[path], self._good.get(path)
-        if good is None or good.order is None:
-            return False
-        return file.order is None or file.order.id == good.order.id
+def _orders(files: _Enforced) -> Iterator[Order]:
+    return (file.order for file in files.values() if file.order is not None)
 
 
 def _fingerprint(paths: Iterable[Path]) -> _Fingerprint:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,8 @@ _EDITORS_SUFFIXES: Final = ("~", "#", ".swp", ".tmp", ".bak")
 class OrderFile:
     """One file as it was read: its order, or None and the reasons.
 
-    `beside` are the names files it asked for, found or not; `digest` covers their contents too.
+    `beside` are the names files it asked for, found or not; `digest` covers their contents too. `text` and
+    `beside_texts` hold all these octets when they were to be kept.
     """
 
     path: Path
@@ -39,6 +40,8 @@ class OrderFile:
     problems: tuple[Problem, ...]
     digest: str = ""
     beside: tuple[Path, ...] = ()
+    text: bytes = b""
+    beside_texts: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,26 +122,65 @@ def is_order_file(name: str) -> bool:
     return name.endswith(_SUFFIXES) and not name.startswith(_EDITORS_PREFIXES) and not name.endswith(_EDITORS_SUFFIXES)
 
 
-def read_file(path: Path, protected: Protected) -> OrderFile:
-    """Read and parse one order file with the names files beside it. Never raises for what is in the file."""
-    digest = hashlib.sha256()
-    beside: list[Path] = []
+def read_file(path: Path, protected: Protected, *, keep_texts: bool = False) -> OrderFile:
+    """Read and parse one order file with the names files beside it. Never raises for what is in the file.
 
-    def read_beside(name: str) -> bytes:
-        beside.append(path.parent / name)
-        content = read_bounded(path.parent / name)
-        digest.update(content)
-        return content
-
+    `keep_texts` keeps the octets of all of them, for whoever wants to write them down elsewhere.
+    """
     try:
         text = read_bounded(path)
     except OSError as error:
         problem = Problem(file=str(path), line=1, column=1, key="", message=_unreadable(error))
         return OrderFile(path=path, order=None, problems=(problem,))
-    digest.update(text)
-    order, problems = parse_order(text, str(path), read_names_file=read_beside, protected=protected)
+    return _parsed(path, text, lambda name: read_bounded(path.parent / name), protected, keep_texts=keep_texts)
+
+
+def parse_kept(path: Path, text: bytes, beside: Mapping[str, bytes]) -> OrderFile:
+    """Parse a file and its names files as they were kept: what was protected only later stays in force."""
+
+    def read_beside(name: str) -> bytes:
+        if name not in beside:
+            raise FileNotFoundError(2, "No such file", name)
+        return beside[name]
+
+    return _parsed(path, text, read_beside, Protected({}), keep_texts=True)
+
+
+def digest_on_disk(file: OrderFile) -> str:
+    """Return what `file.digest` would be if the file were read now; empty when it cannot be."""
+    digest = hashlib.sha256()
+    try:
+        for path in (file.path, *file.beside):
+            digest.update(read_bounded(path))
+    except OSError:
+        return ""
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _parsed(
+    path: Path, text: bytes, read_beside: Callable[[str], bytes], protected: Protected, *, keep_texts: bool
+) -> OrderFile:
+    digest = hashlib.sha256(text)
+    asked_for: list[Path] = []
+    texts: dict[str, bytes] = {}
+
+    def reading(name: str) -> bytes:
+        asked_for.append(path.parent / name)
+        content = read_beside(name)
+        digest.update(content)
+        if keep_texts:
+            texts[name] = content
+        return content
+
+    order, problems = parse_order(text, str(path), read_names_file=reading, protected=protected)
     return OrderFile(
-        path=path, order=order, problems=problems, digest=f"sha256:{digest.hexdigest()}", beside=tuple(beside)
+        path=path,
+        order=order,
+        problems=problems,
+        digest=f"sha256:{digest.hexdigest()}",
+        beside=tuple(asked_for),
+        text=text if keep_texts else b"",
+        beside_texts=texts,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cdnblock.matching.ruleset import RuleSet
-from cdnblock.orders.model import Order
+from cdnblock.orders.model import Addition, Order
 
 MAX_SHARE: Final = 3  # one name in so many may be released without asking
 
@@ -52,7 +52,8 @@ def how_many_listed(order: Order, names: set[str]) -> int:
 
 
 def _each_listed(order: Order) -> Iterator[str]:
-    for part in (order, *order.additions):
+    parts: tuple[Order | Addition, ...] = (order, *order.additions)
+    for part in parts:
         yield from (name.name for name in part.names)
         if part.names_file is not None:
             yield from part.names_file.names
