@@ -207,7 +207,9 @@ class LiveOrders:
             return {}
         kept, self._of_state = self._state.load()
         files = (parse_kept(self.folder / name, file.text, file.beside) for name, file in kept.items())
-        return {file.path: file for file in files if file.order is not None}
+        found = {file.path: file for file in files if file.order is not None}
+        self._saved = {path: file.digest for path, file in found.items()}
+        return found
 
     def _keep(self, wanted: _Enforced) -> None:
         """Write the last good set to the state folder, if it is another one; a failing disk is told, not fatal."""
