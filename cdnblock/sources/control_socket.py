@@ -25,7 +25,7 @@ SOCKET: Final = "control.sock"
 _MAX_REQUEST: Final = 64 * 1024  # octets; a request is a word and a flag
 _MAX_REPLY: Final = 64 * 1024 * 1024  # octets; a status names every file and problem
 _MAX_CLIENTS: Final = 32  # at once, each with its thread; one more is turned away
-_PATIENCE: Final = 5.0  # seconds that a client has to send its request, and to take its reply
+_PATIENCE: Final = 5.0  # seconds
 _PAUSE: Final = 0.1  # seconds, when the system has no descriptor left for a client
 _MAX_ADDRESS: Final = 107  # octets of a unix socket's path, without the final NUL (unix(7))
 _CHUNK: Final = 64 * 1024  # octets received at a time
@@ -42,8 +42,8 @@ class ControlServer:
     process's and is replaced, with no moment between at which nobody listens.
     """
 
-    def __init__(self, folder: Path, handle: Callable[[Message], Message]) -> None:
-        """Listen at once.
+    def __init__(self, folder: Path, handle: Callable[[Message], Message], *, patience: float = _PATIENCE) -> None:
+        """Listen at once. `patience` is how long a client may take to send its request, and to take the reply (s).
 
         Raises:
             ConfigError: the socket cannot be made.
@@ -51,6 +51,7 @@ class ControlServer:
         """
         self.path = folder / SOCKET
         self._handle = handle
+        self._patience = patience
         self._changing = threading.Lock()
         self._clients: dict[socket.socket, threading.Thread] = {}
         self._closed = False
@@ -109,9 +110,9 @@ class ControlServer:
     def _serve(self, client: socket.socket) -> None:
         try:
             with client:
-                line = _receive_line(client, _MAX_REQUEST, time.monotonic() + _PATIENCE)
+                line = _receive_line(client, _MAX_REQUEST, time.monotonic() + self._patience)
                 reply = self._answer(line)
-                client.settimeout(_PATIENCE)
+                client.settimeout(self._patience)
                 client.sendall(reply)
         except (OSError, ValueError) as error:  # the client's own doing: too slow, too long, gone
             _LOG.debug("control socket: a client was cut off: %s", error)
