@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from cdnblock.cli.options import LEGAL_TIME, at_option, geo_option
+from cdnblock.cli.options import LEGAL_TIME, Instant, geo_option
 from cdnblock.errors import ConfigError
 from cdnblock.orders.model import Measure
 
@@ -34,7 +34,10 @@ _EXIT_INTERRUPTED: Final = 130
     help="Folder of order files, or one such file.  [default: the examples]",
 )
 @geo_option
-@at_option
+@click.option(
+    "--at", type=Instant(),
+    help="The clock's instant while it stays up.  [default: now if an order is in force, else when most are]",
+)  # fmt: skip
 @click.option("--once", is_flag=True, help="Send the probes, print the table, exit 0 if each got what its order says.")
 @click.option("--json", "as_json", is_flag=True, help="The result for machines; with --once or alone.")
 @click.option(
@@ -56,7 +59,7 @@ def command(
 
     The clock is set to just before, at and after each turn of each order, and every probe is compared with what a
     second, deliberately naive reading of the files says. Then everything stays up, to be tried with curl and dig,
-    and shows how edits of the order files take effect, until Ctrl-C. --at sets the clock for that time.
+    and shows how edits of the order files take effect, until Ctrl-C.
     """
     try:
         from cdnblock.sandbox.stage import StageSettings
@@ -116,6 +119,8 @@ async def _rehearse(stage: Stage, orders: Path, started: float) -> Report:
     from cdnblock.sandbox.report import Report
 
     papers = naive_reading.read(orders)
+    if not papers:
+        raise ConfigError(f"{orders}: there is no order to rehearse; name a folder of order files with --orders")
     places, missing = find_places(stage.enforcer.geo)
     steps = plan(papers, places)
     with click.progressbar(

@@ -105,6 +105,8 @@ class Edge:
             return _send(proxy_termination.bad_host())
         if Measure.PROXY in decision.measures:
             return self._terminate(exchange, decision)
+        if exchange.request.method == "CONNECT":  # a reverse proxy has no tunnels
+            return web.Response(status=405, headers={"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"})
         if wants_websocket(exchange.request):
             return await relay_websocket(self._session, self._origin, exchange.request, exchange.target)
         if Measure.CDN in decision.measures:

@@ -55,28 +55,30 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
-    """An instant worth looking at in one order's life, for which of its names; `begins` where the order starts."""
+    """An instant worth looking at in one order's life, and for which of its names; `changes` if something does then."""
 
     label: str
     at: datetime
     host: str
-    just_before: datetime | None = None
+    changes: bool
 
 
 def plan(papers: list[Paper], places: list[Place]) -> list[Step]:
     """Return every probe, in the order of time: the clock has to be moved forward only."""
-    probes = [probe for paper in papers for probe in _probes_of(papers, paper, places)]
-    instants = sorted({probe.at for probe in probes})
+    instants = sorted(
+        {turn.at for paper in papers for turn in _turns(paper)} | {naive_reading.middle(paper) for paper in papers}
+    )
+    probes = [probe for paper in papers for probe in _probes_of(papers, paper, places, instants)]
     return [Step(at=at, probes=tuple(probe for probe in probes if probe.at == at)) for at in instants]
 
 
-def _probes_of(papers: list[Paper], paper: Paper, places: list[Place]) -> Iterator[Probe]:
+def _probes_of(papers: list[Paper], paper: Paper, places: list[Place], instants: list[datetime]) -> Iterator[Probe]:
     for turn in _turns(paper):
         moment = _Moment(papers=papers, paper=paper, label=turn.label, at=turn.at)
         for place in places:
             yield from moment.ask(turn.host, "named", place)
-        if turn.just_before is not None:
-            yield from moment.look_back(turn.host, turn.just_before, places)
+        if turn.changes:
+            yield from moment.look_back(turn.host, max(at for at in instants if at < turn.at), places)
     middle = naive_reading.middle(paper)
     moment = _Moment(papers=papers, paper=paper, label="while it runs", at=middle)
     for place in places:
@@ -104,8 +106,8 @@ def _turns(paper: Paper) -> Iterator[_Turn]:
 
 
 def _around(what: str, at_it: str, at: datetime, host: str) -> Iterator[_Turn]:
-    yield _Turn(label=f"1 s before {what}", at=at - _SECOND, host=host)
-    yield _Turn(label=at_it, at=at, host=host, just_before=at - _SECOND)
+    yield _Turn(label=f"1 s before {what}", at=at - _SECOND, host=host, changes=False)
+    yield _Turn(label=at_it, at=at, host=host, changes=True)
 
 
 def _first(paper: Paper, at: datetime) -> Listed:

@@ -10,18 +10,12 @@ import asyncio
 import contextlib
 from typing import Final, cast
 
-try:
-    import dns.exception
-    import dns.flags
-    import dns.message
-    import dns.opcode
-    import dns.rcode
-    import dns.rdatatype
-    import dns.rrset
-except ImportError as error:
-    from cdnblock.errors import ConfigError
-
-    raise ConfigError("the sandbox needs dnspython and mitmproxy; pip install 'cdnblock[all]'") from error
+import dns.exception
+import dns.flags
+import dns.message
+import dns.opcode
+import dns.rdatatype
+import dns.rrset
 
 _TTL: Final = 60
 _ANSWERS: Final = {

@@ -210,6 +210,7 @@ async def test_an_open_websocket_ends_when_the_order_starts(tmp_path, client, fa
         ("GET / HTTP/1.1\r\nHost:\r\n", 400),
         ("GET / HTTP/1.1\r\n", 400),
         ("CONNECT motogpstream.me:443 HTTP/1.1\r\nHost: other.example\r\n", 451),
+        ("CONNECT other.example:443 HTTP/1.1\r\nHost: other.example\r\n", 405),
         ("GET /socket HTTP/1.1\r\nHost: motogpstream.me\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", 451),
     ],
 )
