@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from cdnblock.cli.options import LEGAL_TIME, Instant, geo_option
+from cdnblock.cli.options import LEGAL_TIME, geo_option, read_instant
 from cdnblock.errors import ConfigError
 from cdnblock.orders.model import Measure
 
@@ -27,6 +27,13 @@ _EXIT_FAILED: Final = 1
 _EXIT_INTERRUPTED: Final = 130
 
 
+def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        return None if value is None else read_instant(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
 @click.command(epilog="Example: cdnblock sandbox --orders orders/ --once")
 @click.option(
     "--orders",
@@ -35,7 +42,7 @@ _EXIT_INTERRUPTED: Final = 130
 )
 @geo_option
 @click.option(
-    "--at", type=Instant(),
+    "--at", metavar="TIME", callback=_instant,
     help="The clock's instant while it stays up.  [default: now if an order is in force, else when most are]",
 )  # fmt: skip
 @click.option("--once", is_flag=True, help="Send the probes, print the table, exit 0 if each got what its order says.")
