@@ -22,6 +22,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "decide": "One decision, or a batch, as JSON.",
     "explain": "The same for people: every order that names the host, and why it applies or not.",
     "orders": "State, deadline and next change of each order.",
+    "status": "What a running instance enforces, and what is wrong.",
+    "reload": "Have a running instance reread its orders now.",
     "schema": "JSON Schema of the order file, for editors.",
     "sandbox": "A staging edge on loopback: origin, cache, mitmproxy, resolver, probes.",
     "mitmproxy": "mitmproxy with the addon in its right place.",
