@@ -157,12 +157,13 @@ class Stream:
 
 
 class Http2:
-    """One HTTP/2 connection over TLS with as many streams as a test wants."""
+    """One HTTP/2 connection over TLS with as many streams as a test wants; `through` is a tunnel that is open."""
 
-    def __init__(self, port: int, *, sni: str) -> None:
+    def __init__(self, port: int, *, sni: str, through: Raw | None = None) -> None:
         context = _any_certificate()
         context.set_alpn_protocols(["h2"])
-        self.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 5), server_hostname=sni)
+        plain = through.sock if through is not None else socket.create_connection(("127.0.0.1", port), 5)
+        self.sock = context.wrap_socket(plain, server_hostname=sni)
         settings = h2.config.H2Configuration(
             header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
         )

@@ -145,8 +145,8 @@ async def _answer(path: str, method: str, headers: dict[str, str], send: Callabl
             await asyncio.sleep(DRIP_SECONDS)
         await send(b"0\r\n\r\n")
         return True
-    if path == "/slow":
-        await asyncio.sleep(20)
+    if path in ("/late", "/slow"):
+        await asyncio.sleep(1 if path == "/late" else 20)
     body = b"" if method == "HEAD" else b"hello"
     await send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n" + CACHEABLE + b"\r\n" + body)
     return True
@@ -257,10 +257,11 @@ class _Http3Origin(QuicConnectionProtocol):
 
 
 class DnsUpstream:
-    """A name server on UDP and TCP: every name has the address 192.0.2.99; it counts what it was asked."""
+    """A name server on UDP and TCP: every name has the address 192.0.2.99; it remembers what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.packets = 0
         self.tcp = socket.create_server(("127.0.0.1", 0))
         self.port = self.tcp.getsockname()[1]
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -293,6 +294,7 @@ class DnsUpstream:
                 peer.sendall(struct.pack("!H", len(answer)) + answer)
 
     def _answer(self, data: bytes) -> bytes:
+        self.packets += 1
         query = dns.message.from_wire(data)
         response = dns.message.make_response(query, recursion_available=True)
         for question in query.question:

@@ -169,6 +169,23 @@ def test_tunnels_end(edge, host):
         assert other.is_alive(0.3)
 
 
+def test_inside_a_tunnel_one_stream_is_lost(edge, host):
+    """In a tunnel to an innocent host too, only the stream for the covered one is reset."""
+    target = f"other.example:{edge.http2_origin.port}"
+    with Raw(edge.regular) as tunnel:
+        tunnel.send(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        assert tunnel.head().status == 200
+        with Http2(0, sni="other.example", through=tunnel) as client:
+            covered, other = client.open(host, "/live"), client.open("other.example", "/live")
+            client.pump(until=lambda: covered.body and other.body)
+            block(edge, host)
+            client.pump(1, until=lambda: covered.over)
+            assert covered.reset is not None
+            length = len(other.body)
+            client.pump(0.3)
+            assert (len(other.body) > length, other.over, client.closed) == (True, False, False)
+
+
 def test_twenty_at_once(edge, host):
     """All streams of a covered host end together."""
     streams = [start(edge.http, host, "/live") for _ in range(20)]
@@ -192,6 +209,15 @@ def test_an_order_for_caching_cuts_nothing(edge, host):
         assert raw.is_alive(0.6)
     with Raw(edge.http) as raw:
         raw.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n{via(FRANCE)}\r\n".encode())
+        assert raw.answer().fields("cache-control") == ["no-store"]
+
+
+def test_caching_is_off_for_a_response_that_was_awaited(edge, host):
+    """A response that arrives after the order is marked, though its request came before it."""
+    with Raw(edge.http) as raw:
+        raw.send(f"GET /late HTTP/1.1\r\nHost: {host}\r\n{via(FRANCE)}\r\n".encode())
+        assert until(lambda: edge.origin.of(host))
+        write_order(edge.orders, f"order-{host}", [host], {"cdn": "disable"})
         assert raw.answer().fields("cache-control") == ["no-store"]
 
 

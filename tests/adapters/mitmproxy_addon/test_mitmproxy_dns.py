@@ -124,7 +124,7 @@ def test_several_questions_are_an_error(edge):
 
 def test_answers_from_clients_get_silence(edge):
     """A packet with QR=1 is no query: nothing is sent back and nothing on, and the next query still works."""
-    asked = len(edge.upstream.asked)
+    packets = edge.upstream.packets
     answers = ask_raw(
         edge.dns,
         header(10, flags=QR_AND_RD) + question(b"blocked.example"),
@@ -134,7 +134,7 @@ def test_answers_from_clients_get_silence(edge):
     )
     assert answers[:2] == [None, None]
     assert answers[2] is not None
-    assert edge.upstream.asked[asked:] == ["other.example"]
+    assert edge.upstream.packets == packets + 1
 
 
 def test_other_opcodes_of_covered_names_are_not_implemented(unforwarded):
