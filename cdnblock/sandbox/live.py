@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from typing import Final
 
 import click
 
-from cdnblock.errors import Problem, Severity
+from cdnblock.errors import Severity
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders.model import Addition, Order
 from cdnblock.sandbox import naive_reading
@@ -57,37 +59,46 @@ def _commands(stage: Stage, host: str, place: Place) -> Iterator[str]:
 async def changes(stage: Stage) -> AsyncIterator[str]:
     """Yield a line for each thing that happens to the order files, for ever."""
     loop = asyncio.get_running_loop()
-    happened: asyncio.Queue[tuple[RuleSet, RuleSet]] = asyncio.Queue()
+    happened: asyncio.Queue[str] = asyncio.Queue()
 
-    def note(old: RuleSet, new: RuleSet) -> None:  # on the enforcer's own thread
-        loop.call_soon_threadsafe(happened.put_nowait, (old, new))
+    def tell(line: str) -> None:  # on the enforcer's own thread
+        loop.call_soon_threadsafe(happened.put_nowait, line)
 
-    unsubscribe = stage.enforcer.subscribe(note)
-    known = set(stage.enforcer.problems)
+    def tell_change(old: RuleSet, new: RuleSet) -> None:
+        for line in _of_rules(old, new):
+            tell(line)
+
+    complaints = _Complaints(tell)
+    logger = logging.getLogger("cdnblock")
+    logger.addHandler(complaints)
+    unsubscribe = stage.enforcer.subscribe(tell_change)
+    wrong = _wrong_files(stage)
     try:
         while True:
-            try:
-                old, new = await asyncio.wait_for(happened.get(), _LOOK)
-            except TimeoutError:
-                pass
-            else:
-                for line in _of_rules(old, new):
-                    yield line
-            problems = set(stage.enforcer.problems)
-            for problem in stage.enforcer.problems:
-                if problem not in known:
-                    yield _of_problem(problem)
-            for file in sorted({problem.file for problem in known - problems} - {problem.file for problem in problems}):
+            with contextlib.suppress(TimeoutError):
+                yield await asyncio.wait_for(happened.get(), _LOOK)
+            before, wrong = wrong, _wrong_files(stage)
+            for file in sorted(before - wrong):
                 yield click.style(f"{file}: nothing is wrong any more", fg="green")
-            known = problems
     finally:
         unsubscribe()
+        logger.removeHandler(complaints)
 
 
-def _of_problem(problem: Problem) -> str:
-    if problem.severity is Severity.WARNING:
-        return click.style(str(problem), fg="yellow")
-    return click.style(f"{problem}", fg="red") + "  (rejected: its last good version stays in force)"
+class _Complaints(logging.Handler):
+    """Passes on what the enforcer logs: what is wrong with a file, what it keeps enforced or holds back because of it."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        colour = "red" if record.levelno >= logging.ERROR else "yellow"
+        self._tell(click.style(record.getMessage(), fg=colour))
+
+
+def _wrong_files(stage: Stage) -> set[str]:
+    return {problem.file for problem in stage.enforcer.problems if problem.severity is Severity.ERROR}
 
 
 def _of_rules(old: RuleSet, new: RuleSet) -> Iterator[str]:

@@ -194,6 +194,9 @@ def test_edits_are_shown_as_they_take_effect(running, orders):
     asked += ["-H", "Host: added.example", "-H", "X-Forwarded-For: 90.84.144.1", edge]
     assert subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout == "451"
     (orders / "all.yaml").write_text(order_text(until="2030-01-01", names="[http://x.example/a]"), encoding="utf-8")
-    sandbox.wait_for(r"all\.yaml:11:\d+: names\.0: .*last good version", 10)
+    sandbox.wait_for(r"all\.yaml:11:\d+: names\.0: ", 10)
+    sandbox.wait_for(r"all\.yaml: invalid; its last good version stays enforced", 10)
     (orders / "all.yaml").write_text(order_text(until="2030-01-01", names=names), encoding="utf-8")
     sandbox.wait_for("all.yaml: nothing is wrong any more", 10)
+    (orders / "all.yaml").unlink()
+    sandbox.wait_for(r"all\.yaml: would release 2 names in force; held back", 10)
