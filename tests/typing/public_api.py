@@ -55,6 +55,7 @@ def enforce(peer: str | None, headers: Mapping[str, str]) -> Decision:
         trusted_proxies=["10.0.0.0/8"],
         client_header="CF-Connecting-IP",
         follow=True,
+        state="/var/lib/cdnblock",
         clock=lambda: 0.0,
     ) as enforcer:
         client: str | None = enforcer.client_address(peer, headers)
@@ -62,7 +63,8 @@ def enforce(peer: str | None, headers: Mapping[str, str]) -> Decision:
         unsubscribe: Callable[[], None] = enforcer.subscribe(tell)
         unsubscribe()
         problems: tuple[cdnblock.Problem, ...] = enforcer.problems
-        print(problems, enforcer.rules.revision)
+        enforcer.reload(accept_release=False)
+        print(problems, enforcer.rules.revision, enforcer.status(), enforcer.geo.description)
         enforcer.decide_query_name("www.motogpstream.me.", client)
         return enforcer.decide(b"www.motogpstream.me", client)
 
