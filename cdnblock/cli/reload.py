@@ -12,11 +12,13 @@ import click
 
 from cdnblock.cli.options import printable
 from cdnblock.cli.status import (
+    ENFORCED,
     EXIT_WRONG,
     asked,
     echo,
     is_anything_wrong,
     json_option,
+    last_reload,
     many,
     problems_and_held,
     state_option,
@@ -52,16 +54,21 @@ def command(state: Path, accept_release: bool, as_json: bool) -> None:  # noqa: 
 
 def _page(reply: Mapping[str, Any], state: Path) -> Iterator[str]:
     before, after = reply["before"], reply["revision"]
-    yield printable(f"revision  {after}, unchanged" if before == after else f"revision  {before} -> {after}")
-    if reply["added"] or before != after:
+    if before == after:
+        yield f"unchanged    {printable(after)}"
+        yield f"last reload  {printable(last_reload(reply))}"
+    else:
+        yield f"revision     {printable(after)}, before {printable(before)}"
         yield _names("added", reply["added"], reply["added_names"])
-    if reply["released"] or before != after:
         yield _names("released", reply["released"], reply["released_names"])
-    yield f"in force  {many(reply['names_in_force'], 'name')} of {many(reply['orders'], 'order')}"
+    yield f"in force     {many(reply['names_in_force'], 'name')} of {many(reply['orders'], 'order')}"
+    for file in reply["files"]:
+        if file["state"] != ENFORCED:
+            yield printable(f"{file['file']}: {file['state']}")
     yield from (printable(line) for line in problems_and_held(reply, state))
 
 
 def _names(what: str, number: int, names: Sequence[str]) -> str:
     more = f" and {number - len(names):,} more" if number > len(names) else ""
     listed = f": {printable(' '.join(names))}{more}" if names else ""
-    return f"{what:8}  {many(number, 'name')}{listed}"
+    return f"{what:11}  {many(number, 'name')}{listed}"

@@ -17,12 +17,12 @@ import click
 from cdnblock.cli.options import LEGAL_TIME, colours_wanted, printable, rfc3339
 from cdnblock.errors import Problem, Severity
 
+ENFORCED: Final = "enforced"  # what the instance says of a file that is in force as it is on the disk
 EXIT_WRONG: Final = 1
 EXIT_UNREACHABLE: Final = 5
 HINT_AFTER: Final = 2.0  # seconds; then whoever waits at a terminal is told for what
 
-_ENFORCED: Final = "enforced"
-_COLOURS: Final = {"enforced": "green", "last good version kept": "yellow", "release held": "yellow"}
+_COLOURS: Final = {ENFORCED: "green", "last good version kept": "yellow", "release held": "yellow"}
 _ALARM: Final = "red"  # every other state, and what is overdue
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -90,7 +90,7 @@ def is_anything_wrong(status: Mapping[str, Any]) -> bool:
     return bool(
         status["held"]
         or status["state_folder_error"]
-        or any(file["state"] != _ENFORCED for file in status["files"])
+        or any(file["state"] != ENFORCED for file in status["files"])
         or any(problem["severity"] == Severity.ERROR for problem in status["problems"])
     )
 
@@ -105,6 +105,16 @@ def problems_and_held(status: Mapping[str, Any], state: Path) -> Iterator[str]:
         yield f"{held['file']}: would release {many(held['names'], 'name')} in force; held back since {_legal(held['since'])}"
     if status["held"]:
         yield f"if that is meant: cdnblock reload --state {shlex.quote(str(state))} --accept-release"
+
+
+def last_reload(status: Mapping[str, Any]) -> str:
+    """Return when the files were last found changed, how long that took, and whether it changed the rules."""
+    last = status["last_reload"]
+    if last is None:
+        return "none since the start"
+    what = "the rules changed" if last["changed"] else "the rules stayed"
+    when = f"{_legal(last['at'])}, {_since(last['at'], datetime.now(UTC))}"
+    return f"{when}, in {last['seconds'] * 1000:,.1f} ms; {what}"
 
 
 def many(number: int, noun: str) -> str:
@@ -139,13 +149,7 @@ def _summary(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "in force", f"{many(status['names_in_force'], 'name')}; {listed}"
     change = status["next_change"]
     yield "next change", "none" if change is None else f"{_legal(change)}, {_since(change, now)}"
-    last = status["last_reload"]
-    if last is None:
-        yield "last reload", "none since the start"
-    else:
-        what = "the rules changed" if last["changed"] else "the rules stayed"
-        took = f"{last['seconds'] * 1000:,.1f} ms"
-        yield "last reload", f"{_legal(last['at'])}, {_since(last['at'], now)}, in {took}; {what}"
+    yield "last reload", last_reload(status)
 
 
 def _files(files: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -167,6 +171,7 @@ def _files(files: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _deadlines(deadlines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     now = datetime.now(UTC)
+    deadlines = sorted(deadlines, key=lambda due: datetime.fromisoformat(due["deadline"]))
     rows = [
         (due["order"], due.get("notice") or "", _legal(due["deadline"]), _since(due["deadline"], now))
         for due in deadlines
