@@ -5,11 +5,12 @@ Each rule looks only at keys that were read whole, so that one mistake is not re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -25,14 +26,15 @@ from cdnblock.orders.calendar import (
     starts_at,
 )
 from cdnblock.orders.document import Path, dotted
-from cdnblock.orders.model import Addition, Lifting, Moment, Name, Order, Position, Window
+from cdnblock.orders.model import Addition, Lifting, Moment, Order, Position, Window
+from cdnblock.orders.name_list import name_list
 from cdnblock.orders.text_file import cut
 
 MAX_FOUND: Final = 1_000  # of one kind: more would not be read
 
 _START_KEYS: Final = frozenset({"from", "served", "decided", "timezone"})
 _END_KEYS: Final = frozenset({"until", "for", "counted_from", "implemented", "served", "decided", "timezone"})
-_COMPARED: Final = 5_000  # names among which the nearest one is looked for
+_COMPARED: Final = 5_000  # names; longer lists are not gone through one by one
 _GUESSES: Final = 5  # for how many names it is
 
 
@@ -104,14 +106,24 @@ def contradictions(draft: Draft) -> Iterator[Found]:
 
 def doubled_names(draft: Draft, file: str) -> Iterator[Problem]:
     """Yield a warning for each name that the order lists again; the first thousand of them."""
-    each = chain.from_iterable(_names_alone(part) for _, part in draft.parts())
-    if len(set(each)) < draft.order.size():
-        yield from islice(_doubled(draft, file), MAX_FOUND)
+    doubled = _doubled_among([part for _, part in draft.parts()])
+    if doubled:
+        yield from islice(_listed_again(draft, file, doubled), MAX_FOUND)
 
 
-def _names_alone(part: Order | Addition) -> Iterator[str]:
-    yield from (name.name for name in part.names)
-    yield from part.names_file.names if part.names_file else ()
+def _doubled_among(parts: Sequence[Order | Addition]) -> frozenset[str]:
+    """Return the names that stand in these parts more than once; if there are none, long lists cost next to nothing."""
+    files = [name_list(part.names_file.names) for part in parts if part.names_file is not None]
+    long = [names for names in files if len(names) > _COMPARED]
+    short = [name.name for part in parts for name in part.names]
+    short += chain.from_iterable(names for names in files if len(names) <= _COMPARED)
+    found = {name for name, count in Counter(short).items() if count > 1}
+    for number, names in enumerate(long):
+        found |= names.doubled()
+        found.update(name for name in short if name in names)
+        for others in long[:number]:
+            found |= names.common(others)
+    return frozenset(found)
 
 
 def _wrong_end(draft: Draft) -> Iterator[Found]:
@@ -222,19 +234,25 @@ def _ambiguous_times(draft: Draft) -> Iterator[Found]:
 
 
 def _liftings_of_other_names(draft: Draft) -> Iterator[Found]:
-    exact: set[str] = set()
-    whole: set[str] = set()
-    for _, part in draft.parts():
-        exact.update(name.name for name in part.names)
-        whole.update(name.name for name in part.names if name.subdomains)
-        whole.update(part.names_file.names if part.names_file else ())
-    exact |= whole
+    lifted = [(path, lifting.names) for path, lifting in draft.liftings if lifting.names]
+    if not lifted:
+        return
+    parts = [part for _, part in draft.parts()]
+    singly = {name.name for part in parts for name in part.names}
+    singly_whole = {name.name for part in parts for name in part.names if name.subdomains}
+    files = [part.names_file.names for part in parts if part.names_file is not None]
+
+    def is_listed(name: str) -> bool:
+        if name in singly or not singly_whole.isdisjoint(_above(name)):
+            return True
+        return any(other in names for names in files for other in (name, *_above(name)))
+
     missed = 0
-    for path, lifting in draft.liftings:
-        for index, name in enumerate(lifting.names or ()):
-            if name in exact or not whole.isdisjoint(_above(name)):
+    for path, names in lifted:
+        for index, name in enumerate(names):
+            if is_listed(name):
                 continue
-            near = _nearest(name, exact) if missed < _GUESSES else None
+            near = _nearest(name, chain(singly, *files), draft.order.size()) if missed < _GUESSES else None
             missed += 1
             if missed > MAX_FOUND:
                 return
@@ -242,8 +260,8 @@ def _liftings_of_other_names(draft: Draft) -> Iterator[Found]:
             yield Found((*path, "names", index), f"the order lists neither `{cut(name)}` nor a name above it; {right}")
 
 
-def _nearest(name: str, names: set[str]) -> str | None:
-    likely = names if len(names) <= _COMPARED else {other for other in names if other[:2] == name[:2]}
+def _nearest(name: str, names: Iterable[str], count: int) -> str | None:
+    likely = {other for other in names if count <= _COMPARED or other[:2] == name[:2]}
     near = get_close_matches(name, sorted(likely)[:_COMPARED], n=1)
     return near[0] if near else None
 
@@ -253,22 +271,28 @@ def _above(name: str) -> Iterator[str]:
         yield name
 
 
-def _doubled(draft: Draft, file: str) -> Iterator[Problem]:
+def _listed_again(draft: Draft, file: str, doubled: Collection[str]) -> Iterator[Problem]:
     first: dict[str, Position] = {}
-    for key, name in _listed(draft):
-        place = name.position or Position(file, 1)
-        before = first.setdefault(name.name, place)
+    for key, name, position in _places(draft, doubled):
+        place = position or Position(file, 1)
+        before = first.setdefault(name, place)
         if before is place:
             continue
         where = f"line {before.line}" if before.file == place.file else f"{before}"
-        message = f"`{cut(name.name)}` is listed already, {where}; once is enough"
+        message = f"`{cut(name)}` is listed already, {where}; once is enough"
         yield Problem(
             file=place.file, line=place.line, column=place.column, key=key, message=message, severity=Severity.WARNING
         )
 
 
-def _listed(draft: Draft) -> Iterator[tuple[str, Name]]:
-    """Yield every name of the order and its additions, with the key of its list."""
+def _places(draft: Draft, names: Collection[str]) -> Iterator[tuple[str, str, Position | None]]:
+    """Yield each place at which the order or an addition lists one of these names, with the key of its list."""
     for path, part in draft.parts():
-        keys = chain(repeat("names", len(part.names)), repeat("names_file"))
-        yield from ((dotted((*path, key)), name) for name, key in zip(part.each_name(), keys, strict=False))
+        for name in part.names:
+            if name.name in names:
+                yield dotted((*path, "names")), name.name, name.position
+        if (file := part.names_file) is None:
+            continue
+        for listed, line in zip(file.names, file.lines, strict=True):
+            if listed in names:
+                yield dotted((*path, "names_file")), listed, Position(file.file, line)

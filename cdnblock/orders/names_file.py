@@ -1,12 +1,12 @@
-"""The plain text of a `names_file`: a name a line, `#` comments. Lists of 100,000 names are read in bulk.
+"""The plain text of a `names_file`: a name a line, `#` comments. Lists of a million names are read in bulk.
 
-A line that is canonical as it stands costs one match; only the others are looked at one by one.
+Lines that are canonical as they stand are matched many at once; only the others are looked at one by one.
 """
 
 from __future__ import annotations
 
 import re
-from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -14,13 +14,21 @@ from cdnblock.errors import Problem
 from cdnblock.matching.names import MAX_NAME
 from cdnblock.orders.host_names import CLEAN, host_name
 from cdnblock.orders.model import NamesFile
+from cdnblock.orders.name_list import LineNumbers, NameList
 from cdnblock.orders.protected import Protected
-from cdnblock.orders.text_file import decode, lines_of
+from cdnblock.orders.text_file import MAX_REPORTED, decode_by_lines
 
 MAX_PROBLEMS: Final = 1_000
 
 _COMMENT: Final = re.compile(r"(?:\A|\s)#.*\Z")
 _NO_LONG_FORM: Final = 'list it under `names:` with `overbroad: "reason"` if the order really means it'
+# Whole lines, each of which is `CLEAN`, has at most 253 octets and no A-label. Nothing is ever given back (`++`), so
+# the time is linear in the text.
+_LABEL: Final = r"(?!xn--)[a-z0-9_][a-z0-9_-]{0,62}+"
+_CLEAN_LINES: Final = re.compile(
+    rf"(?:(?![^\n]{{{MAX_NAME + 1}}})(?:{_LABEL}\.)++(?!xn--)[a-z][a-z0-9_-]{{0,62}}+\n)*+"
+)
+_MAX_ODD: Final = 40  # lines of one piece between which clean ones are still looked for in bulk
 
 
 def parse_names_file(
@@ -30,55 +38,88 @@ def parse_names_file(
 
     `key` is the key of the order file that names this one, `file` is this one.
     """
-    text, problems = decode(data, file)
-    if text is None:
-        return None, tuple(replace(problem, key=key) for problem in problems)
-    names, numbers, found = _read(text, file)
-    found += _too_broad(names, numbers, file, protected)
+    reading = _Reading(file, protected)
+    names = NameList(reading.pieces(data))
+    found = reading.undecodable or [*reading.no_names, *reading.too_broad[:MAX_PROBLEMS]]
     if not names and not found:
-        found.append(_problem(file, 1, 1, "the file lists no name; write a name a line, or remove `names_file`"))
+        found = [_problem(file, 1, 1, "the file lists no name; write a name a line, or remove `names_file`")]
     if found:
         return None, tuple(replace(problem, key=key) for problem in sorted(found, key=lambda problem: problem.line))
-    return NamesFile(file=file, names=tuple(names), lines=numbers), ()
+    return NamesFile(file=file, names=names, lines=reading.lines), ()
 
 
-def _read(text: str, file: str) -> tuple[list[str], array[int], list[Problem]]:
-    names: list[str] = []
-    numbers = array("L")
-    found: list[Problem] = []
-    for number, line in enumerate(lines_of(text), start=1):
-        if not line:
-            continue
-        if len(line) <= MAX_NAME and CLEAN.match(line) and "xn--" not in line:
-            names.append(line)
-            numbers.append(number)
-            continue
-        entry = _COMMENT.sub("", line).strip()
-        if not entry:
-            continue
+class _Reading:
+    """Takes the pieces of one file; the problems and the lines of the names gather here."""
+
+    def __init__(self, file: str, protected: Protected) -> None:
+        self.lines = LineNumbers()
+        self.undecodable: list[Problem] = []
+        self.no_names: list[Problem] = []
+        self.too_broad: list[Problem] = []
+        self._file = file
+        self._protected = protected
+
+    def pieces(self, data: bytes) -> Iterator[list[str]]:
+        """Yield the names of each piece of the file."""
+        for number, text, problems in decode_by_lines(data, self._file):
+            self.undecodable += problems
+            if len(self.undecodable) >= MAX_REPORTED or len(self.no_names) >= MAX_PROBLEMS:
+                return
+            if text is not None:
+                before = len(self.lines)
+                names = self._names(text, number)
+                self._judge(names, before)
+                yield names
+
+    def _names(self, text: str, number: int) -> list[str]:
+        """Return the names of some lines, of which line `number` is the first."""
+        names: list[str] = []
+        start = odd = 0
+        text += "" if text.endswith("\n") else "\n"
+        while start < len(text) and odd < _MAX_ODD:
+            found = _CLEAN_LINES.match(text, start)
+            end = found.end() if found else start
+            if end > start:
+                clean = text[start : end - 1].split("\n")
+                names += clean
+                self.lines.add(number, len(clean))
+                number += len(clean)
+            start = end
+            if start < len(text):
+                end = text.index("\n", start)
+                self._take(text[start:end], number, names)
+                start, number, odd = end + 1, number + 1, odd + 1
+        for line in text[start:].split("\n"):
+            if line:
+                self._take(line, number, names)
+            number += 1
+        return names
+
+    def _take(self, line: str, number: int, names: list[str]) -> None:
+        """Take in one line of any kind."""
+        entry = line
+        if len(line) > MAX_NAME or "xn--" in line or not CLEAN.match(line):
+            entry = _COMMENT.sub("", line).strip()
+        if not entry or len(self.no_names) > MAX_PROBLEMS:
+            return
         try:
             names.append(host_name(entry))
-            numbers.append(number)
+            self.lines.add(number)
         except ValueError as error:
-            found.append(_problem(file, number, line.index(entry) + 1, str(error)))
-            if len(found) >= MAX_PROBLEMS:
-                found.append(
-                    _problem(file, number, 1, "there are too many problems; correct these, the rest is unread")
-                )
-                break
-    return names, numbers, found
+            self.no_names.append(_problem(self._file, number, line.index(entry) + 1, str(error)))
+            if len(self.no_names) == MAX_PROBLEMS:
+                message = "there are too many problems; correct these, the rest is unread"
+                self.no_names.append(_problem(self._file, number, 1, message))
 
-
-def _too_broad(names: list[str], numbers: array[int], file: str, protected: Protected) -> list[Problem]:
-    suspects = protected.maybe_too_broad(names)
-    if not suspects:
-        return []
-    why = {name: reason for name in suspects if (reason := protected.too_broad(name))}
-    return [
-        _problem(file, number, 1, f"{why[name]}; {_NO_LONG_FORM}")
-        for name, number in zip(names, numbers, strict=True)
-        if name in why
-    ][:MAX_PROBLEMS]
+    def _judge(self, names: Sequence[str], before: int) -> None:
+        """Note which of some names are too broad; `before` names of the file stand in front of them."""
+        suspects = self._protected.maybe_too_broad(names)
+        why = {name: reason for name in suspects if (reason := self._protected.too_broad(name))}
+        if not why or len(self.too_broad) >= MAX_PROBLEMS:
+            return
+        for place, name in enumerate(names, start=before):
+            if name in why:
+                self.too_broad.append(_problem(self._file, self.lines[place], 1, f"{why[name]}; {_NO_LONG_FORM}"))
 
 
 def _problem(file: str, line: int, column: int, message: str) -> Problem:

@@ -6,7 +6,7 @@ France because orders on URLs had been turned into one on their host.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -28,6 +28,7 @@ class Protected:
     names: Mapping[str, str] = field(default_factory=dict)
     above: Mapping[str, str] = field(init=False, repr=False, compare=False)
     """Each protected name and every name above one -> that protected name."""
+    _suspects: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         above: dict[str, str] = {}
@@ -38,6 +39,7 @@ class Protected:
                 parent = parent.partition(".")[2]
         above.update({name: name for name in self.names})
         object.__setattr__(self, "above", above)
+        object.__setattr__(self, "_suspects", frozenset(above).union(_rules() or ()))
 
     def __or__(self, other: Protected) -> Protected:
         """Return the names of both."""
@@ -56,13 +58,13 @@ class Protected:
 
     def maybe_too_broad(self, names: Iterable[str]) -> frozenset[str]:
         """Return those of many canonical names that `too_broad` must look at; all others are fine."""
-        every = frozenset(names)
-        rules = _rules()
-        if rules is None:
-            return every
+        if _rules() is None:
+            return frozenset(names)
+        every = names if isinstance(names, Collection) else tuple(names)
+        wild = _wild()
         # A wildcard rule `*.ck` makes `any.ck` a public suffix, so the parents are looked up as well.
-        wild = {name for name in every if f"*.{name.partition('.')[2]}" in rules or f"*.{name}" in rules}
-        return (every & self.above.keys()) | (every & rules) | wild
+        below = {name for name in every if name.partition(".")[2] in wild}
+        return self._suspects.intersection(every).union(below)
 
 
 def is_public_suffix(name: str) -> bool:
@@ -104,7 +106,18 @@ def _list() -> PublicSuffixList:
     return PublicSuffixList()
 
 
+@lru_cache(maxsize=1)
 def _rules() -> frozenset[str] | None:
-    # No public name for it: with the rules, one set intersection replaces a call for each of 100,000 names.
+    """Return the rules of the public suffix list, and what its wildcard rules stand below."""
+    # No public name for it: with the rules, one set intersection replaces a call for each of a million names.
     rules = getattr(_list(), "_publicsuffix", None)
-    return rules if isinstance(rules, frozenset) else None
+    return rules.union(_below_wildcards(rules)) if isinstance(rules, frozenset) else None
+
+
+@lru_cache(maxsize=1)
+def _wild() -> frozenset[str]:
+    return frozenset(_below_wildcards(_rules() or ()))
+
+
+def _below_wildcards(rules: Iterable[str]) -> Iterator[str]:
+    return (rule.removeprefix("*.") for rule in rules if rule.startswith("*."))

@@ -1,0 +1,181 @@
+"""A long list of names, kept twice: as it was written, and in shards by hash, ready to be merged with other lists.
+
+A million names are read beside a server that must not notice. So no step here, taken alone, is long: a list is taken
+in piece by piece, and no dictionary grows so large that its growing would hold up everybody else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
+from operator import eq
+from typing import Final, overload
+
+SHARDS: Final = 64
+"""Into how many dictionaries names are spread; `hash(name) & SHARD_MASK` tells which one holds a name."""
+SHARD_MASK: Final = SHARDS - 1
+PIECE: Final = 2_000  # names that are taken in at once, in about a millisecond
+
+_NO_DOTS: Final = bytes(set(range(256)) - set(b".\n"))
+
+
+class NameList(Sequence[str]):
+    """Canonical names in the order in which a file lists them, doubled ones too.
+
+    `shards[hash(name) & SHARD_MASK]` maps each name to `mark`, an object of this list's own: a dictionary of names
+    that all have one value can be shared by rule sets, and the garbage collector has nothing to look at in it.
+    `digest` is the same for the same names in the same order; `depth` is how many labels the deepest name has.
+    """
+
+    __slots__ = ("__weakref__", "_ends", "depth", "digest", "distinct", "mark", "pieces", "shards")
+
+    def __init__(self, pieces: Iterable[Sequence[str]]) -> None:
+        """Take the names in, piece by piece; a piece should have no more than some thousand names."""
+        spread: list[list[str]] = [[] for _ in range(SHARDS)]
+        appends = [shard.append for shard in spread]
+        digest = hashlib.sha256()
+        taken: list[tuple[str, ...]] = []
+        self.depth = 0
+        for piece in pieces:
+            taken.append(tuple(piece))
+            text = "\n".join(piece).encode() + b"\n" if piece else b""
+            digest.update(text)  # longer than 2 KiB, so that other threads may run meanwhile
+            dots = text.translate(None, _NO_DOTS)
+            while b"." * self.depth in dots:
+                self.depth += 1
+            for name in piece:
+                appends[hash(name) & SHARD_MASK](name)
+        self.pieces = tuple(taken)
+        self.digest = digest.hexdigest()
+        self.mark = object()
+        self._ends = list(accumulate(map(len, taken)))
+        appends.clear()
+        self.shards = tuple(map(self._closed, spread))
+        self.distinct = sum(map(len, self.shards))
+
+    def _closed(self, shard: list[str]) -> dict[str, object]:
+        """Turn the names of a shard into its dictionary; the list is emptied at once, not with all others at the end."""
+        closed = dict.fromkeys(shard, self.mark)
+        shard.clear()
+        return closed
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self.pieces)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return tuple([self[place] for place in range(*index.indices(len(self)))])
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(index)
+        number = bisect_right(self._ends, place)
+        return self.pieces[number][place - self._ends[number]]  # counted from the end of the piece
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.shards[hash(name) & SHARD_MASK]
+
+    def index(self, value: object, start: int = 0, stop: int | None = None) -> int:
+        """Return the first place of a name; raise ValueError where it has none."""
+        if value in self:
+            before = 0
+            for piece in self.pieces:
+                if value in piece:
+                    place = before + piece.index(value)
+                    if place in range(*slice(start, stop).indices(len(self))):
+                        return place
+                before += len(piece)
+        raise ValueError(value)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, NameList):
+            return self.digest == other.digest and len(self) == len(other)
+        return isinstance(other, tuple) and len(other) == len(self) and all(map(eq, self, other))
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<NameList of {len(self):,} names>"
+
+    def doubled(self) -> frozenset[str]:
+        """Return the names that the list has more than once."""
+        if self.distinct == len(self):
+            return frozenset()
+        seen: list[set[str]] = [set() for _ in range(SHARDS)]
+        found = set()
+        for name in self:
+            shard = seen[hash(name) & SHARD_MASK]
+            if name in shard:
+                found.add(name)
+            shard.add(name)
+        return frozenset(found)
+
+    def common(self, other: NameList) -> frozenset[str]:
+        """Return the names that are in both lists."""
+        both = zip(self.shards, other.shards, strict=True)
+        return frozenset(chain.from_iterable(own.keys() & others.keys() for own, others in both))
+
+
+def name_list(names: Iterable[str]) -> NameList:
+    """Return canonical names as a `NameList`; one that is a list already is returned as it is."""
+    return names if isinstance(names, NameList) else NameList(_pieces(tuple(names)))
+
+
+def _pieces(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), PIECE):
+        yield names[start : start + PIECE]
+
+
+class LineNumbers(Sequence[int]):
+    """Line numbers, kept as runs of neighbouring lines: a list of a million names has a handful of them."""
+
+    __slots__ = ("_length", "_places", "_starts")
+
+    def __init__(self) -> None:
+        self._places: list[int] = []  # of the first number of each run
+        self._starts: list[int] = []  # that number
+        self._length = 0
+
+    def add(self, start: int, count: int = 1) -> None:
+        """Put `count` (≥ 1) lines from `start` on at the end."""
+        if not self._starts or start - self._starts[-1] != self._length - self._places[-1]:
+            self._places.append(self._length)
+            self._starts.append(start)
+        self._length += count
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[int]: ...
+    def __getitem__(self, index: int | slice) -> int | Sequence[int]:
+        if isinstance(index, slice):
+            return tuple([self[place] for place in range(*index.indices(len(self)))])
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(index)
+        run = bisect_right(self._places, place) - 1
+        return self._starts[run] + place - self._places[run]
+
+    def __iter__(self) -> Iterator[int]:
+        ends = chain(self._places[1:], (self._length,))
+        runs = zip(self._starts, self._places, ends, strict=True)
+        return chain.from_iterable(range(start, start + end - place) for start, place, end in runs)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (LineNumbers, list, tuple, range)):
+            return NotImplemented
+        return len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
