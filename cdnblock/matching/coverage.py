@@ -55,10 +55,6 @@ class Coverage:
             self._decisions[key] = decision
         return decision
 
-    def enforced_somewhere(self, measure: Measure, at: float) -> bool:
-        """Tell whether the measure holds for this host at the instant `at` for any client at all."""
-        return any(measure in item.order.measures and item.timeline.why_not(at) is None for item in self.held)
-
     def in_force(self, at: float) -> bool:
         """Tell whether an order that covers this host is in force at the instant `at`, be it between its windows."""
         return any(item.timeline.why_not(at) in (None, Why.OUTSIDE_WINDOW) for item in self.held)

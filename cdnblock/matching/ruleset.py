@@ -6,52 +6,27 @@ single assignment, so that no request ever sees half of a change; the memo of ho
 
 from __future__ import annotations
 
-import hashlib
-import json
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
-from math import inf
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cdnblock.errors import OrderError, Problem
+from cdnblock.matching.claims import Listing, Release, claims_of, in_force, lifted_at
 from cdnblock.matching.coverage import Coverage, Held
 from cdnblock.matching.decision import Decision
+from cdnblock.matching.index import NameIndex
 from cdnblock.matching.names import canonical, canonical_query_name
-from cdnblock.matching.timeline import Span
-from cdnblock.orders import calendar
-from cdnblock.orders.model import VARIANTS, Addition, Measure, NamesFile, Order, Position
+from cdnblock.matching.revision import revision_of
+from cdnblock.orders.model import VARIANTS, Measure, Order, Position
 
 _MEMO_SIZE: Final = 65_536  # hosts; about 9 MB when full
 _MEMO_MAX_HOST: Final = 300  # longer spellings are looked up anew each time, so that nobody fills memory with them
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Listing:
-    """One order's claim on a name, shared by all its names with the same life."""
-
-    order: Order
-    addition: Addition | None
-    subdomains: bool
-    span: Span
-    notified: float  # -inf for the order's own names
-    lifted: float  # the whole order's lifting, inf if there is none
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Release:
-    """A lifting that names a name: from `at`, the order leaves this name and what is below it alone."""
-
-    order_id: str
-    at: float
-
-
-_Node: TypeAlias = tuple[_Listing | _Release, ...]
+_MAX_COVERAGES: Final = 4_096  # names that orders cover, each with its decisions; about 8 MB when full
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +44,7 @@ class RuleSet:
         ordered = sorted(orders, key=lambda order: order.id)
         self.orders: Mapping[str, Order] = MappingProxyType({order.id: order for order in ordered})
         self.revision = revision_of(ordered)
-        self._names = _index(ordered)
-        self._depth = max((name.count(".") + 1 for name in self._names), default=0)
+        self._names = NameIndex(claim for order in ordered for claim in claims_of(order))
         self._unnamed = Uncovered(Decision(measures=MappingProxyType({}), revision=self.revision))
         self._malformed = Uncovered(Decision(measures=MappingProxyType({}), revision=self.revision, malformed=True))
         self._coverages: dict[tuple[str, bool], Coverage | Uncovered] = {}
@@ -123,24 +97,52 @@ class RuleSet:
         cache owes a purge.
         """
         instant = timestamp(at)
-        covered = set()
-        for name, node in self._names.items():
-            for subdomains in {item.subdomains if isinstance(item, _Listing) else True for item in node}:
-                coverage = self._coverage(name, exact=not subdomains)
-                if isinstance(coverage, Coverage) and coverage.enforced_somewhere(measure, instant):
-                    covered.add((name, subdomains))
-        return frozenset(covered)
+        alone: dict[tuple[object, bool], bool] = {}  # what holds of every name that has no listed name above it
+
+        def is_covered(name: str, mark: object, *, subdomains: bool) -> bool:
+            key = (mark, subdomains)
+            if self._names.nearest(name.partition(".")[2]):
+                return self._enforced_somewhere(name, measure, instant, exact=not subdomains)
+            if key not in alone:
+                alone[key] = self._enforced_somewhere(name, measure, instant, exact=not subdomains)
+            return alone[key]
+
+        kinds = {
+            mark: {item.subdomains if isinstance(item, Listing) else True for item in claims}
+            for mark, claims in self._names.claims.items()
+        }
+        return frozenset(
+            (name, subdomains)
+            for name, mark in self._names.items()
+            for subdomains in kinds[mark]
+            if is_covered(name, mark, subdomains=subdomains)
+        )
 
     def names_in_force(self, at: datetime) -> Iterator[str]:
         """Yield each listed name that some order holds in force at `at`; between its windows an order is in force."""
-        instant = timestamp(at)
-        known: dict[int, bool] = {}  # names with the same claims share one node
-        for name, node in self._names.items():
-            held = known.get(id(node))
-            if held is None:
-                held = known[id(node)] = _is_in_force(node, instant)
-            if held:
-                yield name
+        held = self._marks_in_force(at)
+        return (name for name, mark in self._names.items() if held[mark])
+
+    def count_in_force(self, at: datetime) -> int:
+        """Return how many names `names_in_force` has; at once when all have."""
+        held = self._marks_in_force(at)
+        return len(self) if all(held.values()) else sum(held[mark] for _, mark in self._names.items())
+
+    def released_by(self, new: RuleSet, at: datetime) -> Iterator[str]:
+        """Yield the names that are in force at `at` here and no longer under `new`, not even through a parent.
+
+        What both sets share costs nothing, so this is quick for a small change among a million names.
+        """
+        had, has = self._marks_in_force(at), new._marks_in_force(at)
+        all_hold = all(has.values())
+        for mine, theirs in zip(self._names.shards, new._names.shards, strict=True):
+            if all_hold:
+                gone: Iterable[str] = () if mine is theirs else mine.keys() - theirs.keys()
+            else:
+                gone = [name for name in mine if name not in theirs or not has[theirs[name]]]
+            for name in gone:
+                if had[mine[name]] and not new.is_in_force(name, at):
+                    yield name
 
     def is_in_force(self, name: str, at: datetime) -> bool:
         """Tell whether a canonical name is covered by any order in force at `at`, by itself or through a parent."""
@@ -151,6 +153,19 @@ class RuleSet:
         """Return the first instant later than `after` at which any decision may change, None if there is none."""
         position = bisect_right(self._changes, timestamp(after))
         return datetime.fromtimestamp(self._changes[position], UTC) if position < len(self._changes) else None
+
+    def leaves(self) -> Iterator[dict[Any, Any]]:
+        """Yield the dictionaries that are freed with this set; whoever holds them can free them one by one instead."""
+        memos: tuple[dict[Any, Any], ...] = (self._hosts, self._query_names, self._coverages)
+        yield from (*memos, *self._names.own)
+
+    def _marks_in_force(self, at: datetime) -> dict[object, bool]:
+        instant = timestamp(at)
+        return {mark: in_force(claims, instant) for mark, claims in self._names.claims.items()}
+
+    def _enforced_somewhere(self, name: str, measure: Measure, at: float, *, exact: bool) -> bool:
+        held = self._held(name, exact=exact)
+        return any(measure in item.order.measures and item.timeline.why_not(at) is None for item in held)
 
     def _remember(
         self, memo: dict[Any, Coverage | Uncovered], key: str | bytes, found: Coverage | Uncovered
@@ -165,41 +180,42 @@ class RuleSet:
         if name is None:
             return self._malformed
         suffix = name
-        if name.count(".") >= self._depth:  # no listed name is deeper: a hundred labels cost no hundred look-ups
-            suffix = ".".join(name.rsplit(".", self._depth)[1:])
-        names = self._names
-        while suffix:
-            if suffix in names and (suffix == name or self._reaches_down(suffix)):
+        depth = self._names.depth
+        if name.count(".") >= depth:  # no listed name is deeper: a hundred labels cost no hundred look-ups
+            suffix = ".".join(name.rsplit(".", depth)[1:])
+        while suffix := self._names.nearest(suffix):
+            if suffix == name or self._reaches_down(suffix):
                 return self._coverage(suffix, exact=suffix == name)
             suffix = suffix.partition(".")[2]
         return self._unnamed
 
     def _reaches_down(self, name: str) -> bool:
-        return any(isinstance(item, _Release) or item.subdomains for item in self._names[name])
+        return any(isinstance(item, Release) or item.subdomains for item in self._names[name])
 
     def _coverage(self, name: str, *, exact: bool) -> Coverage | Uncovered:
         """Return what the orders say of a listed or released name itself (`exact`), or of any host below it."""
         key = (name, exact)
         coverage = self._coverages.get(key)
         if coverage is None:
-            if len(self._coverages) >= _MEMO_SIZE:
-                self._coverages.clear()
+            if len(self._coverages) >= _MAX_COVERAGES:
+                for memo in (self._coverages, self._hosts, self._query_names):
+                    memo.clear()
             held = sorted(self._held(name, exact=exact), key=lambda item: item.order.id)  # stable: most specific first
             coverage = self._coverages[key] = Coverage(held, self.revision) if held else self._unnamed
         return coverage
 
     def _held(self, name: str, *, exact: bool) -> Iterator[Held]:
-        releases: list[_Release] = []
+        releases: list[Release] = []
         for suffix in _suffixes(name):
-            node = self._names.get(suffix, ())
-            releases += [item for item in node if isinstance(item, _Release)]
-            for item in node:
-                if isinstance(item, _Listing) and (item.subdomains or (exact and suffix == name)):
-                    yield Held(item.order, suffix, item.addition, item.span.timeline(_lifted(item, releases)))
+            claims = self._names[suffix]
+            releases += [item for item in claims if isinstance(item, Release)]
+            for item in claims:
+                if isinstance(item, Listing) and (item.subdomains or (exact and suffix == name)):
+                    yield Held(item.order, suffix, item.addition, item.span.timeline(lifted_at(item, releases)))
 
     def _each_break(self) -> Iterator[tuple[float, ...]]:
-        for item in {id(item): item for node in self._names.values() for item in node}.values():
-            yield item.span.timeline(item.lifted).breaks if isinstance(item, _Listing) else (item.at,)
+        for item in dict.fromkeys(chain.from_iterable(self._names.claims.values())):
+            yield item.span.timeline(item.lifted).breaks if isinstance(item, Listing) else (item.at,)
 
 
 def compile_orders(orders: Iterable[Order]) -> RuleSet:
@@ -219,91 +235,15 @@ def compile_orders(orders: Iterable[Order]) -> RuleSet:
     return RuleSet(found)
 
 
-def revision_of(orders: Iterable[Order]) -> str:
-    """Return `sha256:` and the digest of all that the orders say; the same orders give the same text anywhere."""
-    digest = hashlib.sha256()
-    for order in sorted(orders, key=lambda order: order.id):
-        digest.update(json.dumps(_plain(order), ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode())
-        digest.update(b"\n")
-    return f"sha256:{digest.hexdigest()}"
-
-
 def timestamp(at: datetime) -> float:
     """Return an instant as seconds since 1970; a naive one is taken as UTC."""
     return at.timestamp() if at.tzinfo is not None else at.replace(tzinfo=UTC).timestamp()
-
-
-def _index(orders: Iterable[Order]) -> dict[str, _Node]:
-    """Return every listed or released name with what the orders say of it.
-
-    Names with the same claims share one tuple, so that a million names cost a dictionary and nothing more.
-    """
-    names: dict[str, _Node] = {}
-    shared: dict[_Node, _Node] = {}
-    for order in orders:
-        claims: Iterator[tuple[str, _Listing | _Release]] = chain(_listings(order), _releases(order))
-        for name, item in claims:
-            node: _Node = (*names.get(name, ()), item)
-            names[name] = shared.setdefault(node, node)
-    return names
-
-
-def _listings(order: Order) -> Iterator[tuple[str, _Listing]]:
-    begins, ends = calendar.starts_at(order).timestamp(), calendar.ends_at(order).timestamp()
-    windows = tuple((opens.timestamp(), closes.timestamp()) for opens, closes in calendar.windows_of(order))
-    lifted = min((_at(order, lifting.at) for lifting in order.lifted if lifting.names is None), default=inf)
-    yield from _listed(order, None, Span(begins, ends, windows), lifted, -inf)
-    for addition in order.additions:
-        added = max(begins, calendar.addition_starts_at(order, addition).timestamp())
-        yield from _listed(order, addition, Span(added, ends, windows), lifted, _at(order, addition.notified))
-
-
-def _listed(
-    order: Order, addition: Addition | None, span: Span, lifted: float, notified: float
-) -> Iterator[tuple[str, _Listing]]:
-    claims = {subdomains: _Listing(order, addition, subdomains, span, notified, lifted) for subdomains in (True, False)}
-    seen: set[tuple[str, bool]] = set()
-    part = order if addition is None else addition
-    for name in part.names:
-        if (name.name, name.subdomains) not in seen:
-            seen.add((name.name, name.subdomains))
-            yield name.name, claims[name.subdomains]
-    if part.names_file is not None:
-        yield from ((name, claims[True]) for name in dict.fromkeys(part.names_file.names) if (name, True) not in seen)
-
-
-def _releases(order: Order) -> Iterator[tuple[str, _Release]]:
-    for lifting in order.lifted:
-        for name in dict.fromkeys(lifting.names or ()):
-            yield name, _Release(order.id, _at(order, lifting.at))
-
-
-def _lifted(listing: _Listing, releases: Iterable[_Release]) -> float:
-    """Return when a listing is lifted for a host, given the releases that stand between the host and the listing.
-
-    A lifting releases what was notified before it; a name that is notified again afterwards is blocked again.
-    """
-    own = (item.at for item in releases if item.order_id == listing.order.id and item.at >= listing.notified)
-    return min(chain(own, (listing.lifted,)))
-
-
-def _is_in_force(node: _Node, at: float) -> bool:
-    releases = [item for item in node if isinstance(item, _Release)]
-    return any(
-        item.span.begins <= at < min(item.span.ends, _lifted(item, releases))
-        for item in node
-        if isinstance(item, _Listing)
-    )
 
 
 def _suffixes(name: str) -> Iterator[str]:
     while name:
         yield name
         name = name.partition(".")[2]
-
-
-def _at(order: Order, moment: date | datetime) -> float:
-    return calendar.instant(moment, order.timezone).timestamp()
 
 
 def _problems(order: Order) -> Iterator[Problem]:
@@ -350,20 +290,3 @@ def _shared_ids(orders: Collection[Order]) -> Iterator[Problem]:
             where = f" in {other.position.file}" if other.position else ""
             message = f"another order has the id {order.id}{where}; ids are unique in the folder"
             yield Problem(file=place.file, line=place.line, column=place.column, key="id", message=message)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of an order as JSON has it, without the places in files: they do not change what is enforced."""
-    if isinstance(value, NamesFile):
-        return list(value.names)
-    if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "position"}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, frozenset):
-        return sorted(value)
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value
