@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeAlias
 
 from mitmproxy import flow, http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
+from cdnblock.adapters._mitmproxy_options import Settings
+from cdnblock.matching.decision import Decision
+from cdnblock.measures import proxy_termination
 from cdnblock.measures.proxy_termination import Answer
+from cdnblock.orders.model import VARIANTS, Measure
 
 # Bodies of unknown length that other addons may want whole: pages, scripts, data. All else of unknown length is taken
 # for a live stream, which never ends and would be swallowed if it were collected first.
 _COLLECTED_TYPES: Final = (b"text/", b"application/json", b"application/javascript", b"application/xml")
 _EVENT_STREAM: Final = b"text/event-stream"
 _LARGE: Final = 1 << 20  # octets; longer bodies are passed on as they arrive
+_NOTICES: Final = 512  # rendered notices that are kept; clients choose some of what is in the key
+
+NOTHING: Final = Decision(measures={})
+
+_Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
 def names_asked_for(of: http.HTTPFlow) -> tuple[str | bytes, ...] | None:
@@ -23,7 +32,8 @@ def names_asked_for(of: http.HTTPFlow) -> tuple[str | bytes, ...] | None:
 
     Host, `:authority` or the authority of an absolute-form target, and behind CONNECT, SOCKS or a redirected
     connection its destination. They are all asked for: mitmproxy as a reverse proxy passes the absolute form on
-    unchanged, so that origins may go by either. HTTP/1.0 alone may name nothing (then the tuple is empty).
+    unchanged, so that origins may go by either. HTTP/1.0 alone may name nothing: then it is the server name of TLS,
+    and without TLS the tuple is empty.
     """
     request = of.request.data
     fields = request.headers.fields
@@ -37,6 +47,8 @@ def names_asked_for(of: http.HTTPFlow) -> tuple[str | bytes, ...] | None:
         names.append(request.authority)
     if not isinstance(of.client_conn.proxy_mode, ReverseMode) and request.host:
         names.append(_bracketed(request.host))
+    if not names and of.client_conn.sni:
+        names.append(of.client_conn.sni)
     return tuple(names)
 
 
@@ -48,18 +60,64 @@ def names_of_connection(of: flow.Flow) -> tuple[str | bytes, ...]:
     return tuple(names)
 
 
-def fields_of(answer: Answer, to: http.Request) -> tuple[tuple[bytes, bytes], ...]:
-    """Return an answer's header lines as the request's version of HTTP writes them."""
-    return _as_fields(answer.headers, lower=is_multiplexed(to))
+def strictest(decisions: Sequence[Decision]) -> Decision:
+    """Return the decision that counts when one request carries several names: the strictest as to measure `proxy`.
+
+    What is no name at all comes before what is let through or only not cached.
+    """
+    return decisions[0] if len(decisions) == 1 else min(decisions, key=_leniency, default=NOTHING)
 
 
-def as_response(answer: Answer, fields: tuple[tuple[bytes, bytes], ...]) -> http.Response:
-    """Return an answer, whose header lines are `fields`, as mitmproxy's response."""
-    now = time.time()
-    # Not Response.make: it costs four times as much, and leaves the reason phrase of a 451 out before mitmproxy 12.
-    return http.Response(
-        b"HTTP/1.1", answer.status, answer.reason.encode(), http.Headers(fields), answer.body, None, now, now
-    )
+def _leniency(decision: Decision) -> int:
+    variants = VARIANTS[Measure.PROXY]
+    if Measure.PROXY in decision.measures:
+        return variants.index(decision.measures[Measure.PROXY])
+    return len(variants) + (0 if decision.malformed else 1 if decision else 2)
+
+
+class Notices:
+    """The rendered notices: one costs half a millisecond, and many clients ask for the same."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], tuple[Decision, Answer, _Fields]] = {}
+
+    def clear(self) -> None:
+        """Forget them all: what goes into them has changed."""
+        self._kept.clear()
+
+    def response(self, decision: Decision, to: http.Request, settings: Settings) -> http.Response:
+        """Return the notice as a response of its own, in the request's language, type and version of HTTP."""
+        accept, language = to.headers.get("accept"), to.headers.get("accept-language")
+        key = (id(decision), accept, language, to.method, is_multiplexed(to))
+        kept = self._kept.get(key)
+        if kept is None:
+            answer = proxy_termination.notice(
+                decision,
+                accept=accept,
+                accept_language=language,
+                method=to.method,
+                operator_url=settings.operator_url,
+                contact=settings.contact,
+            )
+            # With the decision: as long as it is kept, no other one can have its id.
+            kept = decision, answer, _as_fields(answer.headers, lower=is_multiplexed(to))
+            if len(self._kept) >= _NOTICES:
+                self._kept.clear()
+            self._kept[key] = kept
+        return _response(*kept[1:])
+
+
+def as_response(answer: Answer, to: http.Request) -> http.Response:
+    """Return an answer as mitmproxy's response, its header lines as the request's version of HTTP writes them."""
+    return _response(answer, _as_fields(answer.headers, lower=is_multiplexed(to)))
+
+
+def rewrite_headers(of: http.HTTPFlow, rewrite: Callable[[Iterable[tuple[str, str]]], list[tuple[str, str]]]) -> None:
+    """Give a flow's response the header lines that `rewrite` makes of its own."""
+    if of.response is None:
+        return
+    lines = rewrite((name.decode("latin-1"), value.decode("latin-1")) for name, value in of.response.headers.fields)
+    of.response.headers = http.Headers(_as_fields(lines, lower=is_multiplexed(of.request)))
 
 
 class _Unstreamed(http.Request):
@@ -77,14 +135,6 @@ class _Unstreamed(http.Request):
 def never_stream(request: http.Request) -> None:
     """Keep other addons from streaming the body of a request that is answered here: it would reach the origin."""
     request.__class__ = _Unstreamed
-
-
-def rewrite_headers(of: http.HTTPFlow, rewrite: Callable[[Iterable[tuple[str, str]]], list[tuple[str, str]]]) -> None:
-    """Give a flow's response the header lines that `rewrite` makes of its own."""
-    if of.response is None:
-        return
-    lines = rewrite((name.decode("latin-1"), value.decode("latin-1")) for name, value in of.response.headers.fields)
-    of.response.headers = http.Headers(_as_fields(lines, lower=is_multiplexed(of.request)))
 
 
 def wants_streaming(response: http.Response) -> bool:
@@ -105,7 +155,15 @@ def is_multiplexed(request: http.Request) -> bool:
     return request.is_http2 or request.is_http3
 
 
-def _as_fields(lines: Iterable[tuple[str, str]], *, lower: bool) -> tuple[tuple[bytes, bytes], ...]:
+def _response(answer: Answer, fields: _Fields) -> http.Response:
+    now = time.time()
+    # Not Response.make: it costs four times as much, and leaves the reason phrase of a 451 out before mitmproxy 12.
+    return http.Response(
+        b"HTTP/1.1", answer.status, answer.reason.encode(), http.Headers(fields), answer.body, None, now, now
+    )
+
+
+def _as_fields(lines: Iterable[tuple[str, str]], *, lower: bool) -> _Fields:
     """Return header lines as octets, their names in lower case where the protocol wants it (RFC 9113 §8.2)."""
     return tuple(
         [((name.lower() if lower else name).encode("latin-1"), value.encode("latin-1")) for name, value in lines]

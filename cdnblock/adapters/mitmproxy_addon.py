@@ -15,10 +15,9 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final, Optional, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
-from mitmproxy import connection, ctx, dns, exceptions, flow, http, options, tcp, udp
+from mitmproxy import connection, ctx, dns, exceptions, flow, http, tcp, udp
 from mitmproxy.addonmanager import Loader
 from mitmproxy.net.dns import response_codes
 from mitmproxy.net.http.status_codes import SWITCHING
@@ -26,73 +25,31 @@ from mitmproxy.net.http.status_codes import SWITCHING
 from cdnblock.adapters import _mitmproxy_connections as connections
 from cdnblock.adapters import _mitmproxy_requests as requests
 from cdnblock.adapters._mitmproxy_connections import Register, Running
+from cdnblock.adapters._mitmproxy_options import (
+    OPTIONS,
+    Settings,
+    options_error,
+    read_settings,
+    refuse_unsafe,
+    unknown_options,
+)
+from cdnblock.adapters._mitmproxy_requests import Notices
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import CdnblockError
 from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.measures import cache_disable, dns_refusal, proxy_termination
-from cdnblock.measures.proxy_termination import Answer
-from cdnblock.orders.model import VARIANTS, Measure
+from cdnblock.orders.model import Measure
 from cdnblock.sources.staging_clock import StagingClock
 
-_TEXT: Final = Optional[str]  # noqa: UP045 (mitmproxy goes by the type's spelling)
-
-OPTIONS: Final[tuple[tuple[str, Any, Any, str], ...]] = (
-    # name after `cdnblock_`, type, default, help. mitmproxy reads no other types than these from --set.
-    ("orders", _TEXT, None, "Folder of court order files (*.yaml) to enforce, or one such file. Required."),
-    ("geo", _TEXT, None, "Country table (MMDB). Default: the dated table in the package."),
-    ("trusted_proxies", Sequence[str], [], "Networks whose forwarded client addresses are believed: X-Forwarded-For or Forwarded in HTTP, EDNS Client Subnet in DNS. Repeat the option for each."),
-    ("client_header", _TEXT, None, "The one header in which trusted proxies give the client's address, instead of X-Forwarded-For or Forwarded."),
-    ("operator_url", _TEXT, None, "http(s) page of whoever runs this proxy; goes into the 451 notice as blocked-by (RFC 7725)."),
-    ("contact", _TEXT, None, "Whom to contact, for orders that name nobody; goes into the 451 notice and the DNS refusal."),
-    ("on_error", str, "closed", "What happens to a request about which no decision can be made: closed (503, SERVFAIL) or open (let through)."),
-    ("stream", bool, True, "Pass event streams, other endless bodies and those over 1 MiB on as they arrive instead of collecting them first; other addons do not see such bodies."),
-    ("clock", _TEXT, None, "Staging only: the file that says what time it is (cdnblock.sources.staging_clock)."),
-)  # fmt: skip
-
-UNSAFE: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
-    # mitmproxy's option, when it is unsafe, and why. Each of them lets requests pass by the addon.
-    ("stream_large_bodies", bool, "a request over that size reaches the origin before it can be refused; responses are streamed by cdnblock_stream"),
-    ("validate_inbound_headers", lambda on: not on, "it lets requests be smuggled inside others"),
-    ("ignore_hosts", bool, "no addon sees what such connections carry"),
-    ("allow_hosts", bool, "no addon sees what all other connections carry"),
-    ("tcp_hosts", bool, "the requests inside such connections are not seen"),
-    ("udp_hosts", bool, "the requests inside such connections are not seen"),
-)  # fmt: skip
-
-_ON_ERROR: Final = ("closed", "open")
-_NOTICES: Final = 512  # rendered answers that are kept; clients choose some of what is in the key
 _CLIENTS: Final = 65_536  # addresses of peers that are kept
 _COMPLAIN_EVERY: Final = 60.0  # seconds between two log records about failing decisions: each costs 0.2 ms
 _LARGEST_MESSAGE: Final = 65_535  # octets, over TCP (RFC 1035 §4.2.2)
 _SILENT: Final = "cdnblock_silent"
-_NOTHING: Final = Decision(measures={})
 
 _LOG: Final = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
-    """The values of `OPTIONS`, read once per change: mitmproxy copies an option's value at each reading."""
-
-    orders: str | None
-    geo: str | None
-    trusted_proxies: list[str]
-    client_header: str | None
-    operator_url: str | None
-    contact: str | None
-    on_error: str
-    stream: bool
-    clock: str | None
-
-    @property
-    def of_enforcer(self) -> tuple[object, ...]:
-        """What an `Enforcer` is made of: a change here means another one."""
-        return self.orders, self.geo, self.trusted_proxies, self.client_header, self.clock
-
-
-_Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _Flow = TypeVar("_Flow", bound=flow.Flow)
 
 
@@ -116,12 +73,12 @@ class CdnBlock:
     addons: Sequence[object] = ()  # addons that mitmproxy calls right after this one, at less cost than in its chain
 
     def __init__(self) -> None:
-        self._settings: _Settings | None = None
+        self._settings = Settings()
         self._enforcer: Enforcer | None = None
         self._proxies = TrustedProxies(())
         self._running = Register()
         self._turn = 0  # counts the changes of what is enforced, so that an older decision is known as such
-        self._notices: dict[tuple[object, ...], tuple[Decision, Answer, _Fields]] = {}
+        self._notices = Notices()
         self._clients: dict[str | None, str] = {}
         self._complained = -_COMPLAIN_EVERY
 
@@ -139,10 +96,12 @@ class CdnBlock:
         Raises OptionsError when something in the options or the orders is not usable; nothing has changed then.
         """
         refuse_unsafe(ctx.options)
-        if not any(name.startswith("cdnblock_") for name in updated) or not all(map(_is_declared, OPTIONS)):
+        if not any(name.startswith("cdnblock_") for name in updated):
             return
-        settings = _read_settings(ctx.options)
-        if self._settings is None or settings.of_enforcer != self._settings.of_enforcer:
+        settings = read_settings(ctx.options)
+        if settings is None:
+            return
+        if settings.of_enforcer != self._settings.of_enforcer:
             self._enforce(settings)
         self._settings = settings
         self._notices.clear()
@@ -150,7 +109,7 @@ class CdnBlock:
 
     def running(self) -> None:
         """End the start without orders, and with options that there are not. Until then every request was refused."""
-        unknown = sorted(name for name in ctx.options.deferred if name.startswith("cdnblock"))
+        unknown = unknown_options(ctx.options)
         if unknown:
             known = ", ".join(f"cdnblock_{name}" for name, *_ in OPTIONS)
             _LOG.error("cdnblock: unknown option %s; there are %s", ", ".join(unknown), known)
@@ -188,7 +147,7 @@ class CdnBlock:
             running.decision, running.decided_in = self._decide(running.names, running.client), self._turn
         if Measure.CDN in running.decision.measures:
             requests.rewrite_headers(of, cache_disable.response_headers)
-        if self._settings is not None and self._settings.stream and requests.wants_streaming(of.response):
+        if self._settings.stream and requests.wants_streaming(of.response):
             of.response.stream = True
 
     def response(self, of: http.HTTPFlow) -> None:
@@ -251,8 +210,7 @@ class CdnBlock:
         decision = self._live().decide_query_name(names[0], self._querying_client(of, packet))
         if Measure.DNS in decision.measures:
             size = None if of.client_conn.transport_protocol == "udp" else _LARGEST_MESSAGE
-            contact = None if self._settings is None else self._settings.contact
-            self._send(of, dns_refusal.answer(packet, decision, contact=contact, max_size=size) or b"")
+            self._send(of, dns_refusal.answer(packet, decision, contact=self._settings.contact, max_size=size) or b"")
 
     def dns_response(self, of: dns.DNSFlow) -> None:
         """Send nothing where the answer is silence. Raises AddonHalt: the other addons would look for a response."""
@@ -263,10 +221,17 @@ class CdnBlock:
     def fail(self, of: flow.Flow, error: Exception) -> None:
         """Refuse a flow about which no decision could be made, or let it through if the operator wants that."""
         self._complain(error)
-        if self._settings is not None and self._settings.on_error == "open":
+        if self._settings.on_error == "open":
             return
+        try:
+            self._fail_closed(of)
+        except Exception as another:  # noqa: BLE001 (the last resort has no rules in it that could fail)
+            self._complain(another)
+            connections.refuse(of)
+
+    def _fail_closed(self, of: flow.Flow) -> None:
         if isinstance(of, http.HTTPFlow) and of.response is None:
-            self._answer(of, proxy_termination.failure(method=of.request.method))
+            self._answer(of, requests.as_response(proxy_termination.failure(method=of.request.method), of.request))
         elif isinstance(of, dns.DNSFlow):
             of.response = of.request.fail(response_codes.SERVFAIL)
             of.response.recursion_available = True
@@ -281,50 +246,28 @@ class CdnBlock:
     def _judge(self, of: http.HTTPFlow) -> None:
         names = requests.names_asked_for(of)
         if names is None:
-            self._answer(of, proxy_termination.bad_host(method=of.request.method))
+            self._answer(of, requests.as_response(proxy_termination.bad_host(method=of.request.method), of.request))
             return
         client = self._client(of, of.request.headers.fields)
         decision = self._decide(names, client)
-        if Measure.PROXY not in decision.measures:
-            if decision.malformed:
-                self._answer(of, proxy_termination.bad_host(method=of.request.method))
-            else:
-                self._running.add(Running(of, names, client, decision, self._turn))
-        elif proxy_termination.closes(decision):
+        if proxy_termination.closes(decision):
             connections.refuse(of)
+        elif Measure.PROXY in decision.measures:
+            self._answer(of, self._notices.response(decision, of.request, self._settings))
+        elif decision.malformed:
+            self._answer(of, requests.as_response(proxy_termination.bad_host(method=of.request.method), of.request))
         else:
-            self._answer(of, *self._notice(decision, of.request))
+            self._running.add(Running(of, names, client, decision, self._turn))
 
     def _decide(self, names: Iterable[str | bytes], client: str | None) -> Decision:
         decide = self._live().decide
-        return _strictest(Measure.PROXY, [decide(name, client) for name in names])
+        return requests.strictest([decide(name, client) for name in names])
 
-    def _answer(self, of: http.HTTPFlow, answer: Answer, fields: _Fields | None = None) -> None:
-        of.response = requests.as_response(answer, fields or requests.fields_of(answer, of.request))
+    def _answer(self, of: http.HTTPFlow, response: http.Response) -> None:
+        of.response = response
         if of.request.method != "CONNECT":
             requests.never_stream(of.request)
-            self._running.add(Running(of, (), None, _NOTHING, self._turn, answer=of.response))
-
-    def _notice(self, decision: Decision, request: http.Request) -> tuple[Answer, _Fields]:
-        accept, language = request.headers.get("accept"), request.headers.get("accept-language")
-        key = (id(decision), accept, language, request.method, requests.is_multiplexed(request))
-        kept = self._notices.get(key)
-        if kept is not None:
-            return kept[1:]
-        settings = self._settings
-        answer = proxy_termination.notice(
-            decision,
-            accept=accept,
-            accept_language=language,
-            method=request.method,
-            operator_url=None if settings is None else settings.operator_url,
-            contact=None if settings is None else settings.contact,
-        )
-        if len(self._notices) >= _NOTICES:
-            self._notices.clear()
-        fields = requests.fields_of(answer, request)
-        self._notices[key] = decision, answer, fields  # the decision too: while it lives, no other one has its id
-        return answer, fields
+            self._running.add(Running(of, (), None, requests.NOTHING, self._turn, answer=response))
 
     def _client(self, of: flow.Flow, headers: Iterable[tuple[bytes, bytes]] = ()) -> str | None:
         """Return the client's address; that of a peer who is no trusted proxy is always the same."""
@@ -349,11 +292,11 @@ class CdnBlock:
         address, prefix = dns_refusal.client_subnet(packet) or (None, 0)
         return self._proxies.ecs_client(_peer(of), address, prefix)
 
-    def _enforce(self, settings: _Settings) -> None:
+    def _enforce(self, settings: Settings) -> None:
         """Put another enforcer in the place of the one there is, or leave all as it is and raise OptionsError."""
         if settings.orders is None:
             if self._enforcer is not None:
-                raise _options_error("cdnblock_orders cannot be taken away while mitmproxy runs")
+                raise options_error("cdnblock_orders cannot be taken away while mitmproxy runs")
             return
         try:
             enforcer = Enforcer(
@@ -364,7 +307,7 @@ class CdnBlock:
                 clock=time.time if settings.clock is None else StagingClock(settings.clock),
             )
         except CdnblockError as error:
-            raise _options_error(str(error)) from error
+            raise options_error(str(error)) from error
         if self._enforcer is not None:
             self._enforcer.close()
         self._enforcer = enforcer
@@ -394,51 +337,6 @@ class CdnBlock:
         if now - self._complained >= _COMPLAIN_EVERY:
             self._complained = now
             _LOG.error("cdnblock: no decision could be made (told once a minute): %s", error, exc_info=error)
-
-
-def refuse_unsafe(of: options.Options) -> None:
-    """Raise OptionsError for options of mitmproxy's own that would let requests pass by the addon."""
-    for name, is_unsafe, why in UNSAFE:
-        if name in of and is_unsafe(getattr(of, name)):
-            raise _options_error(f"cdnblock refuses {name}={getattr(of, name)!r}: {why}")
-    if "keep_host_header" in of and not of.keep_host_header and any(map(_is_http_reverse, of.mode)):
-        raise _options_error("cdnblock refuses keep_host_header=False in reverse mode: the host asked for is lost")
-
-
-def _options_error(message: str) -> exceptions.OptionsError:
-    return exceptions.OptionsError(message)  # type: ignore[no-untyped-call]
-
-
-def _is_http_reverse(mode: str) -> bool:
-    return mode.startswith("reverse:") and not mode.startswith(("reverse:dns", "reverse:tcp", "reverse:udp"))
-
-
-def _is_declared(option: tuple[str, Any, Any, str]) -> bool:
-    return f"cdnblock_{option[0]}" in ctx.options
-
-
-def _read_settings(of: options.Options) -> _Settings:
-    settings = _Settings(**{field.name: getattr(of, f"cdnblock_{field.name}") for field in fields(_Settings)})
-    if settings.on_error not in _ON_ERROR:
-        raise _options_error(f"cdnblock_on_error={settings.on_error!r} is not known; it is {' or '.join(_ON_ERROR)}")
-    return settings
-
-
-def _strictest(measure: Measure, decisions: Sequence[Decision]) -> Decision:
-    """Return the decision that counts when one request carries several names: the strictest variant of a measure.
-
-    What is no name at all comes before what is let through or only not cached.
-    """
-    if len(decisions) == 1:
-        return decisions[0]
-
-    def rank(decision: Decision) -> int:
-        variants = VARIANTS[measure]
-        if measure in decision.measures:
-            return variants.index(decision.measures[measure])
-        return len(variants) + (0 if decision.malformed else 1 if decision else 2)
-
-    return min(decisions, key=rank, default=_NOTHING)
 
 
 def _is_named(decision: Decision) -> bool:

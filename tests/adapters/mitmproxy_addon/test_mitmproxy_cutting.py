@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from mitmproxy_clients import FRANCE, GERMANY, Http2, Raw, http3, via
+from mitmproxy_clients import FRANCE, GERMANY, Http2, Raw, http3, request, via
 from mitmproxy_process import soon, until, write_order
 
 WEBSOCKET = (
@@ -224,15 +224,10 @@ def test_caching_is_off_for_a_response_that_was_awaited(edge, host):
 def test_a_broken_file_changes_nothing(edge, host):
     """A file that becomes invalid keeps its last good version in force: refusals go on, streams of others too."""
     block(edge, host)
-    with Raw(edge.http) as raw, start(edge.http, "other.example", "/live") as other:
-
-        def status() -> int:
-            raw.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n{via(FRANCE)}\r\n".encode())
-            return raw.answer().status
-
-        assert until(lambda: status() == 451)
+    with start(edge.http, "other.example", "/live") as other:
+        assert until(lambda: request(edge.http, host).status == 451)
         (edge.orders / f"order-{host}.yaml").write_text("cdnblock: [", encoding="utf-8")
         time.sleep(0.3)
-        assert status() == 451
+        assert request(edge.http, host).status == 451
         assert other.is_alive(0.1)
         block(edge, host)

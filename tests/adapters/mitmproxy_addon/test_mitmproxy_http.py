@@ -209,6 +209,14 @@ def test_tls_server_name_does_not_decide(edge):
     assert request(edge.http, "blocked.example", sni="other.example").status == 451
 
 
+def test_a_request_that_names_nothing_means_the_server_name(edge):
+    """HTTP/1.0 needs no Host; over TLS there is still one name, that of the handshake."""
+    for sni, status in (("blocked.example", 451), ("other.example", 200)):
+        with Raw(edge.http, sni=sni) as raw:
+            raw.send(f"GET / HTTP/1.0\r\n{via(FRANCE)}\r\n".encode())
+            assert raw.answer().status == status
+
+
 # Forward proxy
 
 
