@@ -246,7 +246,7 @@ def test_a_killed_save_leaves_the_old_set_or_the_new_one(tmp_path):
             assert (files, problems) == (saved_as(version), ())
             assert max(said, default=last) <= version <= max(said, default=last) + 1
             last = version
-    assert last >= KILLS_OF_SAVES / 2
+    assert last + 1 >= KILLS_OF_SAVES / 2
     assert inside > 0  # some were killed in the middle of a write
 
 
