@@ -220,6 +220,40 @@ def test_every_block_is_run():
     assert [block.text for block in BLOCKS if block.language == "text"] == printed
 
 
+@pytest.mark.parametrize(("name", "command"), [("try", TRY), ("test", TEST)])
+def test_ci_runs_the_commands_of_this_page(name, command):
+    """.ci/run takes its commands from here, by the markers, exactly."""
+    function = re.search(
+        r"^readme_command\(\) \{.*?^\}$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE | re.DOTALL
+    )[0]
+    done = subprocess.run(
+        ["bash", "-c", f"{function}\nreadme_command {name}"], cwd=ROOT, capture_output=True, text=True, timeout=20,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{command}\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "accepted"),
+    [
+        ("=== 12 passed in 3.45s ===\n", True),
+        ("=== 12 passed, 1 warning in 61.00s (0:01:01) ===\n", True),
+        ("SKIPPED [1] a.py:1: no dig\n=== 11 passed, 1 skipped in 3.45s ===\n", False),
+        ("Killed\n", False),
+    ],
+)
+def test_ci_accepts_no_skipped_test(log, accepted, tmp_path):
+    """.ci/run reads pytest's summary line, and fails where a test was skipped or the summary is missing."""
+    (tmp_path / "log").write_text(log)
+    function = re.search(r"^summary_of\(\) \{.*?^\}$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE | re.DOTALL)[0]
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{function}\nsummary_of log"], cwd=tmp_path, capture_output=True, text=True,
+        timeout=20, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) is accepted
+    assert done.stdout == (log if accepted else "")
+
+
 def test_links_lead_somewhere():
     """Every relative link and picture is there, and every link within the page has its heading."""
     headings = {
