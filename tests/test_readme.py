@@ -290,7 +290,7 @@ def test_the_table_of_commands_is_whole():
 
 def test_the_table_of_mitmproxy_options_is_whole():
     """The table of options names each option of the addon, with its default."""
-    from cdnblock.adapters.mitmproxy_addon import OPTIONS
+    from cdnblock.adapters._mitmproxy_options import OPTIONS
 
     shown = {quoted(name)[0]: default for name, default, *_ in table_below("Options of the addon")}
     defaults = {f"cdnblock_{name}": default for name, _, default, _ in OPTIONS}
