@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import sys
@@ -84,6 +85,10 @@ def command(
         failed = asyncio.run(_run(settings, at, stay=not (once or as_json), as_json=as_json))
     except asyncio.CancelledError:
         sys.exit(_EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise ConfigError(f"{error.strerror}; give another --port, or none for free ones") from error
     sys.exit(_EXIT_FAILED if failed else 0)
 
 

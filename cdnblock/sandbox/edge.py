@@ -90,7 +90,7 @@ class Edge:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         target = target_of(request)
         if target is None:
-            return _send(proxy_termination.bad_host())
+            return _send(proxy_termination.bad_host(method=request.method))
         client = self._enforcer.client_address(request.remote, request.headers.items())
         exchange = Exchange(request=request, target=target, client=client, task=asyncio.current_task())
         self._running.add(exchange)
@@ -102,7 +102,7 @@ class Edge:
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         decision = self._decide(exchange)
         if decision.malformed:
-            return _send(proxy_termination.bad_host())
+            return _send(proxy_termination.bad_host(method=exchange.request.method))
         if Measure.PROXY in decision.measures:
             return self._terminate(exchange, decision)
         if exchange.request.method == "CONNECT":  # a reverse proxy has no tunnels
@@ -111,7 +111,8 @@ class Edge:
             return await relay_websocket(self._session, self._origin, exchange.request, exchange.target)
         if Measure.CDN in decision.measures:
             return await self._forward(exchange, "BYPASS")
-        return self._from_cache(exchange) or await self._forward(exchange, "MISS")
+        stored = self._from_cache(exchange)
+        return await self._forward(exchange, "MISS") if stored is None else stored
 
     def _decide(self, exchange: Exchange) -> Decision:
         return self._enforcer.decide(exchange.target.authority, exchange.client)

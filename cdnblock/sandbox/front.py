@@ -22,7 +22,6 @@ from cdnblock.sandbox import front_script
 LOOPBACK: Final = "127.0.0.1"
 _START: Final = 60.0  # seconds that a slow machine may take to import mitmproxy
 _STOP: Final = 5.0
-_LOOK: Final = 0.02
 _ATTEMPTS: Final = 3
 
 
@@ -61,19 +60,20 @@ async def run_front(settings: FrontSettings) -> AsyncIterator[FrontPorts]:
     for attempt in range(1, _ATTEMPTS + 1):
         ports = FrontPorts(http=settings.http_port or free_port(), dns=settings.dns_port or free_port())
         child = await _start(settings, ports)
-        said: deque[bytes] = deque(maxlen=40)
-        listening = asyncio.create_task(_listen(child, said))
+        said: deque[str] = deque(maxlen=40)
+        ready = asyncio.Event()
+        reading = asyncio.create_task(_read(child, said, ready))
         try:
-            if await _answers(child, ports):
+            if await _listens(reading, ready):
                 yield ports
                 return
-            await child.wait()
-            await listening
-            if attempt == _ATTEMPTS or b"address already in use" not in b"".join(said).lower():
-                raise ConfigError(f"mitmproxy did not start:\n{b''.join(said).decode(errors='replace')}")
+            await _end(child)
+            await reading
+            if attempt == _ATTEMPTS or settings.http_port or not any("address already in use" in line for line in said):
+                raise ConfigError(f"mitmproxy did not start:\n{''.join(said)}")
         finally:
             await _end(child)
-            listening.cancel()
+            reading.cancel()
 
 
 def free_port() -> int:
@@ -114,37 +114,22 @@ async def _start(settings: FrontSettings, ports: FrontPorts) -> asyncio.subproce
     )
 
 
-async def _answers(child: asyncio.subprocess.Process, ports: FrontPorts) -> bool:
-    """Wait until both ports accept connections; False if the child ends first."""
-    try:
-        async with asyncio.timeout(_START):
-            for port in (ports.http, ports.dns):
-                while not await _accepts(port):
-                    if child.returncode is not None:
-                        return False
-                    await asyncio.sleep(_LOOK)
-    except TimeoutError:
-        await _end(child)
-        return False
-    return True
+async def _listens(reading: asyncio.Task[None], ready: asyncio.Event) -> bool:
+    """Wait until mitmproxy says that it listens; False if it ends first, or takes too long."""
+    saying = asyncio.create_task(ready.wait())
+    await asyncio.wait({reading, saying}, timeout=_START, return_when=asyncio.FIRST_COMPLETED)
+    saying.cancel()
+    return ready.is_set()
 
 
-async def _accepts(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(LOOPBACK, port)
-    except OSError:
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
-
-
-async def _listen(child: asyncio.subprocess.Process, said: deque[bytes]) -> None:
+async def _read(child: asyncio.subprocess.Process, said: deque[str], ready: asyncio.Event) -> None:
+    """Read what mitmproxy prints, to its end, so that it never waits for us."""
     assert child.stdout is not None  # noqa: S101 - asked for above
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError):  # an endless line
         async for line in child.stdout:
-            said.append(line)
+            said.append(line.decode(errors="replace"))
+            if front_script.READY in said[-1]:
+                ready.set()
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

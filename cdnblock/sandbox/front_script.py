@@ -17,11 +17,18 @@ from cdnblock.sandbox.sabotage import forget
 BREAK: Final = "CDNBLOCK_SANDBOX_BREAK"
 """Names the measure that is to be broken in this process."""
 
+READY: Final = "cdnblock: the front listens"
+"""What is printed when mitmproxy listens: another program may answer on a port that mitmproxy did not get."""
+
 _GRACE: Final = 3.0  # seconds for a clean end
 
 
-class EndWithTheSandbox:
-    """Ends mitmproxy when its standard input does."""
+class TiedToTheSandbox:
+    """Tells the sandbox when mitmproxy listens, and ends mitmproxy when its standard input ends."""
+
+    def running(self) -> None:
+        """Say that the ports are open (mitmproxy hook; they are by now, or mitmproxy has ended)."""
+        print(READY, flush=True)  # noqa: T201 - that is how it is said
 
     def load(self, loader: object) -> None:  # noqa: ARG002 (mitmproxy's signature)
         """Start to watch (mitmproxy hook)."""
@@ -39,4 +46,4 @@ def _end_with_input() -> None:
 if os.environ.get(BREAK):
     forget(Measure(os.environ[BREAK]))
 
-addons = [EndWithTheSandbox()]
+addons = [TiedToTheSandbox()]

@@ -95,6 +95,15 @@ def test_an_invalid_order_ends_it_with_the_place(tmp_path):
     assert re.search(r"bad\.yaml:9:\d+: ", done.stderr)
 
 
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_port_that_is_taken_is_said(orders, taken):
+    """Another program's answers are never taken for ours: exit 1."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = run("--orders", str(orders), "--once", "--port", str(other.getsockname()[1] - taken))
+    assert done.returncode == 1
+    assert "address already in use" in done.stderr.lower()
+
+
 class Running:
     """A sandbox that stays up."""
 
