@@ -124,15 +124,16 @@ class Enforcer:
         """Return the decision for a DNS query now; `name` as `names.canonical_query_name` takes it. Never raises."""
         return self._decide(self._rules.find_query_name(name), client)
 
-    def client_address(self, peer: str | None, headers: Headers = ()) -> str | None:
+    def client_address(self, peer: str | None, headers: Headers | None = ()) -> str | None:
         """Return the client's address: the peer, or what trusted proxies say of it. Never raises."""
         return self._proxies.client_address(peer, headers)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Call `callback(old, new)` after each change; return the function that ends it.
 
-        Called on the follower's thread when the files have changed, and with `old is new` at each instant at which
-        an order starts, ends, or opens or closes a window: whatever still runs may have to be cut then.
+        Called when the files have changed, and with `old is new` at each instant at which an order starts, ends, or
+        opens or closes a window: whatever still runs may have to be cut then. It runs on a thread of the enforcer's,
+        or on that of whoever calls `reload`; an event loop is told by its `call_soon_threadsafe`.
         """
         with self._subscribing:
             self._subscribers.append(callback)
@@ -242,7 +243,9 @@ class Enforcer:
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer a request on the control socket."""
-        if request.get("command") == "reload":
+        if request.get("command") not in ("status", "reload"):
+            return {"error": f"unknown command {request.get('command')!r}; there are status and reload"}
+        if request["command"] == "reload":
             before = self._rules
             self.reload(accept_release=request.get("accept_release") is True)
             gone = sorted(released(before, self._rules, self._now()))

@@ -463,3 +463,14 @@ def test_a_repointed_symlink_is_followed(tmp_path, small_mmdb):
         (tmp_path / "next").symlink_to("two")
         (tmp_path / "next").rename(tmp_path / "current")
         wait_until(lambda: names(enforcer) == ["motogpstream.me", "second.example"])
+
+
+def test_orders_that_are_still_to_start_do_not_vanish_unasked(tmp_path, small_mmdb):
+    """An emptied folder is held back even when nothing of it is in force yet."""
+    (tmp_path / "pending.yaml").write_text(order_text(begins="2190-01-01"))
+    with enforcing(tmp_path, small_mmdb) as enforcer:
+        (tmp_path / "pending.yaml").unlink()
+        wait_until(lambda: enforcer.status()["held"])
+        assert "motogp" in enforcer.rules.orders
+        enforcer.reload(accept_release=True)
+        assert not enforcer.rules.orders

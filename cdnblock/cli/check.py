@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from cdnblock.cli.options import printable
 from cdnblock.errors import Problem, Severity
 
 
@@ -34,16 +35,16 @@ def command(orders: tuple[Path, ...], layout: str) -> None:
         click.echo(text)
     warnings = len(found.problems) - len(found.errors)
     names = sum(order.size() for order in found.orders)
-    click.echo(
-        f"{len(found.files)} files, {len(found.orders)} valid orders, {names} names, "
-        f"{len(found.errors)} errors, {warnings} warnings",
-        err=True,
-    )
+    if not found.files:
+        click.echo("no order files; an order is a file *.yaml or *.yml at the top of the folder", err=True)
+    counts = {"file": len(found.files), "valid order": len(found.orders), "name": names, "error": len(found.errors)}
+    counts["warning"] = warnings
+    click.echo(", ".join(f"{n:,} {what}{'' if n == 1 else 's'}" for what, n in counts.items()), err=True)
     sys.exit(1 if found.errors else 0)
 
 
 def _as_text(problems: Iterable[Problem]) -> str:
-    return "\n".join(map(str, problems))
+    return "\n".join(printable(str(problem)) for problem in problems)
 
 
 def _as_json(problems: Iterable[Problem]) -> str:

@@ -85,7 +85,7 @@ def decision_as_json(decision: Decision, host: str, client: str | None, at: date
 
 def _read(batch: BinaryIO) -> Iterator[tuple[str, str | None, str | None]]:
     for line in batch:
-        host, client, at, *_ = [*line.decode("utf-8", "surrogateescape").rstrip("\r\n").split("\t"), None, None, None]
+        host, client, at, *_ = [*line.decode("utf-8", "replace").rstrip("\r\n").split("\t"), None, None, None]
         yield host or "", client, at or None
 
 

@@ -11,9 +11,10 @@ import click
 
 from cdnblock.cli.options import at_option, colours_wanted, geo_option, orders_option, printable, rfc3339
 from cdnblock.geo.country import locate
-from cdnblock.matching.decision import WHY_IN_WORDS, Decision, NotApplied, Reason, Why, in_zone
+from cdnblock.matching.decision import Decision, NotApplied, Reason, Why, in_zone
 from cdnblock.matching.names import canonical, to_unicode
 from cdnblock.orders.model import Order
+from cdnblock.orders.territories import COUNTRIES
 
 _IN_TIME: Final = (Why.OUTSIDE_TERRITORY, Why.UNKNOWN_LOCATION)
 
@@ -37,6 +38,8 @@ def command(
     from cdnblock.sources.geo_tables import open_geo_table
     from cdnblock.sources.order_folder import load_orders
 
+    if country is not None and country not in COUNTRIES:
+        raise click.BadParameter(f"{country!r} is no ISO 3166-1 alpha-2 code; France is FR, the United Kingdom GB")
     rules = load_orders(orders)
     at = at or datetime.now(UTC)
     told_by = None
@@ -59,7 +62,7 @@ def _lines(decision: Decision, host: str, at: datetime, *, asked_place: bool) ->
         if not asked_place and item.why in _IN_TIME:
             yield f"    in force, for clients in: {item.order.territory}"
         else:
-            yield f"    does not apply: {WHY_IN_WORDS[item.why]}"
+            yield f"    does not apply: {item.in_words()}"
             if item.why is Why.OUTSIDE_TERRITORY:
                 yield f"    territory: {item.order.territory}"
     if decision.changes_at is not None:
@@ -92,9 +95,11 @@ def _about(item: Reason | NotApplied) -> Iterator[str]:
     order: Order = item.order
     title = f" {order.title}" if order.title else ""
     yield f"  {_styled(order.id, None)}{title}, {order.court}, {order.decided.isoformat()}"
+    listed = next((name for name in (item.addition or order).names if name.name == item.name), None)
+    broad = f", over-broad and let through: {listed.overbroad}" if listed is not None and listed.overbroad else ""
     added = f", added by {item.addition.notice}" if item.addition else ""
     place = f"    {item.position}" if item.position else ""
-    yield f"    names {item.name}{added}{place}"
+    yield f"    names {item.name}{added}{broad}{place}"
 
 
 def _styled(text: str, colour: str | None) -> str:

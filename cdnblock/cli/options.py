@@ -54,7 +54,8 @@ def read_instant(text: str) -> datetime:
     """
     try:
         at = datetime.fromisoformat(text.strip().upper())
-        at = at if at.tzinfo is not None else at.replace(tzinfo=ZoneInfo(LEGAL_TIME))
+        if at.tzinfo is None:  # by way of UTC, so that an hour which the clocks skip comes out as the one it is
+            return at.replace(tzinfo=ZoneInfo(LEGAL_TIME)).astimezone(UTC).astimezone(ZoneInfo(LEGAL_TIME))
         at.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time; write it like 2025-05-01T12:00:00+02:00") from None

@@ -77,13 +77,15 @@ def command(
     at = at or datetime.now(UTC)
     holidays, _ = load_holidays(orders if orders.is_dir() else orders.parent)
     found = [_described(order, at, holidays) for order in load_orders(orders).orders.values()]
+    if action == "list" and order_id is not None:
+        raise click.UsageError(f"`orders list` takes no ID; `orders show {order_id}` shows one order")
     if action == "show":
         if order_id is None:
             raise click.UsageError("`orders show` wants the ID of an order")
         found = [item for item in found if item["id"] == order_id]
         if not found:
             raise ConfigError(f"no order {order_id!r} in {orders}; `cdnblock orders list` names them")
-    if expiring is not None:
+    if expiring is not None and action == "list":
         found = [item for item in found if item["state"] == State.IN_FORCE and _ends_by(item, at + expiring)]
     if as_json:
         click.echo(json.dumps(found[0] if action == "show" else found, ensure_ascii=False, indent=1))
@@ -134,7 +136,10 @@ def _described(order: Order, at: datetime, holidays: Holidays) -> dict[str, Any]
         "territory": "world" if order.territory.world else sorted(order.territory.countries),
         "measures": {measure.value: variant for measure, variant in order.measures.items()},
         "names": order.size(),
-        "listed": [{"name": name.name, "subdomains": name.subdomains} for name in order.each_name()],
+        "listed": [
+            {"name": name.name, "subdomains": name.subdomains, "note": name.note, "overbroad": name.overbroad}
+            for name in order.each_name()
+        ],
         "additions": [
             {
                 "notice": addition.notice,
@@ -191,7 +196,10 @@ def _page(item: dict[str, Any]) -> Iterator[str]:
     yield f"{'measures':12} {', '.join(f'{measure}: {variant}' for measure, variant in item['measures'].items())}"
     yield f"{'names':12} {item['names']}"
     for name in item["listed"]:
-        yield f"{'':12} {_name(name['name'])}{'' if name['subdomains'] else ' (this exact name only)'}"
+        scope = "" if name["subdomains"] else " (this exact name only)"
+        note = f", {name['note']}" if name["note"] else ""
+        broad = f", over-broad and let through: {name['overbroad']}" if name["overbroad"] else ""
+        yield f"{'':12} {_name(name['name'])}{scope}{note}{broad}"
     for addition in item["additions"]:
         yield f"{'addition':12} {addition['notice']} from {addition['starts']}, deadline {addition['deadline'] or '-'}"
         yield from (f"{'':12} {_name(name)}" for name in addition["names"])

@@ -30,7 +30,21 @@ COMMANDS: Final[Mapping[str, str]] = {
     "geo": "Where an address is, according to which table of which date.",
 }
 EXIT_INVALID: Final = 1
-_SHARED_OPTIONS: Final = ("orders", "geo", "trusted_proxies")  # keys that cdnblock.toml may set for every command
+EXIT_UNREACHABLE: Final = 5
+_SHARED_OPTIONS: Final = (
+    "orders",
+    "geo",
+    "trusted_proxies",
+    "state",
+)  # keys that cdnblock.toml may set for every command
+
+
+def installed_version() -> str:
+    """Return this package's version, `unknown` when it runs from a folder that nobody installed."""
+    try:
+        return version("cdnblock")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 class _Commands(click.Group):
@@ -67,13 +81,18 @@ class _Commands(click.Group):
             _fail("\n".join(map(str, error.problems)))
         except (ConfigError, UnsupportedError) as error:
             _fail(f"cdnblock: {error}")
+        except BrokenPipeError:
+            raise  # the reader has seen enough; click ends quietly
+        except OSError as error:
+            click.echo(f"cdnblock: {error}", err=True)
+            sys.exit(EXIT_UNREACHABLE)
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Settings file.  [default: cdnblock.toml, if there is one]"
 )
-@click.version_option(package_name="cdnblock", message="%(version)s")
+@click.version_option(installed_version(), message="%(version)s")
 @click.pass_context
 def root(ctx: click.Context, config: Path | None) -> None:
     """Enforce court orders at the edge, exactly: these names, in this territory, from this instant to that one.
@@ -84,14 +103,6 @@ def root(ctx: click.Context, config: Path | None) -> None:
     """
     ctx.color = None if "NO_COLOR" not in os.environ else False
     ctx.default_map = _settings(config)
-
-
-def installed_version() -> str:
-    """Return this package's version, `unknown` when it runs from a folder that nobody installed."""
-    try:
-        return version("cdnblock")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _settings(config: Path | None) -> dict[str, Any]:

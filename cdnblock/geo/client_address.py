@@ -60,7 +60,7 @@ class TrustedProxies:
         address = None if peer is None else parse_address(peer)
         return self._trusts_unix if address is None else self._trusts(unmap(address))
 
-    def client_address(self, peer: str | None, headers: Headers = ()) -> str | None:
+    def client_address(self, peer: str | None, headers: Headers | None = ()) -> str | None:
         """Return the client's address in canonical text, out of its tunnel; None when it cannot be told. Never raises.
 
         What a proxy wrote and cannot be read (`unknown`, garbage) hides the client: nothing left of it is vouched for.
@@ -68,7 +68,7 @@ class TrustedProxies:
         address = None if peer is None else parse_address(peer)
         client = None if address is None else unmap(address)
         if self._trusts_unix if client is None else self._trusts(client):
-            client = self._forwarded(client, headers)
+            client = self._forwarded(client, headers or ())
         return None if client is None else str(unwrap(client))
 
     def ecs_client(self, peer: str | None, ecs_address: str | None, source_prefix_length: int) -> str | None:

@@ -69,7 +69,7 @@ class Coverage:
                 until = _in_zone(max(i.timeline.until for i in items if i.timeline.why_not(at) is None), item.order)
                 reasons.append(Reason(order=item.order, name=item.name, addition=item.addition, until=until))
             else:
-                not_applied.append(NotApplied(order=item.order, name=item.name, addition=item.addition, why=why))
+                not_applied.append(_not_applied(item, why, at))
         return Decision(
             measures=_union(reason.order for reason in reasons),
             reasons=tuple(reasons),
@@ -103,6 +103,18 @@ class Coverage:
         at = self._instant(stretch)
         foremost = [_foremost(items, country, at) for items in reachable]
         return [item for item, why in foremost if why is None]
+
+
+def _not_applied(item: Held, why: Why, at: float) -> NotApplied:
+    starts = item.timeline.next_enforced(at)
+    return NotApplied(
+        order=item.order,
+        name=item.name,
+        addition=item.addition,
+        why=why,
+        starts=None if starts is None else _in_zone(starts, item.order),
+        until=_in_zone(item.timeline.until, item.order),
+    )
 
 
 def _foremost(items: list[Held], country: str | None, at: float) -> tuple[Held, Why | None]:

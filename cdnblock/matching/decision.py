@@ -23,11 +23,11 @@ class Why(StrEnum):
     UNKNOWN_LOCATION = "unknown-location"
 
 
-WHY_IN_WORDS: Final[Mapping[Why, str]] = {
+_WHY_IN_WORDS: Final[Mapping[Why, str]] = {
     Why.NOT_YET_IN_FORCE: "it is not yet in force",
     Why.ENDED: "it has ended",
     Why.LIFTED: "it was lifted for this name",
-    Why.OUTSIDE_WINDOW: "it holds only inside its windows, and none is open",
+    Why.OUTSIDE_WINDOW: "it holds only inside its windows, and none is open now",
     Why.OUTSIDE_TERRITORY: "the client is outside its territory",
     Why.UNKNOWN_LOCATION: "the client's country cannot be told, and the order spares such clients",
 }
@@ -63,12 +63,18 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotApplied:
-    """An order that names the host and still does not apply, and why."""
+    """An order that names the host and still does not apply, and why.
+
+    `starts` is when it will be enforced next, None if never again; `until` is its end, or its lifting for this name.
+    Both are aware datetimes in the order's time zone.
+    """
 
     order: Order
     name: str
     addition: Addition | None
     why: Why
+    starts: datetime | None
+    until: datetime
 
     @property
     def id(self) -> str:
@@ -79,6 +85,19 @@ class NotApplied:
     def position(self) -> Position | None:
         """Where the file lists the name, or None for an order built without a file."""
         return position_of(self.name, self.addition or self.order)
+
+    def in_words(self) -> str:
+        """Return why, with the date that goes with it."""
+        return _WHY_IN_WORDS[self.why] + self._date()
+
+    def _date(self) -> str:
+        match self.why:
+            case Why.NOT_YET_IN_FORCE | Why.OUTSIDE_WINDOW if self.starts is not None:
+                return f", from {self.starts.isoformat()}"
+            case Why.ENDED | Why.LIFTED:
+                return f", at {self.until.isoformat()}"
+            case _:
+                return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +159,7 @@ def _explain_reason(reason: Reason) -> str:
 
 def _explain_not_applied(item: NotApplied) -> str:
     where = f" ({item.position})" if item.position else ""
-    return f"{_title(item.order)} names {item.name}{where}, but {WHY_IN_WORDS[item.why]}"
+    return f"{_title(item.order)} names {item.name}{where}, but {item.in_words()}"
 
 
 def _title(order: Order) -> str:

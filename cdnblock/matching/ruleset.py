@@ -16,6 +16,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cdnblock.errors import OrderError, Problem
+from cdnblock.geo.country import country_code
 from cdnblock.matching.claims import Listing, Release, claims_of, in_force, lifted_at
 from cdnblock.matching.coverage import Coverage, Held
 from cdnblock.matching.decision import Decision
@@ -64,12 +65,13 @@ class RuleSet:
         """Return which measures apply to a request for `host` by a client in `country` at the instant `at`.
 
         `host` in any spelling that a URL or a Host field may have; `country` an ISO 3166-1 alpha-2 code, None when
-        it cannot be told. A naive `at` is taken as UTC. Never raises for any host or country.
+        it cannot be told; what is no country's code (XX, ZZ, T1) cannot be told either. A naive `at` is taken as UTC. Never raises for any host or country.
         """
         coverage = self.find(host)
         if isinstance(coverage, Uncovered):
             return coverage.decision
-        return coverage.decide(country.upper() if isinstance(country, str) else None, told_by, timestamp(at))
+        code = country_code(country.upper()) if isinstance(country, str) else None
+        return coverage.decide(code, told_by, timestamp(at))
 
     def find(self, host: str | bytes) -> Coverage | Uncovered:
         """Return what the orders say of a host as a URL or a Host field spells it. Never raises."""

@@ -55,3 +55,8 @@ class Timeline:
     def why_not(self, at: float) -> Why | None:
         """Return why the name is not enforced at the instant `at`, None when it is."""
         return self.states[bisect_right(self.breaks, at)]
+
+    def next_enforced(self, at: float) -> float | None:
+        """Return the first instant later than `at` from which the name is enforced, None if there is none."""
+        later = bisect_right(self.breaks, at)
+        return next((self.breaks[i] for i in range(later, len(self.breaks)) if self.states[i + 1] is None), None)

@@ -56,13 +56,14 @@ ADDED_BY_CACHES: Final[Mapping[str, str]] = {
 """The request fields that a cache adds for its own sake: their answers (304, 206) refer to what is stored."""
 
 
-def response_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def response_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return a response's header lines so that no cache stores it; names in any case.
 
     The lines of `NO_STORE` come last, those of `REMOVED_FROM_RESPONSES` are gone, all others keep their order, their
     spelling and their repetitions. Applying it twice changes nothing more.
     """
-    kept = [(name, value) for name, value in headers if name.lower() not in REMOVED_FROM_RESPONSES]
+    lines = headers.items() if isinstance(headers, Mapping) else headers
+    kept = [(name, value) for name, value in lines if name.lower() not in REMOVED_FROM_RESPONSES]
     return [*kept, *NO_STORE]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Final
 
@@ -87,9 +88,15 @@ def _refuse_bad_labels(text: str) -> None:
 
 
 def _refuse_what_does_not_round_trip(text: str, name: str) -> None:
+    unicode = to_unicode(name)
+    spelled = unicodedata.normalize("NFC", ".".join(_DOTS.split(text.lower()))).removesuffix(".")
+    if not text.isascii() and spelled != unicode:
+        raise ValueError(
+            f"`{cut(text)}` is not what its ASCII form `{cut(name)}` stands for, `{cut(unicode)}`: it has characters "
+            f"that only look alike, or that nobody sees; write `{cut(unicode)}` if the order means that"
+        )
     if "xn--" not in name:
         return
-    unicode = to_unicode(name)
     if any(label.startswith("xn--") for label in unicode.split(".")) or canonical(unicode) != name:
         raise ValueError(
             f"`{cut(text)}` is no valid internationalised name: `{cut(name)}` does not come back from its Unicode form; "

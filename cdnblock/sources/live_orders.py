@@ -149,7 +149,7 @@ class LiveOrders:
         wanted = self._wanted(holding=())
         rules = self._compiled(wanted)
         gone = set() if accept_release else released(self.rules, rules, now)
-        if must_be_confirmed(self.rules, len(gone), now):
+        if not accept_release and must_be_confirmed(self.rules, rules, len(gone), now):
             self.held = self._holding(gone, wanted, now)
             wanted = self._wanted(holding=[held.path for held in self.held])
             rules = self._compiled(wanted)
@@ -193,7 +193,9 @@ class LiveOrders:
         return tuple(
             HeldRelease(path=path, names=how_many_listed(file.order, gone), since=since.get(path, now))
             for path, file in sorted(self._enforced.items())
-            if file.order is not None and wanted.get(path) is not file and how_many_listed(file.order, gone)
+            if file.order is not None
+            and wanted.get(path) is not file
+            and (not wanted or how_many_listed(file.order, gone))
         )
 
     def _compiled(self, wanted: _Enforced) -> RuleSet:
@@ -227,6 +229,7 @@ class LiveOrders:
             self.state_error = f"{error.strerror or error}; what is enforced now would not survive a restart"
         else:
             self.state_error = None
+            self._of_state = ()
             self._saved = digests
 
     def _members(self) -> list[Path]:

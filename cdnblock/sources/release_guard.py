@@ -40,10 +40,13 @@ def released(old: RuleSet, new: RuleSet, at: datetime) -> set[str]:
     return {name for name in old.names_in_force(at) if name not in kept and not new.is_in_force(name, at)}
 
 
-def must_be_confirmed(old: RuleSet, gone: int, at: datetime) -> bool:
-    """Tell whether releasing `gone` of the names in force is more than a third of them, or all."""
-    total = sum(1 for _ in old.names_in_force(at))
-    return gone > 0 and (gone * MAX_SHARE > total or gone >= total)
+def must_be_confirmed(old: RuleSet, new: RuleSet, gone: int, at: datetime) -> bool:
+    """Tell whether releasing `gone` of the names in force is more than a third of them, or the set becomes empty.
+
+    A set of orders that have all ended may become empty; one of orders that are still to start may not.
+    """
+    emptied = not new.orders and old.next_change(at) is not None
+    return emptied or (gone > 0 and gone * MAX_SHARE > old.count_in_force(at))
 
 
 def how_many_listed(order: Order, names: set[str]) -> int:

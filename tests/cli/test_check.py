@@ -23,7 +23,7 @@ def test_a_good_folder_is_silent_and_exits_0(tmp_path):
     (tmp_path / "motogp.yaml").write_text(order_text())
     done = run("check", tmp_path)
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "1 files, 1 valid orders, 1 names, 0 errors, 0 warnings" in done.stderr
+    assert "1 file, 1 valid order, 1 name, 0 errors, 0 warnings" in done.stderr
 
 
 def test_every_problem_of_every_file_with_its_place(tmp_path):

@@ -48,9 +48,12 @@ def test_explain_says_why_with_file_and_line(orders, small_mmdb):
     ("arguments", "words"),
     [
         (["motogpstream.me", GERMANY, "--at", "2025-05-01"], "the client is outside its territory"),
-        (["motogpstream.me", FRANCE, "--at", "2025-04-01"], "it is not yet in force"),
-        (["motogpstream.me", FRANCE, "--at", "2025-12-01"], "it has ended"),
-        (["blog.motogpstream.me", FRANCE, "--at", "2025-06-02"], "it was lifted for this name"),
+        (["motogpstream.me", FRANCE, "--at", "2025-04-01"], "it is not yet in force, from 2025-04-03T09:00:00+02:00"),
+        (["motogpstream.me", FRANCE, "--at", "2025-12-01"], "it has ended, at 2025-11-17T00:00:00+01:00"),
+        (
+            ["blog.motogpstream.me", FRANCE, "--at", "2025-06-02"],
+            "it was lifted for this name, at 2025-06-01T12:00:00+02:00",
+        ),
         (["example.com", FRANCE], "no order names it"),
         (["http://motogpstream.me/live", FRANCE], "not a host name"),
         (["motogpstream.me", "--at", "2025-05-01"], "in force, for clients in: FR"),
@@ -145,3 +148,40 @@ def test_settings_from_a_file(orders, tmp_path, small_mmdb):
     done = run("--config", settings, "decide", "motogpstream.me", FRANCE)
     assert done.exit_code == 1
     assert "did you mean 'orders'?" in done.stderr
+
+
+def test_explain_refuses_what_is_no_country(orders):
+    """A typing error must not end in a confident answer about nowhere."""
+    done = run("explain", "motogpstream.me", "--country", "UK", "--orders", orders)
+    assert done.exit_code == 2
+    assert "the United Kingdom GB" in done.stderr
+
+
+def test_an_exemption_stays_in_every_report(tmp_path, small_mmdb):
+    """An over-broad name that was let through says so wherever it is shown."""
+    names = "[{name: co.uk, overbroad: the court said so, note: annex p. 3}]"
+    (tmp_path / "broad.yaml").write_text(order_text(names=names))
+    assert (
+        "co.uk, annex p. 3, over-broad and let through: the court said so"
+        in run("orders", "show", "motogp", "--orders", tmp_path).stdout
+    )
+    assert "over-broad and let through: the court said so" in explain(tmp_path, small_mmdb, "a.co.uk", FRANCE)
+
+
+def test_a_span_does_not_hide_the_order_that_was_asked_for(orders):
+    """`orders show` shows; `orders list` lists."""
+    assert run("orders", "show", "german", "--expiring", "1d", "--orders", orders, "--at", "2025-01-01").exit_code == 0
+    assert run("orders", "list", "german", "--orders", orders).exit_code == 2
+
+
+def test_an_hour_that_the_clocks_skip_comes_out_as_the_one_it_is(orders, small_mmdb):
+    """02:30 on 30 March 2025 is 03:30 summer time."""
+    done = run("decide", "motogpstream.me", FRANCE, "--orders", orders, "--geo", small_mmdb, "--at", "2025-03-30T02:30")
+    assert json.loads(done.stdout)["at"] == "2025-03-30T03:30:00+02:00"
+
+
+def test_the_version_is_told_installed_or_not():
+    """Never a traceback."""
+    done = run("--version")
+    assert done.exit_code == 0
+    assert done.stdout.strip()

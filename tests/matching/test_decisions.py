@@ -305,3 +305,24 @@ def test_two_orders_with_one_id_are_refused():
     """Ids are unique in a rule set."""
     with pytest.raises(OrderError, match="another order has the id motogp"):
         compile_orders([order(), order()])
+
+
+@pytest.mark.parametrize("country", [None, "", "XX", "ZZ", "T1", "EU", "\ud800", 5])
+def test_what_is_no_country_cannot_be_told(country):
+    """Placeholders of geo tables and proxies are an unknown location, which this order covers."""
+    enforce = order(unknown_location=UnknownLocation.ENFORCE)
+    assert verdict(compile_orders([enforce]), "motogpstream.me", country) == ["motogp"]
+
+
+def test_what_does_not_apply_says_when_it_will_or_did():
+    """Start, end, lifting and next window are in the words."""
+    windows = (Window(begins=datetime(2025, 5, 1, 13), until=datetime(2025, 5, 1, 18)),)
+    rules = compile_orders([order(windows=windows)])
+
+    def words(at):
+        return rules.decide("motogpstream.me", country="FR", at=at.replace(tzinfo=PARIS)).not_applied[0].in_words()
+
+    assert words(datetime(2025, 4, 1)) == "it is not yet in force, from 2025-05-01T13:00:00+02:00"
+    assert words(datetime(2025, 5, 1)).endswith("and none is open now, from 2025-05-01T13:00:00+02:00")
+    assert words(datetime(2025, 5, 2)).endswith("and none is open now")
+    assert words(datetime(2025, 12, 1)) == "it has ended, at 2025-11-17T00:00:00+01:00"
