@@ -9,8 +9,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-FRANCE, REUNION, GERMANY, NOWHERE = "203.0.113.7", "192.0.2.7", "198.51.100.7", "100.64.0.7"
-
 
 @pytest.fixture(scope="session")
 def small_mmdb(tmp_path_factory):

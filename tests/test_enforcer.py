@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import FRANCE, GERMANY, NOWHERE, REUNION
 from order_texts import order_text
+from small_table import FRANCE, GERMANY, NOWHERE, REUNION
 
 from cdnblock import ConfigError, Enforcer, Measure, OrderError
 from cdnblock.sources.live_orders import LiveOrders

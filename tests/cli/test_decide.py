@@ -8,8 +8,8 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from conftest import FRANCE, GERMANY, NOWHERE, REUNION
 from order_texts import order_text
+from small_table import FRANCE, GERMANY, NOWHERE, REUNION
 
 from cdnblock.cli.root import root
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from conftest import FRANCE, GERMANY
 from order_texts import order_text
+from small_table import FRANCE, GERMANY
 
 from cdnblock.cli.root import COMMANDS, root
 

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner
-from conftest import FRANCE
 from order_texts import order_text
+from small_table import FRANCE
 
 from cdnblock import Enforcer
 from cdnblock.cli.root import root

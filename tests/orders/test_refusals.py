@@ -355,7 +355,7 @@ def test_problem_reads_as_editors_jump(problems_of):
 
 def test_columns_count_characters(problems_of):
     """A character is one column, however many octets it has."""
-    (problem,) = problems_of(names='["é𝕏.example", co.uk]')
+    (problem,) = problems_of(names='["é😀.example", co.uk]')
     assert at(problem) == (10, 23, "names.1")
 
 
