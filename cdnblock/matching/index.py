@@ -14,7 +14,6 @@ from typing import Final, Generic, TypeVar
 from cdnblock.orders.name_list import SHARD_MASK, SHARDS, NameList
 
 _Claim = TypeVar("_Claim")
-_SHORT: Final = 500  # names; longer lists are merged shard by shard
 
 
 class NameIndex(Generic[_Claim]):
@@ -33,7 +32,7 @@ class NameIndex(Generic[_Claim]):
         singly: list[tuple[int, Iterable[str]]] = []
         for claim, names in given:
             rank = marks.rank(claim)
-            if isinstance(names, NameList) and len(names) > _SHORT:
+            if isinstance(names, NameList) and names.shards:
                 lists.setdefault(names.digest, (names, []))[1].append(rank)
             else:
                 singly.append((rank, names))

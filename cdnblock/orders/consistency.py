@@ -238,21 +238,23 @@ def _liftings_of_other_names(draft: Draft) -> Iterator[Found]:
     if not lifted:
         return
     parts = [part for _, part in draft.parts()]
-    singly = {name.name for part in parts for name in part.names}
-    singly_whole = {name.name for part in parts for name in part.names if name.subdomains}
     files = [part.names_file.names for part in parts if part.names_file is not None]
+    long = [names for names in files if len(names) > _COMPARED]
+    whole = {name.name for part in parts for name in part.names if name.subdomains}
+    whole.update(*(names for names in files if len(names) <= _COMPARED))
+    exact = whole.union(name.name for part in parts for name in part.names)
 
     def is_listed(name: str) -> bool:
-        if name in singly or not singly_whole.isdisjoint(_above(name)):
+        if name in exact or not whole.isdisjoint(_above(name)):
             return True
-        return any(other in names for names in files for other in (name, *_above(name)))
+        return any(other in names for names in long for other in (name, *_above(name)))
 
     missed = 0
     for path, names in lifted:
         for index, name in enumerate(names):
             if is_listed(name):
                 continue
-            near = _nearest(name, chain(singly, *files), draft.order.size()) if missed < _GUESSES else None
+            near = _nearest(name, chain(exact, *long), draft.order.size()) if missed < _GUESSES else None
             missed += 1
             if missed > MAX_FOUND:
                 return

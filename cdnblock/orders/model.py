@@ -114,7 +114,8 @@ class Name:
 class NamesFile:
     """The names of a `names_file`, canonical, with the line (from 1) of each.
 
-    Kept as plain sequences of equal length, not as `Name` objects: such a file may hold a million names.
+    Kept as sequences of equal length, not as `Name` objects: such a file may hold a million names. Read from a file,
+    they are a `NameList` and `LineNumbers` (`cdnblock.orders.name_list`).
     """
 
     file: str
@@ -169,7 +170,7 @@ class Penalty:
     per: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class Order:
     """One court order, or one decision of an authority that is enforced like one.
 

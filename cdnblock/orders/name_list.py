@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from operator import eq
 from typing import Final, overload
 
-SHARDS: Final = 64
+SHARDS: Final = 256
 """Into how many dictionaries names are spread; `hash(name) & SHARD_MASK` tells which one holds a name."""
 SHARD_MASK: Final = SHARDS - 1
+SHORT: Final = 500
+"""How many names a list may have that is not worth being spread: it has no shards."""
 PIECE: Final = 2_000  # names that are taken in at once, in about a millisecond
 
 _NO_DOTS: Final = bytes(set(range(256)) - set(b".\n"))
@@ -25,41 +27,35 @@ class NameList(Sequence[str]):
     """Canonical names in the order in which a file lists them, doubled ones too.
 
     `shards[hash(name) & SHARD_MASK]` maps each name to `mark`, an object of this list's own: a dictionary of names
-    that all have one value can be shared by rule sets, and the garbage collector has nothing to look at in it.
-    `digest` is the same for the same names in the same order; `depth` is how many labels the deepest name has.
+    that all have one value can be shared by rule sets, and the garbage collector has nothing to look at in it. A list
+    of at most `SHORT` names has no shards. `digest` is the same for the same names in the same order; `depth` is how
+    many labels the deepest name has.
     """
 
     __slots__ = ("__weakref__", "_ends", "depth", "digest", "distinct", "mark", "pieces", "shards")
 
-    def __init__(self, pieces: Iterable[Sequence[str]]) -> None:
-        """Take the names in, piece by piece; a piece should have no more than some thousand names."""
-        spread: list[list[str]] = [[] for _ in range(SHARDS)]
-        appends = [shard.append for shard in spread]
-        digest = hashlib.sha256()
-        taken: list[tuple[str, ...]] = []
-        self.depth = 0
-        for piece in pieces:
-            taken.append(tuple(piece))
-            text = "\n".join(piece).encode() + b"\n" if piece else b""
-            digest.update(text)  # longer than 2 KiB, so that other threads may run meanwhile
-            dots = text.translate(None, _NO_DOTS)
-            while b"." * self.depth in dots:
-                self.depth += 1
-            for name in piece:
-                appends[hash(name) & SHARD_MASK](name)
-        self.pieces = tuple(taken)
-        self.digest = digest.hexdigest()
-        self.mark = object()
-        self._ends = list(accumulate(map(len, taken)))
-        appends.clear()
-        self.shards = tuple(map(self._closed, spread))
-        self.distinct = sum(map(len, self.shards))
+    def __init__(self, pieces: Iterable[Sequence[str]], pause: Callable[[], None] | None = None) -> None:
+        """Take the names in, piece by piece; a piece should have no more than some thousand names.
 
-    def _closed(self, shard: list[str]) -> dict[str, object]:
-        """Turn the names of a shard into its dictionary; the list is emptied at once, not with all others at the end."""
-        closed = dict.fromkeys(shard, self.mark)
-        shard.clear()
-        return closed
+        `pause` is called about once a millisecond, for whoever wants to let others run.
+        """
+        taking = _Taking()
+        for piece in pieces:
+            taking.take(piece)
+            if pause is not None:
+                pause()
+        shards = []
+        for shard in taking.shards():
+            shards.append(shard)
+            if pause is not None:
+                pause()
+        self.pieces = tuple(taking.pieces)
+        self._ends = list(accumulate(map(len, self.pieces)))
+        self.shards = tuple(shards) if len(self) > SHORT else ()
+        self.distinct = sum(map(len, shards))
+        self.mark = taking.mark
+        self.digest = taking.digest.hexdigest()
+        self.depth = taking.depth
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -81,6 +77,8 @@ class NameList(Sequence[str]):
         return self.pieces[number][place - self._ends[number]]  # counted from the end of the piece
 
     def __contains__(self, name: object) -> bool:
+        if not self.shards:
+            return any(name in piece for piece in self.pieces)
         return name in self.shards[hash(name) & SHARD_MASK]
 
     def index(self, value: object, start: int = 0, stop: int | None = None) -> int:
@@ -121,8 +119,42 @@ class NameList(Sequence[str]):
 
     def common(self, other: NameList) -> frozenset[str]:
         """Return the names that are in both lists."""
+        if not self.shards or not other.shards:
+            return frozenset(self).intersection(other)
         both = zip(self.shards, other.shards, strict=True)
         return frozenset(chain.from_iterable(own.keys() & others.keys() for own, others in both))
+
+
+class _Taking:
+    """A list of names that is being made.
+
+    Names are sorted into a list for each shard first: to go from dictionary to dictionary name by name is twice as slow.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[str, ...]] = []
+        self.mark = object()
+        self.digest = hashlib.sha256()
+        self.depth = 0
+        self._spread: list[list[str]] = [[] for _ in range(SHARDS)]
+        self._appends = [names.append for names in self._spread]
+
+    def take(self, piece: Sequence[str]) -> None:
+        self.pieces.append(tuple(piece))
+        text = "\n".join(piece).encode() + b"\n" if piece else b""
+        self.digest.update(text)
+        dots = text.translate(None, _NO_DOTS)
+        while b"." * self.depth in dots:
+            self.depth += 1
+        appends = self._appends
+        for name in piece:
+            appends[hash(name) & SHARD_MASK](name)
+
+    def shards(self) -> Iterator[dict[str, object]]:
+        """Yield the shards; each list is emptied at once, not with all others at the end."""
+        for names in self._spread:
+            yield dict.fromkeys(names, self.mark)
+            names.clear()
 
 
 def name_list(names: Iterable[str]) -> NameList:

@@ -6,7 +6,7 @@ Lines that are canonical as they stand are matched many at once; only the others
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -32,14 +32,20 @@ _MAX_ODD: Final = 40  # lines of one piece between which clean ones are still lo
 
 
 def parse_names_file(
-    data: bytes, file: str, protected: Protected, *, key: str = "names_file"
+    data: bytes,
+    file: str,
+    protected: Protected,
+    *,
+    key: str = "names_file",
+    pause: Callable[[], None] | None = None,
 ) -> tuple[NamesFile | None, tuple[Problem, ...]]:
     """Return the canonical names with their lines, or None; and every problem, the first 1,000 of them.
 
-    `key` is the key of the order file that names this one, `file` is this one.
+    `key` is the key of the order file that names this one, `file` is this one. `pause` is called about once a
+    millisecond, so that a caller can let others run.
     """
     reading = _Reading(file, protected)
-    names = NameList(reading.pieces(data))
+    names = NameList(reading.pieces(data), pause)
     found = reading.undecodable or [*reading.no_names, *reading.too_broad[:MAX_PROBLEMS]]
     if not names and not found:
         found = [_problem(file, 1, 1, "the file lists no name; write a name a line, or remove `names_file`")]

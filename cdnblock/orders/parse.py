@@ -54,11 +54,13 @@ def parse_order(
     read_names_file: Callable[[str], bytes],
     protected: Protected,
     holidays: Holidays = french_public_holidays,
+    pause: Callable[[], None] | None = None,
 ) -> tuple[Order | None, tuple[Problem, ...]]:
     """Return the order that a file holds, and everything wrong with it; None if anything of that is an error.
 
     `file` is how problems and positions call the file. `read_names_file` returns the bytes of a file beside it, by its
-    name alone, and may raise OSError. `holidays` matters to a duration in working days. Never raises.
+    name alone, and may raise OSError. `holidays` matters to a duration in working days. `pause` is called about once a
+    millisecond while a names file is read. Never raises.
     """
     document, problems = read_document(text, file)
     if document is None:
@@ -70,6 +72,7 @@ def parse_order(
         read_beside=read_names_file,
         protected=protected,
         problems=[*problems, *shape_problems],
+        pause=pause,
     )
     draft = _draft(reader, holidays)
     for found in contradictions(draft):

@@ -31,6 +31,7 @@ class Reader:
     protected: Protected
     problems: list[Problem] = field(default_factory=list)
     moments: list[tuple[Path, Moment]] = field(default_factory=list)
+    pause: Callable[[], None] | None = None
 
     def note(self, path: Path, message: str, *, severity: Severity = Severity.ERROR, of_key: bool = False) -> None:
         """Note a problem; an error makes its path broken."""
@@ -129,7 +130,8 @@ class Reader:
             self.note(path, f"`{cut(name)}` cannot be read ({reason}); put the file beside this one")
             return None
         folder, slash, _ = self.document.file.rpartition("/")
-        names, problems = parse_names_file(data, f"{folder}{slash}{name}", self.protected, key=dotted(path))
+        shown = f"{folder}{slash}{name}"
+        names, problems = parse_names_file(data, shown, self.protected, key=dotted(path), pause=self.pause)
         self.problems += problems
         if problems:
             self.broken.add(path)
