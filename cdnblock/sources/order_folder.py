@@ -19,6 +19,7 @@ from cdnblock.orders.model import Order, Position
 from cdnblock.orders.parse import parse_order
 from cdnblock.orders.protected import Protected
 from cdnblock.sources.protected_list import load_holidays, load_protected
+from cdnblock.sources.yaml_child import LONG_YAML, parse_in_child
 
 MAX_FILE: Final = 64 * 1024 * 1024  # order-file.md, "What loading refuses"
 
@@ -122,17 +123,25 @@ def is_order_file(name: str) -> bool:
     return name.endswith(_SUFFIXES) and not name.startswith(_EDITORS_PREFIXES) and not name.endswith(_EDITORS_SUFFIXES)
 
 
-def read_file(path: Path, protected: Protected, *, keep_texts: bool = False) -> OrderFile:
+def read_file(
+    path: Path, protected: Protected, *, keep_texts: bool = False, pause: Callable[[], None] | None = None
+) -> OrderFile:
     """Read and parse one order file with the names files beside it. Never raises for what is in the file.
 
-    `keep_texts` keeps the octets of all of them, for whoever wants to write them down elsewhere.
+    `keep_texts` keeps the octets of all of them, for whoever wants to write them down elsewhere. `pause` is for a
+    thread that reads beside others that must not wait: it is called about once a millisecond, and what cannot be done
+    in such small steps is done by another process.
     """
     try:
         text = read_bounded(path)
     except OSError as error:
         problem = Problem(file=str(path), line=1, column=1, key="", message=_unreadable(error))
         return OrderFile(path=path, order=None, problems=(problem,))
-    return _parsed(path, text, lambda name: read_bounded(path.parent / name), protected, keep_texts=keep_texts)
+
+    def read_beside(name: str) -> bytes:
+        return read_bounded(path.parent / name)
+
+    return _parsed(path, text, read_beside, protected, keep_texts=keep_texts, pause=pause)
 
 
 def parse_kept(path: Path, text: bytes, beside: Mapping[str, bytes]) -> OrderFile:
@@ -148,40 +157,51 @@ def parse_kept(path: Path, text: bytes, beside: Mapping[str, bytes]) -> OrderFil
 
 def digest_on_disk(file: OrderFile) -> str:
     """Return what `file.digest` would be if the file were read now; empty when it cannot be."""
-    digest = hashlib.sha256()
     try:
-        for path in (file.path, *file.beside):
-            digest.update(read_bounded(path))
+        return _digest(read_bounded(path) for path in (file.path, *file.beside))
     except OSError:
         return ""
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _parsed(
-    path: Path, text: bytes, read_beside: Callable[[str], bytes], protected: Protected, *, keep_texts: bool
+    path: Path,
+    text: bytes,
+    read_beside: Callable[[str], bytes],
+    protected: Protected,
+    *,
+    keep_texts: bool,
+    pause: Callable[[], None] | None = None,
 ) -> OrderFile:
-    digest = hashlib.sha256(text)
-    asked_for: list[Path] = []
     texts: dict[str, bytes] = {}
+    asked_for: dict[Path, None] = {}
 
     def reading(name: str) -> bytes:
-        asked_for.append(path.parent / name)
-        content = read_beside(name)
-        digest.update(content)
-        if keep_texts:
-            texts[name] = content
+        asked_for[path.parent / name] = None
+        content = texts[name] = read_beside(name)
         return content
 
-    order, problems = parse_order(text, str(path), read_names_file=reading, protected=protected)
+    found = None
+    if pause is not None and len(text) > LONG_YAML:
+        found = parse_in_child(text, str(path), read_names_file=reading, protected=protected, pause=pause)
+    if found is None:
+        found = parse_order(text, str(path), read_names_file=reading, protected=protected, pause=pause)
+    order, problems = found
     return OrderFile(
         path=path,
         order=order,
         problems=problems,
-        digest=f"sha256:{digest.hexdigest()}",
+        digest=_digest([text, *texts.values()]),
         beside=tuple(asked_for),
         text=text if keep_texts else b"",
-        beside_texts=texts,
+        beside_texts=texts if keep_texts else {},
     )
+
+
+def _digest(contents: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def read_bounded(path: Path) -> bytes:
