@@ -88,7 +88,8 @@ class Enforcer:
             self._live = LiveOrders(orders, state=self._state, now=self._started)
             self._rules = self._live.rules
             self._reported: tuple[object, ...] = ()
-            self._report()
+            # What is wrong now did not keep us from starting, and a host may take an error in its start as the end.
+            self._report(loudest=logging.WARNING)
             if self._state is not None:
                 control = ControlServer(self._state.path, self._answer)
                 opened.callback(control.close)
@@ -222,7 +223,7 @@ class Enforcer:
             except Exception:  # noqa: BLE001 (logged with its trace; one listener's mistake must not keep it from others)
                 _LOG.exception("cdnblock: a listener failed")
 
-    def _report(self) -> None:
+    def _report(self, loudest: int = logging.ERROR) -> None:
         """Log what is new among the problems: loudly, and once."""
         kept = [path for path, (state, _) in self._live.files.items() if state is FileState.KEPT]
         found: list[tuple[int, object]] = [
@@ -238,7 +239,7 @@ class Enforcer:
             found.append((logging.ERROR, f"state folder: {self._live.state_error}"))
         for level, message in found:
             if message not in self._reported:
-                _LOG.log(level, "%s", message)
+                _LOG.log(min(level, loudest), "%s", message)
         self._reported = tuple(message for _, message in found)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from mitmproxy import connection, ctx, dns, exceptions, flow, http, tcp, udp
@@ -115,6 +118,10 @@ class CdnBlock:
             _LOG.error("cdnblock: unknown option %s; there are %s", ", ".join(unknown), known)
         if self._enforcer is None:
             _LOG.error("cdnblock: no orders to enforce; name their folder with --orders or --set cdnblock_orders=")
+        with suppress(
+            NotImplementedError, RuntimeError, ValueError
+        ):  # a master of somebody's own, outside a main thread
+            ctx.master.event_loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def done(self) -> None:
         """Stop following the orders."""
@@ -298,12 +305,15 @@ class CdnBlock:
             if self._enforcer is not None:
                 raise options_error("cdnblock_orders cannot be taken away while mitmproxy runs")
             return
+        if self._enforcer is not None and settings.state is not None:
+            raise options_error("options of the enforcer cannot change while it owns a state folder; restart mitmproxy")
         try:
             enforcer = Enforcer(
                 settings.orders,
                 geo=settings.geo,
                 trusted_proxies=settings.trusted_proxies,
                 client_header=settings.client_header,
+                state=settings.state,
                 clock=time.time if settings.clock is None else StagingClock(settings.clock),
             )
         except CdnblockError as error:
@@ -319,6 +329,10 @@ class CdnBlock:
 
         enforcer.subscribe(changed)
         self._cut_what_is_covered()
+
+    def _reload(self) -> None:
+        """Reread the orders because somebody said so (SIGHUP), beside the event loop."""
+        threading.Thread(target=self._live().reload, name="cdnblock-reload", daemon=True).start()
 
     def _cut_what_is_covered(self) -> None:
         """End what was let through and is covered now. The rest goes on."""

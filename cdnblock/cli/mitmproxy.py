@@ -31,17 +31,20 @@ _FILES: Final = 65_536  # mitmproxy holds an upstream socket for each client of 
     multiple=True,
     help="Network whose forwarded client addresses are believed; can be repeated (cdnblock_trusted_proxies).",
 )
+@click.option("--state", envvar="CDNBLOCK_STATE", help="Folder in which the last good orders survive (cdnblock_state).")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(orders: str | None, geo: str | None, trusted_proxies: Sequence[str], arguments: Sequence[str]) -> None:
+def command(
+    orders: str | None, geo: str | None, trusted_proxies: Sequence[str], state: str | None, arguments: Sequence[str]
+) -> None:
     """Run mitmdump and enforce the orders in it. ARGUMENTS are mitmdump's own.
 
     Sets keep_host_header=true and connection_strategy=lazy: the host that a client asks for decides, and a refused
     request reaches no origin. Clients with public addresses need --set block_global=false. Options that would let
-    requests pass undecided, such as stream_large_bodies, are refused.
+    requests pass undecided, such as stream_large_bodies, are refused. SIGHUP has the orders reread.
 
     Example: cdnblock mitmproxy --orders orders/ --mode reverse:http://127.0.0.1:8000@8080
     """
-    wanted = [("cdnblock_orders", orders), ("cdnblock_geo", geo)]
+    wanted = [("cdnblock_orders", orders), ("cdnblock_geo", geo), ("cdnblock_state", state)]
     wanted += [("cdnblock_trusted_proxies", network) for network in trusted_proxies]
     _allow_many_files()
     _run([*_as_settings(wanted, arguments), *arguments])
