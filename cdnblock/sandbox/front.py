@@ -27,12 +27,12 @@ _ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontSettings:
-    """What the front is told. Ports of 0 mean free ones."""
+    """What the front is told. `folder` is the sandbox's own, in which all else lies; ports of 0 mean free ones."""
 
     orders: Path
     geo: Path | None
+    folder: Path
     clock: Path
-    state: Path
     operator_url: str
     edge_port: int
     resolver_port: int
@@ -90,7 +90,7 @@ async def _start(settings: FrontSettings, ports: FrontPorts) -> asyncio.subproce
     options = {
         "cdnblock_clock": settings.clock,
         "cdnblock_operator_url": settings.operator_url,
-        "confdir": settings.state,  # certificates of the sandbox stay in the sandbox
+        "confdir": settings.folder / "mitmproxy",  # certificates of the sandbox stay in the sandbox
     }
     arguments = [
         *("--orders", settings.orders.absolute(), "--trusted-proxies", LOOPBACK),
@@ -108,8 +108,13 @@ async def _start(settings: FrontSettings, ports: FrontPorts) -> asyncio.subproce
         stdin=asyncio.subprocess.PIPE,  # the lifeline, see front_script
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        cwd=settings.clock.parent,  # where no cdnblock.toml lies
-        env={**inherited, "PYTHONPATH": path, front_script.BREAK: settings.broken or ""},
+        cwd=settings.folder,  # where no cdnblock.toml lies
+        env={
+            **inherited,
+            "PYTHONPATH": path,
+            front_script.FOLDER: str(settings.folder),
+            front_script.BREAK: settings.broken or "",
+        },
         start_new_session=True,  # Ctrl-C is for the sandbox, which then ends the front
     )
 

@@ -6,6 +6,7 @@ However the sandbox ends, even by SIGKILL, the kernel closes its end of our stan
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -19,6 +20,9 @@ BREAK: Final = "CDNBLOCK_SANDBOX_BREAK"
 
 READY: Final = "cdnblock: the front listens"
 """What is printed when mitmproxy listens: another program may answer on a port that mitmproxy did not get."""
+
+FOLDER: Final = "CDNBLOCK_SANDBOX_FOLDER"
+"""Names the sandbox's temporary folder, which only we can remove when the sandbox was killed."""
 
 _GRACE: Final = 3.0  # seconds for a clean end
 
@@ -38,6 +42,7 @@ class TiedToTheSandbox:
 def _end_with_input() -> None:
     while os.read(0, 1024):
         pass
+    shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE)
     os._exit(1)

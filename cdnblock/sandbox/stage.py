@@ -84,7 +84,9 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
     Raises `OrderError` and `ConfigError` as `Enforcer` does, and `ConfigError` when the front does not start.
     """
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cdnblock-sandbox-")))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="cdnblock-sandbox-", ignore_cleanup_errors=True))
+        )
         staging_clock.stop_at(folder / "clock", 0.0)
         clock = StagingClock(folder / "clock")
         enforcer = stack.enter_context(
@@ -103,8 +105,8 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
                 FrontSettings(
                     orders=settings.orders,
                     geo=settings.geo,
+                    folder=folder,
                     clock=folder / "clock",
-                    state=folder / "mitmproxy",
                     operator_url=OPERATOR_URL,
                     edge_port=edge_port,
                     resolver_port=resolver_port,
