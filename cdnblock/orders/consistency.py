@@ -274,11 +274,20 @@ def _above(name: str) -> Iterator[str]:
 
 
 def _listed_again(draft: Draft, file: str, doubled: Collection[str]) -> Iterator[Problem]:
+    """Yield a warning where a name is listed again to no effect.
+
+    An entry has one when it takes in the sub-domains that the one before left out, or when it notifies anew what was
+    lifted in between: without it the name would stay released.
+    """
     first: dict[str, Position] = {}
-    for key, name, position in _places(draft, doubled):
+    whole: set[str] = set()
+    for key, name, subdomains, position, part in _places(draft, doubled):
         place = position or Position(file, 1)
         before = first.setdefault(name, place)
-        if before is place:
+        widens = subdomains and name not in whole
+        if subdomains:
+            whole.add(name)
+        if before is place or widens or _notified_anew(draft, name, part):
             continue
         where = f"line {before.line}" if before.file == place.file else f"{before}"
         message = f"`{cut(name)}` is listed already, {where}; once is enough"
@@ -287,14 +296,25 @@ def _listed_again(draft: Draft, file: str, doubled: Collection[str]) -> Iterator
         )
 
 
-def _places(draft: Draft, names: Collection[str]) -> Iterator[tuple[str, str, Position | None]]:
+def _notified_anew(draft: Draft, name: str, part: Order | Addition) -> bool:
+    """Tell whether an addition lists a name after a lifting that released it."""
+    if isinstance(part, Order) or not draft.has("timezone"):
+        return False
+    notified = draft.instant(part.notified)
+    return any(
+        draft.instant(lifting.at) <= notified and (lifting.names is None or name in lifting.names)
+        for _, lifting in draft.liftings
+    )
+
+
+def _places(draft: Draft, names: Collection[str]) -> Iterator[tuple[str, str, bool, Position | None, Order | Addition]]:
     """Yield each place at which the order or an addition lists one of these names, with the key of its list."""
     for path, part in draft.parts():
         for name in part.names:
             if name.name in names:
-                yield dotted((*path, "names")), name.name, name.position
+                yield dotted((*path, "names")), name.name, name.subdomains, name.position, part
         if (file := part.names_file) is None:
             continue
         for listed, line in zip(file.names, file.lines, strict=True):
             if listed in names:
-                yield dotted((*path, "names_file")), listed, Position(file.file, line)
+                yield dotted((*path, "names_file")), listed, True, Position(file.file, line), part

@@ -94,7 +94,7 @@ def read_document(data: bytes, file: str) -> tuple[Document | None, tuple[Proble
         pass
     except yaml.YAMLError as error:
         composer.give_up(error)
-    return composer.document(), tuple(composer.problems)
+    return composer.document(), (*problems, *composer.problems)
 
 
 class _StopReading(Exception):  # noqa: N818 - not an error: the problem has been noted

@@ -27,7 +27,7 @@ def parse_holidays(data: bytes, file: str) -> tuple[Holidays, tuple[Problem, ...
     if text is None:
         return french_public_holidays, problems
     free: dict[date, bool] = {}
-    found: list[Problem] = []
+    found: list[Problem] = [*problems]
     for number, line in enumerate(lines_of(text), start=1):
         entry = line.partition("#")[0].strip()
         if not entry:

@@ -46,7 +46,7 @@ def parse_names_file(
     """
     reading = _Reading(file, protected)
     names = NameList(reading.pieces(data), pause)
-    found = reading.undecodable or [*reading.no_names, *reading.too_broad[:MAX_PROBLEMS]]
+    found = [*reading.undecodable, *reading.no_names, *reading.too_broad[:MAX_PROBLEMS]]
     if not names and not found:
         found = [_problem(file, 1, 1, "the file lists no name; write a name a line, or remove `names_file`")]
     if found:

@@ -81,7 +81,7 @@ def parse_protected(data: bytes, file: str, shown: str | None = None) -> tuple[P
     if text is None:
         return Protected(), problems
     names: dict[str, str] = {}
-    found: list[Problem] = []
+    found: list[Problem] = [*problems]
     for number, line in enumerate(lines_of(text), start=1):
         entry = line.partition("#")[0].strip()
         if not entry:

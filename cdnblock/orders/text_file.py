@@ -28,7 +28,10 @@ _HIDING_ASCII: Final = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 
 
 def decode(data: bytes, file: str) -> tuple[str | None, tuple[Problem, ...]]:
-    """Return the text of a file without its byte order mark, or None and what is wrong with its bytes."""
+    """Return the text of a file without its byte order mark, or None; and what is wrong with its bytes.
+
+    Characters that hide are problems, and are left out, so that everything else that is wrong is found as well.
+    """
     if too_large := _too_large(data, file):
         return None, too_large
     data = data.removeprefix(_BOM)
@@ -37,11 +40,11 @@ def decode(data: bytes, file: str) -> tuple[str | None, tuple[Problem, ...]]:
     except UnicodeDecodeError as error:
         return None, (_not_utf8(data, error.start, file, 1),)
     problems = _hidden(data, text, file, 1)
-    return (None, problems) if problems else (text, ())
+    return _HIDING.sub("", text) if problems else text, problems
 
 
 def decode_by_lines(data: bytes, file: str) -> Iterator[tuple[int, str | None, tuple[Problem, ...]]]:
-    """Yield the text of a file piece by piece, each with the number of its first line; None as `decode` does.
+    """Yield the text of a file piece by piece, each with the number of its first line and its problems, as `decode`.
 
     A piece is some whole lines, all ended by LF, but for the last one of the file. What stands behind a piece that is
     not UTF-8 is not read.
@@ -59,7 +62,7 @@ def decode_by_lines(data: bytes, file: str) -> Iterator[tuple[int, str | None, t
         problems = _hidden(piece, text, file, number)
         if "\r" in text:
             text = _unix(text)
-        yield number, None if problems else text, problems
+        yield number, _HIDING.sub("", text) if problems else text, problems
         number += text.count("\n")
 
 

@@ -109,12 +109,9 @@ def test_value_behind_an_alias_is_placed_at_the_alias(read):
         (b"a: caf\xe9\n", (1, 7, ""), "byte 0xE9 is not UTF-8"),
         ("ligne: é\n".encode() + b"b: \xff", (2, 4, ""), "byte 0xFF is not UTF-8"),
         ("a: b\n".encode("utf-16"), (1, 1, ""), "byte 0xFF is not UTF-8"),
-        (b"a: b\nc: \x00\n", (2, 4, ""), "invisible character U+0000"),
         (b"a: \x1b[31m\n", (1, 4, ""), "invisible character U+001B"),
-        ("a: b # \u202e\n", (1, 8, ""), "invisible character U+202E"),
         ("a: b\u2028c: d\n", (1, 5, ""), "invisible character U+2028"),
         ("a: b\u0085c: d\n", (1, 5, ""), "invisible character U+0085"),
-        ("a: \ufeffb\n", (1, 4, ""), "invisible character U+FEFF"),
     ],
 )
 def test_what_is_no_order_at_all(read, text, place, words):
@@ -159,3 +156,19 @@ def test_odd_keys_are_quoted_in_paths():
     """A key may hold anything; a path in a message is one readable line."""
     assert dotted(("names", 2, "note")) == "names.2.note"
     assert dotted(("a b", "x\ny", "z" * 100)) == "'a b'.'x y'.'" + "z" * 59 + "…'"
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "hidden"),
+    [
+        (b"a: b\nc: \x00d\n", (2, 4), "U+0000"),
+        ("a: b\nc: d # \u202e\n".encode(), (2, 8), "U+202E"),
+        ("a: b\nc: \ufeffd\n".encode(), (2, 4), "U+FEFF"),
+    ],
+)
+def test_a_hidden_character_is_left_out_and_told(data, place, hidden):
+    """The document is read on without it, so that all its other problems are found too."""
+    document, problems = read_document(data, "f")
+    assert document is not None
+    assert document.value == {"a": "b", "c": "d"}
+    assert [((problem.line, problem.column), hidden in problem.message) for problem in problems] == [(place, True)]

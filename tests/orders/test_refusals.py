@@ -407,3 +407,19 @@ def test_names_twice_across_list_and_file(problems_of):
     (problem,) = problems_of({"annex.txt": b"other.example\nsite.example\n"}, names_file="annex.txt")
     assert (problem.file, problem.line, problem.severity) == ("orders/annex.txt", 2, "warning")
     assert_says(problem, "listed already, orders/an-order.yaml:10")
+
+
+def test_a_hidden_character_hides_no_other_problem(problems_of):
+    """All problems of a file at once, whatever else is in it."""
+    found = problems_of(names='["a\u202eb.example", co.uk]', territory="[UK]")
+    assert {problem.line for problem in found} >= {8, 10}
+    assert any("U+202E" in problem.message for problem in found)
+    assert any("public suffix" in problem.message for problem in found)
+    assert any("GB" in problem.message for problem in found)
+
+
+@pytest.mark.parametrize("name", ["li\u200bve.example.org", "\uff4cive.example.org", "l\u00adive.example.org"])
+def test_a_name_that_does_not_come_back_from_its_ascii_form(problems_of, name):
+    """A letter that only looks alike, or a character that nobody sees, is not what the court wrote."""
+    (problem,) = problems_of(names=f'["{name}"]')
+    assert "write `live.example.org` if the order means that" in problem.message
