@@ -17,6 +17,10 @@ MAX_LABEL: Final = 63  # RFC 1035 §2.3.4
 
 # Longer than any spelling of a 253-octet name: three percent-encoded UTF-8 octets per character, plus a port.
 _MAX_SPELLING: Final = 253 * 9 + 8
+# Without percent-escapes. UTS 46 may drop or join some characters, but nobody spells a name with that many of them.
+_MAX_UNESCAPED: Final = 300
+# What nearly every host is: a canonical name whose last label does not begin with a digit, so that it is no number.
+_USUAL: Final = re.compile(r"(?:[a-z0-9_-]{1,63}+\.)*+[a-z_-][a-z0-9_-]{0,62}+\Z")
 _PLAIN: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
 _PORT: Final = re.compile(r":[0-9]*\Z")
 # What a URL parser would take for syntax, or silently drop, instead of refusing: it must not reach ada.
@@ -36,11 +40,15 @@ def canonical(host: str | bytes) -> str | None:
             host = host.decode()
         except UnicodeDecodeError:
             return None
+    if len(host) <= MAX_NAME and host.isascii() and _USUAL.match(name := host.lower()):
+        return name
     if len(host) > _MAX_SPELLING:
         return None
     port = _PORT.search(host)
     if port is not None:
         host = host[: port.start()]
+    if len(host) > _MAX_UNESCAPED and "%" not in host:
+        return None
     if host.isascii():
         name = host.lower().removesuffix(".")
         if _PLAIN.match(name) and len(name) <= MAX_NAME and not _ends_in_number(name):
@@ -83,6 +91,8 @@ def _by_url_rules(host: str) -> str | None:
         return None
     if host[0] != "[" and ":" in host:
         return None
+    if (name := _by_idna(host)) is not None:
+        return name
     try:
         parsed = ada_url.URL(f"http://{host}/").hostname
     except (ValueError, UnicodeError):
@@ -93,6 +103,17 @@ def _by_url_rules(host: str) -> str | None:
     if not name or len(name) > MAX_NAME:
         return None
     return name if all(0 < len(label) <= MAX_LABEL for label in name.split(".")) else None
+
+
+def _by_idna(host: str) -> str | None:
+    """Return what URL rules would, at half the time, where there is nothing but UTS 46 to apply; else None."""
+    if host.isascii() or "%" in host:
+        return None
+    try:
+        name = ada_url.idna.encode(host).decode("ascii")
+    except ValueError:
+        return None
+    return name if len(name) <= MAX_NAME and _USUAL.match(name) else None
 
 
 def _label_to_ascii(label: str) -> str:

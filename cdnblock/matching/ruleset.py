@@ -7,34 +7,24 @@ single assignment, so that no request ever sees half of a change; the memo of ho
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any
 
-from cdnblock.errors import OrderError, Problem
+from cdnblock.errors import OrderError
 from cdnblock.geo.country import country_code
-from cdnblock.matching.claims import Listing, Release, claims_of, in_force, lifted_at
-from cdnblock.matching.coverage import Coverage, Held
+from cdnblock.matching.claims import Listing, claims_of, in_force
+from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.index import NameIndex
-from cdnblock.matching.names import canonical, canonical_query_name
+from cdnblock.matching.lookup import Lookup, Memo, Uncovered
 from cdnblock.matching.revision import revision_of
-from cdnblock.orders.model import VARIANTS, Measure, Order, Position
+from cdnblock.matching.soundness import problems_of, shared_ids
+from cdnblock.orders.model import Measure, Order
 
-_MEMO_SIZE: Final = 65_536  # hosts; about 9 MB when full
-_MEMO_MAX_HOST: Final = 300  # longer spellings are looked up anew each time, so that nobody fills memory with them
-_MAX_COVERAGES: Final = 4_096  # names that orders cover, each with its decisions; about 8 MB when full
-
-
-@dataclass(frozen=True, slots=True)
-class Uncovered:
-    """A host that no order names, with the one decision that there is for it."""
-
-    decision: Decision
+__all__ = ["RuleSet", "Uncovered", "compile_orders", "timestamp"]
 
 
 class RuleSet:
@@ -46,11 +36,10 @@ class RuleSet:
         self.orders: Mapping[str, Order] = MappingProxyType({order.id: order for order in ordered})
         self.revision = revision_of(ordered)
         self._names = NameIndex(claim for order in ordered for claim in claims_of(order))
-        self._unnamed = Uncovered(Decision(measures=MappingProxyType({}), revision=self.revision))
-        self._malformed = Uncovered(Decision(measures=MappingProxyType({}), revision=self.revision, malformed=True))
-        self._coverages: dict[tuple[str, bool], Coverage | Uncovered] = {}
-        self._hosts: dict[str | bytes, Coverage | Uncovered] = {}
-        self._query_names: dict[str, Coverage | Uncovered] = {}
+        self._lookup = Lookup(self._names, self.revision)
+        self.hosts: Mapping[str | bytes, Coverage | Uncovered] = Memo(self._lookup.of_host)
+        """`hosts[host]` is `find(host)` without a call, for whoever counts nanoseconds."""
+        self._query_names = Memo(self._lookup.of_query_name)
         self._changes = sorted(set(chain.from_iterable(self._each_break())))
 
     def __len__(self) -> int:
@@ -76,21 +65,13 @@ class RuleSet:
     def find(self, host: str | bytes) -> Coverage | Uncovered:
         """Return what the orders say of a host as a URL or a Host field spells it. Never raises."""
         try:
-            return self._hosts[host]
-        except KeyError:
-            pass
+            return self.hosts[host]
         except TypeError:  # unhashable, so neither str nor bytes
-            return self._malformed
-        if not isinstance(host, (str, bytes)):
-            return self._malformed  # type: ignore[unreachable]  # the types promise it, a caller may not
-        return self._remember(self._hosts, host, self._look_up(canonical(host)))
+            return self._lookup.of_host(host)
 
     def find_query_name(self, name: str) -> Coverage | Uncovered:
         """Return what the orders say of a DNS query name (`names.canonical_query_name`). Never raises."""
-        found = self._query_names.get(name)
-        if found is not None:
-            return found
-        return self._remember(self._query_names, name, self._look_up(canonical_query_name(name)))
+        return self._query_names[name]
 
     def covered_names(self, measure: Measure, at: datetime) -> frozenset[tuple[str, bool]]:
         """Return each (canonical name, with its sub-domains?) on which a measure is in force somewhere at `at`.
@@ -148,7 +129,7 @@ class RuleSet:
 
     def is_in_force(self, name: str, at: datetime) -> bool:
         """Tell whether a canonical name is covered by any order in force at `at`, by itself or through a parent."""
-        coverage = self._look_up(name)
+        coverage = self._lookup.of_name(name)
         return isinstance(coverage, Coverage) and coverage.in_force(timestamp(at))
 
     def next_change(self, after: datetime) -> datetime | None:
@@ -156,9 +137,9 @@ class RuleSet:
         position = bisect_right(self._changes, timestamp(after))
         return datetime.fromtimestamp(self._changes[position], UTC) if position < len(self._changes) else None
 
-    def leaves(self) -> Iterator[dict[Any, Any]]:
+    def leaves(self) -> Iterator[Mapping[Any, Any]]:
         """Yield the dictionaries that are freed with this set; whoever holds them can free them one by one instead."""
-        memos: tuple[dict[Any, Any], ...] = (self._hosts, self._query_names, self._coverages)
+        memos: tuple[Mapping[Any, Any], ...] = (self.hosts, self._query_names)
         yield from (*memos, *self._names.own)
 
     def _marks_in_force(self, at: datetime) -> dict[object, bool]:
@@ -166,54 +147,8 @@ class RuleSet:
         return {mark: in_force(claims, instant) for mark, claims in self._names.claims.items()}
 
     def _enforced_somewhere(self, name: str, measure: Measure, at: float, *, exact: bool) -> bool:
-        held = self._held(name, exact=exact)
+        held = self._lookup.held(name, exact=exact)
         return any(measure in item.order.measures and item.timeline.why_not(at) is None for item in held)
-
-    def _remember(
-        self, memo: dict[Any, Coverage | Uncovered], key: str | bytes, found: Coverage | Uncovered
-    ) -> Coverage | Uncovered:
-        if len(key) <= _MEMO_MAX_HOST:
-            if len(memo) >= _MEMO_SIZE:
-                memo.clear()
-            memo[key] = found
-        return found
-
-    def _look_up(self, name: str | None) -> Coverage | Uncovered:
-        if name is None:
-            return self._malformed
-        suffix = name
-        depth = self._names.depth
-        if name.count(".") >= depth:  # no listed name is deeper: a hundred labels cost no hundred look-ups
-            suffix = ".".join(name.rsplit(".", depth)[1:])
-        while suffix := self._names.nearest(suffix):
-            if suffix == name or self._reaches_down(suffix):
-                return self._coverage(suffix, exact=suffix == name)
-            suffix = suffix.partition(".")[2]
-        return self._unnamed
-
-    def _reaches_down(self, name: str) -> bool:
-        return any(isinstance(item, Release) or item.subdomains for item in self._names[name])
-
-    def _coverage(self, name: str, *, exact: bool) -> Coverage | Uncovered:
-        """Return what the orders say of a listed or released name itself (`exact`), or of any host below it."""
-        key = (name, exact)
-        coverage = self._coverages.get(key)
-        if coverage is None:
-            if len(self._coverages) >= _MAX_COVERAGES:
-                for memo in (self._coverages, self._hosts, self._query_names):
-                    memo.clear()
-            held = sorted(self._held(name, exact=exact), key=lambda item: item.order.id)  # stable: most specific first
-            coverage = self._coverages[key] = Coverage(held, self.revision) if held else self._unnamed
-        return coverage
-
-    def _held(self, name: str, *, exact: bool) -> Iterator[Held]:
-        releases: list[Release] = []
-        for suffix in _suffixes(name):
-            claims = self._names[suffix]
-            releases += [item for item in claims if isinstance(item, Release)]
-            for item in claims:
-                if isinstance(item, Listing) and (item.subdomains or (exact and suffix == name)):
-                    yield Held(item.order, suffix, item.addition, item.span.timeline(lifted_at(item, releases)))
 
     def _each_break(self) -> Iterator[tuple[float, ...]]:
         for item in dict.fromkeys(chain.from_iterable(self._names.claims.values())):
@@ -224,14 +159,14 @@ def compile_orders(orders: Iterable[Order]) -> RuleSet:
     """Compile orders into a rule set.
 
     Raises:
-        OrderError: two orders have one id, an order built in Python has no end or no name, a name is not canonical
-            or no host name, or a measure or variant does not exist. Orders that were parsed from files have passed
-            all of these already.
+        OrderError: two orders have one id, or an order that was built in Python has no end, no name, no territory, a
+            name that is not canonical, no host name or a public suffix, or what else `soundness` finds. Orders that
+            were parsed from files have passed all of this already.
 
     """
     found = list(orders)
-    problems = [problem for order in found for problem in _problems(order)]
-    problems += _shared_ids(found)
+    problems = [problem for order in found for problem in problems_of(order)]
+    problems += shared_ids(found)
     if problems:
         raise OrderError(problems)
     return RuleSet(found)
@@ -240,55 +175,3 @@ def compile_orders(orders: Iterable[Order]) -> RuleSet:
 def timestamp(at: datetime) -> float:
     """Return an instant as seconds since 1970; a naive one is taken as UTC."""
     return at.timestamp() if at.tzinfo is not None else at.replace(tzinfo=UTC).timestamp()
-
-
-def _suffixes(name: str) -> Iterator[str]:
-    while name:
-        yield name
-        name = name.partition(".")[2]
-
-
-def _problems(order: Order) -> Iterator[Problem]:
-    """Check what the types of an order built in Python do not: the parser has checked the others, and more."""
-
-    def problem(key: str, message: str, position: Position | None = None) -> Problem:
-        place = position or order.position or Position(f"order {order.id}", 1)
-        return Problem(file=place.file, line=place.line, column=place.column, key=key, message=message)
-
-    if (order.until is None) == (order.duration is None or order.counted_from is None):
-        yield problem("until", "no end, no enforcement; give `until`, or `duration` with `counted_from`")
-    if not _is_timezone(order.timezone):
-        yield problem("timezone", f"{order.timezone!r} is no IANA time zone; Europe/Paris is one")
-    if order.size() == 0:
-        yield problem("names", "the order lists no name; give `names`, `names_file` or `additions`")
-    if not order.measures:
-        yield problem("measures", "the order has no measure; give at least one of dns, cdn, proxy")
-    for measure, variant in order.measures.items():
-        if variant not in VARIANTS.get(measure, ()):
-            yield problem(f"measures.{measure}", f"`{variant}` does not exist; one of {', '.join(VARIANTS[measure])}")
-    for name in chain(order.names, *(addition.names for addition in order.additions)):
-        if canonical(name.name) != name.name:
-            right = canonical(name.name)
-            message = (
-                f"{name.name!r} is not in canonical form; {right!r} is" if right else f"{name.name!r} is no host name"
-            )
-            yield problem("names", message, name.position)
-
-
-def _is_timezone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, ZoneInfoNotFoundError):
-        return False
-    return True
-
-
-def _shared_ids(orders: Collection[Order]) -> Iterator[Problem]:
-    first: dict[str, Order] = {}
-    for order in orders:
-        other = first.setdefault(order.id, order)
-        if other is not order:
-            place = order.position or Position(f"order {order.id}", 1)
-            where = f" in {other.position.file}" if other.position else ""
-            message = f"another order has the id {order.id}{where}; ids are unique in the folder"
-            yield Problem(file=place.file, line=place.line, column=place.column, key="id", message=message)
