@@ -138,12 +138,14 @@ def test_both_switches_of_daylight_saving_time(begins, until, at, enforced):
 def test_several_orders_unite_and_the_stricter_variant_wins():
     """refuse before nxdomain before nodata; close before terminate; every reason is kept."""
     first = order(id="a", measures={Measure.DNS: "nodata", Measure.PROXY: "terminate"})
-    second = order(id="b", measures={Measure.DNS: "nxdomain", Measure.PROXY: "close"}, names=(Name(name="me"),))
+    second = order(
+        id="b", measures={Measure.DNS: "nxdomain", Measure.PROXY: "close"}, names=(Name(name="www.motogpstream.me"),)
+    )
     third = order(id="c", measures={Measure.CDN: "disable"}, names=(Name(name="www.motogpstream.me"),))
     decision = compile_orders([third, second, first]).decide("www.motogpstream.me", country="FR", at=NOON)
     assert decision.measures == {Measure.DNS: "nxdomain", Measure.CDN: "disable", Measure.PROXY: "close"}
     assert [(reason.id, reason.name) for reason in decision.reasons] == [
-        ("a", "motogpstream.me"), ("b", "me"), ("c", "www.motogpstream.me"),
+        ("a", "motogpstream.me"), ("b", "www.motogpstream.me"), ("c", "www.motogpstream.me"),
     ]  # fmt: skip
     assert [reason.id for reason in decision.because(Measure.DNS)] == ["b", "a"]
 
@@ -291,7 +293,21 @@ def test_names_files_are_names():
         ({"measures": {}}, "no measure"),
         ({"measures": {Measure.PROXY: "refuse"}}, "does not exist"),
         ({"names": (Name(name="MotoGPStream.me"),)}, "is not in canonical form; 'motogpstream.me' is"),
-        ({"names": (Name(name="a b"),)}, "is no host name"),
+        ({"names": (Name(name="a b"),)}, "holds 2 names or words"),
+        ({"names": (Name(name="co.uk"),)}, "is a public suffix"),
+        ({"names": (Name(name="com"),)}, "com"),
+        ({"names": (Name(name="*.foo.com"),)}, "is a wildcard"),
+        ({"names": [Name(name="a.example")]}, "is no tuple of Name"),
+        ({"names": ("a.example",)}, "is no tuple of Name"),
+        ({"territory": Territory()}, "is empty; give ISO 3166-1"),
+        ({"territory": Territory(countries=frozenset({"fr"}))}, "'fr' is no ISO 3166-1"),
+        ({"territory": ["FR"]}, "give a Territory"),
+        ({"until": date(2025, 1, 1)}, "ends before it starts"),
+        ({"duration": Delay(1, DelayUnit.MONTHS), "counted_from": Anchor.DECIDED}, "are both given"),
+        ({"until": None, "duration": Delay(1, DelayUnit.MONTHS), "counted_from": Anchor.IMPLEMENTED}, "implemented"),
+        ({"id": "A B"}, "is no id"),
+        ({"claimant": ""}, "goes into the notice"),
+        ({"lifted": (Lifting(names=("A.example",), at=datetime(2025, 5, 1)),)}, "is not in canonical form"),
         ({"timezone": "Europe/Atlantis"}, "no IANA time zone"),
     ],
 )

@@ -40,7 +40,7 @@ def orders(draw, number):
     additions = tuple(
         Addition(
             notice=f"n{index}",
-            notified=instant(),
+            notified=min(instant(), until - timedelta(hours=1)),
             begins=draw(st.one_of(st.none(), st.just(instant()))),
             names=(Name(name=name),),
         )
