@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Generic, TypeVar
 
-from cdnblock.orders.name_list import SHARD_MASK, SHARDS, NameList
+from cdnblock.orders.name_list import SHARD_MASK, SHARDS, NameList, sieve_of, sieve_size
 
 _Claim = TypeVar("_Claim")
 
@@ -23,33 +23,41 @@ class NameIndex(Generic[_Claim]):
     collector would have to follow, and a list's own dictionaries serve in any index.
     """
 
-    __slots__ = ("__weakref__", "claims", "depth", "own", "shards")
+    __slots__ = ("__weakref__", "_last", "claims", "depth", "own", "shallowest", "shards", "sieve")
 
     def __init__(self, given: Iterable[tuple[_Claim, Iterable[str]]]) -> None:
         """Take claims, each with the names on which it stands. A claim stands on a name once, however often given."""
         marks = _Marks[_Claim]()
         lists: dict[str, tuple[NameList, list[int]]] = {}
-        singly: list[tuple[int, Iterable[str]]] = []
+        singly: list[tuple[int, tuple[str, ...]]] = []
         for claim, names in given:
             rank = marks.rank(claim)
             if isinstance(names, NameList) and names.shards:
                 lists.setdefault(names.digest, (names, []))[1].append(rank)
             else:
-                singly.append((rank, names))
+                singly.append((rank, tuple(names)))
         for names, ranks in lists.values():
             marks.let_stand_for(names.mark, ranks)
-        merging = _Merging([names for names, _ in lists.values()], marks)
-        depth = max((names.depth for names, _ in lists.values()), default=0)
+        largest_first = sorted((names for names, _ in lists.values()), key=len, reverse=True)
+        merging = _Merging(largest_first, marks)
+        depth = max((names.depth for names in largest_first), default=0)
+        shallowest = min((names.shallowest for names in largest_first), default=2)
         for rank, each in singly:
             for name in each:
                 merging.add(name, rank)
-                depth = max(depth, name.count(".") + 1)
+                labels = name.count(".") + 1
+                depth, shallowest = max(depth, labels), min(shallowest, labels)
         self.depth: Final = depth
         """How many labels the deepest name has."""
+        self.shallowest: Final = shallowest
+        """No name has fewer labels."""
         self.shards: Final = tuple(merging.shards)
         """Each name and its mark, in the dictionary number `hash(name) & SHARD_MASK`. Nobody may write to them."""
         self.own: Final = tuple(shard for shard, own in zip(merging.shards, merging.own, strict=True) if own)
         """The shards that no list has a share in: what is freed with this index."""
+        self.sieve: Final = _joined_sieve(largest_first, [names for _, names in singly])
+        """Like the `sieve` of a `NameList`: nothing where no name of this index has its hash."""
+        self._last: Final = len(self.sieve) - 1
         self.claims: Final = marks.claims()
         """Each mark and the claims that it stands for."""
 
@@ -67,10 +75,34 @@ class NameIndex(Generic[_Claim]):
 
     def nearest(self, name: str) -> str:
         """Return the name itself if it is in the index, else the next one above it that is, `""` if none is."""
-        shards = self.shards
-        while name and name not in shards[hash(name) & SHARD_MASK]:
-            name = name.partition(".")[2]
-        return name
+        labels = name.count(".") + 1
+        if labels > self.depth:  # no name is deeper: a hundred labels cost no hundred look-ups
+            labels = self.depth
+            name = ".".join(name.rsplit(".", labels)[1:])
+        sieve, last, shallowest = self.sieve, self._last, self.shallowest
+        while labels >= shallowest:
+            number = hash(name)
+            if sieve[number & last] and name in self.shards[number & SHARD_MASK]:
+                return name
+            labels -= 1
+            if labels >= shallowest:
+                name = name.partition(".")[2]
+        return ""
+
+
+def _joined_sieve(largest_first: Sequence[NameList], singly: Sequence[Sequence[str]]) -> bytes:
+    """Return the sieve of all these names; that of the largest list is taken over."""
+    if not largest_first:
+        return sieve_of(singly)
+    largest, *others = largest_first
+    extent = sieve_size(sum(map(len, largest_first)) + sum(map(len, singly)))
+    if not others and not any(singly):
+        return largest.sieve
+    sieve = bytearray(largest.sieve * (extent // len(largest.sieve)))  # the longer part of a hash ends with the shorter
+    for names in (*others, *singly):
+        for name in names:
+            sieve[hash(name) & (extent - 1)] = 1
+    return bytes(sieve)
 
 
 class _Marks(Generic[_Claim]):
@@ -124,9 +156,8 @@ class _Merging(Generic[_Claim]):
         self._marks = marks
         self.shards: list[dict[str, object]] = []
         self.own = [False] * SHARDS
-        largest_first = sorted(lists, key=len, reverse=True)
         for number in range(SHARDS):
-            self._merge(number, [names.shards[number] for names in largest_first if names.shards[number]])
+            self._merge(number, [names.shards[number] for names in lists if names.shards[number]])
 
     def _merge(self, number: int, shards: Sequence[dict[str, object]]) -> None:
         self.shards.append(shards[0] if shards else {})

@@ -13,9 +13,9 @@ from cdnblock.matching.decision import Decision
 from cdnblock.matching.index import NameIndex
 from cdnblock.matching.names import canonical, canonical_query_name
 
-_MEMO_SIZE: Final = 65_536  # hosts; about 9 MB when full
+_MEMO_SIZE: Final = 65_536  # hosts; about 7 MB when full
 _MEMO_MAX_HOST: Final = 300  # longer spellings are looked up anew each time, so that nobody fills memory with them
-_MAX_COVERAGES: Final = 4_096  # what is remembered of covered names, each with its decisions; about 8 MB when full
+_MAX_COVERAGES: Final = 1_024  # what is remembered of covered names, each with its decisions; about 2 MB when full
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Uncovered:
 class Memo(dict[str | bytes, Coverage | Uncovered]):
     """What was found of hosts as they were spelled. A hit is one look-up in a dictionary, and no call.
 
-    An unhashable key is a TypeError, as with any dictionary.
+    What is neither text nor octets is a TypeError.
     """
 
     __slots__ = ("_covered", "_look_up")
@@ -40,8 +40,9 @@ class Memo(dict[str | bytes, Coverage | Uncovered]):
 
     def __missing__(self, host: str | bytes) -> Coverage | Uncovered:
         found = self._look_up(host)
-        if isinstance(host, (str, bytes)) and len(host) <= _MEMO_MAX_HOST:
-            self._covered += isinstance(found, Coverage)
+        if len(host) <= _MEMO_MAX_HOST:
+            if isinstance(found, Coverage):
+                self._covered += 1
             if len(self) >= _MEMO_SIZE or self._covered > _MAX_COVERAGES:
                 self.clear()
                 self._covered = 0
@@ -73,14 +74,11 @@ class Lookup:
         """Return what the orders say of a canonical name; None is malformed."""
         if name is None:
             return self._malformed
-        suffix = name
-        depth = self._names.depth
-        if name.count(".") >= depth:  # no listed name is deeper: a hundred labels cost no hundred look-ups
-            suffix = ".".join(name.rsplit(".", depth)[1:])
-        while suffix := self._names.nearest(suffix):
+        suffix = self._names.nearest(name)
+        while suffix:
             if suffix == name or self._reaches_down(suffix):
                 return self._coverage(suffix, exact=suffix == name)
-            suffix = suffix.partition(".")[2]
+            suffix = self._names.nearest(suffix.partition(".")[2])
         return self._unnamed
 
     def held(self, name: str, *, exact: bool) -> Iterator[Held]:
