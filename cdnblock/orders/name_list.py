@@ -238,8 +238,8 @@ class LineNumbers(Sequence[int]):
         return self._starts[run] + place - self._places[run]
 
     def __iter__(self) -> Iterator[int]:
-        ends = chain(self._places[1:], (self._length,))
-        runs = zip(self._starts, self._places, ends, strict=True)
+        ends = (*self._places[1:], self._length)
+        runs = zip(self._starts, self._places, ends, strict=False)  # without names there is an end too many
         return chain.from_iterable(range(start, start + end - place) for start, place, end in runs)
 
     def __eq__(self, other: object) -> bool:

@@ -50,12 +50,12 @@ class SlowRelease:
 
     def free(self, pause: Callable[[], None] = breathe) -> None:
         """Free what nobody uses any more; `pause` is called about once a millisecond."""
-        unused = [parts for owner, parts in self._held if owner() is None]
-        self._held = [held for held in self._held if held[0]() is not None]
-        for parts in unused:
-            while parts:
-                parts.pop()
-                pause()
+        while unused := [parts for owner, parts in self._held if owner() is None]:
+            self._held = [held for held in self._held if held[0]() is not None]
+            for parts in unused:  # the last of a rule set lets go of its orders: then they are the next to go
+                while parts:
+                    parts.pop()
+                    pause()
 
     def _hold(self, owner: Any, parts: Iterable[Any]) -> None:
         listed = list(parts)

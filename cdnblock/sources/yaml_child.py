@@ -28,6 +28,7 @@ LONG_YAML: Final = 128 * 1024  # octets; some 6,000 names, of which this process
 
 _SLICE: Final = 500  # names that come back at once
 _PATIENCE: Final = 60  # seconds; the longest YAML that is allowed takes some four
+_CHILD: Final = f"from {__name__} import main; main()"
 _BROKEN: Final = (OSError, EOFError, pickle.PickleError, AttributeError, ImportError, ValueError)
 
 
@@ -90,7 +91,7 @@ def _is_python(executable: str | None) -> bool:
 def _start() -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, sys.path))
     return subprocess.Popen(  # noqa: S603 (ourselves)
-        [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
+        [sys.executable, "-P", "-c", _CHILD],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
