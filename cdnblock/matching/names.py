@@ -17,7 +17,7 @@ MAX_LABEL: Final = 63  # RFC 1035 §2.3.4
 
 # Longer than any spelling of a 253-octet name: three percent-encoded UTF-8 octets per character, plus a port.
 _MAX_SPELLING: Final = 253 * 9 + 8
-# Without percent-escapes. UTS 46 may drop or join some characters, but nobody spells a name with that many of them.
+# Without percent-escapes, port included. UTS 46 may drop or join some characters, but nobody spells a name with that many of them.
 _MAX_UNESCAPED: Final = 300
 # What nearly every host is: a canonical name whose last label does not begin with a digit, so that it is no number.
 _USUAL: Final = re.compile(r"(?:[a-z0-9_-]{1,63}+\.)*+[a-z_-][a-z0-9_-]{0,62}+\Z")
@@ -25,6 +25,7 @@ _PLAIN: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
 _PORT: Final = re.compile(r":[0-9]*\Z")
 # What a URL parser would take for syntax, or silently drop, instead of refusing: it must not reach ada.
 _NOT_IN_A_HOST: Final = re.compile(r"[\x00-\x20\x7f/\\?#@]")
+_MOST_DOTS_OF_IPV4: Final = 3  # more, and a name that ends in a number is none at all
 _NUMBER: Final = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")  # WHATWG "ends in a number": then it is an IPv4 address
 
 
@@ -42,17 +43,18 @@ def canonical(host: str | bytes) -> str | None:
             return None
     if len(host) <= MAX_NAME and host.isascii() and _USUAL.match(name := host.lower()):
         return name
-    if len(host) > _MAX_SPELLING:
+    if len(host) > (_MAX_SPELLING if "%" in host else _MAX_UNESCAPED):
         return None
     port = _PORT.search(host)
     if port is not None:
         host = host[: port.start()]
-    if len(host) > _MAX_UNESCAPED and "%" not in host:
-        return None
     if host.isascii():
         name = host.lower().removesuffix(".")
-        if _PLAIN.match(name) and len(name) <= MAX_NAME and not _ends_in_number(name):
-            return name
+        if _PLAIN.match(name) and len(name) <= MAX_NAME:
+            if not _ends_in_number(name):
+                return name
+            if name.count(".") > _MOST_DOTS_OF_IPV4:
+                return None
     # Not lowered here: str.lower() and UTS 46 differ (a final sigma, a capital sharp s).
     return _by_url_rules(host)
 
