@@ -28,7 +28,7 @@ www.motogpstream.me from FR on 2025-05-01: dns refuse, cdn disable, proxy termin
 www.motogpstream.me from DE on 2025-05-01: let through
     Let through for a client in DE: order tjp-2025-03-28-motogp of Tribunal judiciaire de Paris names motogpstream.me (…), but the client is outside its territory.
 www.motogpstream.me from FR on 2025-11-17: let through
-    Let through for a client in FR: order tjp-2025-03-28-motogp of Tribunal judiciaire de Paris names motogpstream.me (…), but it has ended.
+    Let through for a client in FR: order tjp-2025-03-28-motogp of Tribunal judiciaire de Paris names motogpstream.me (…), but it has ended, at 2025-11-17T00:00:00+01:00.
 mymotogpstream.me from FR on 2025-05-01: let through
     Let through: no order names this host.
 ddl-music.to from DE on 2024-05-01: cdn disable

@@ -54,7 +54,8 @@ class RuleSet:
         """Return which measures apply to a request for `host` by a client in `country` at the instant `at`.
 
         `host` in any spelling that a URL or a Host field may have; `country` an ISO 3166-1 alpha-2 code, None when
-        it cannot be told; what is no country's code (XX, ZZ, T1) cannot be told either. A naive `at` is taken as UTC. Never raises for any host or country.
+        it cannot be told; what is no country's code (XX, ZZ, T1) cannot be told either. A naive
+        `at` is taken as UTC. Never raises for any host or country.
         """
         coverage = self.find(host)
         if isinstance(coverage, Uncovered):

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mitmproxy_clients import query
 from mitmproxy_origins import DnsUpstream, LoopThread, Origin, free_ports, start_http1, start_http2, start_http3
-from mitmproxy_process import Proxy, launch, wait_for, write_certificate, write_countries, write_order
+from mitmproxy_process import Proxy, launch, wait_for, wait_for_dns, write_certificate, write_countries, write_order
 
 
 @dataclass
@@ -103,6 +103,7 @@ def edge(tmp_path_factory, origin, http2_origin, upstream, countries):
     )  # fmt: skip
     try:
         wait_for(proxy, http, https, tcp, regular, dns, resolver)
+        wait_for_dns(proxy, dns, resolver)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as quiet:
             quiet.settimeout(3)
             quiet.connect(("127.0.0.1", dns))
@@ -140,6 +141,7 @@ def unforwarded(tmp_path_factory, upstream, countries):
     )  # fmt: skip
     try:
         wait_for(proxy, port)
+        wait_for_dns(proxy, port)
         yield Unforwarded(port)
     finally:
         proxy.stop()

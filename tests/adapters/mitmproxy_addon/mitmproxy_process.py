@@ -121,6 +121,25 @@ def wait_for(proxy: Proxy, *ports: int, seconds: float = 40) -> None:
             time.sleep(0.05)
 
 
+def wait_for_dns(proxy: Proxy, *ports: int, seconds: float = 40) -> None:
+    """Return when the proxy listens on all UDP ports: mitmproxy opens a port's UDP socket after its TCP one."""
+    until = time.monotonic() + seconds
+    for port in ports:
+        while True:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(0.05)
+                sock.connect(("127.0.0.1", port))
+                try:
+                    sock.send(b"\0")  # no DNS message: there is no answer, but where nobody listens a refusal
+                    sock.recv(512)
+                except TimeoutError:
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.05)
+            if proxy.process.poll() is not None or time.monotonic() > until:
+                raise AssertionError(f"does not listen on {port} by UDP: {proxy.said}")
+
+
 def until(condition, seconds: float = 5) -> bool:
     """Wait for a condition; tell whether it came true in time."""
     end = time.monotonic() + seconds

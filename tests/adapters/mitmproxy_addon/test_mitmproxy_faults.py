@@ -8,7 +8,7 @@ import dns.rcode
 import pytest
 from mitmproxy_clients import Http2, Raw, ask, query, request
 from mitmproxy_origins import free_ports
-from mitmproxy_process import launch, until, wait_for, write_order
+from mitmproxy_process import launch, until, wait_for, wait_for_dns, write_order
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,7 @@ def faulty(tmp_path_factory, origin, upstream, countries):
         started[policy] = proxy, http, regular, dns_port
     for proxy, *ports in started.values():
         wait_for(proxy, *ports)
+        wait_for_dns(proxy, ports[-1])
         assert until(lambda http=ports[0]: request(http, "blocked.example").status == 451)
     yield started
     for proxy, *_ in started.values():
