@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from operator import eq
-from typing import Final, overload
+from typing import Final, TypeVar, overload
 
 SHARDS: Final = 256
 """Into how many dictionaries names are spread; `hash(name) & SHARD_MASK` tells which one holds a name."""
@@ -20,6 +20,7 @@ SHORT: Final = 500
 """How many names a list may have that is not worth being spread: it has no shards."""
 PIECE: Final = 2_000  # names that are taken in at once, in about a millisecond
 
+_Names = TypeVar("_Names", bound=Collection[str])
 _NO_DOTS: Final = bytes(set(range(256)) - set(b".\n"))
 
 
@@ -28,8 +29,8 @@ class NameList(Sequence[str]):
 
     `shards[hash(name) & SHARD_MASK]` maps each name to `mark`, an object of this list's own: a dictionary of names
     that all have one value can be shared by rule sets, and the garbage collector has nothing to look at in it. A list
-    of at most `SHORT` names has no shards. `sieve` is for a quick no: see `sieve_of`. `digest` is the same for the same names in the same order. No name has more
-    than `depth` labels, none fewer than `shallowest`, which is 1 or 2.
+    of at most `SHORT` names has no shards. `sieve` is for a quick no: see `sieve_of`. `digest` is the same for the same
+    names in the same order. No name has more than `depth` labels, none fewer than `shallowest`, which is 1 or 2.
     """
 
     __slots__ = (
@@ -55,16 +56,11 @@ class NameList(Sequence[str]):
             taking.take(piece)
             if pause is not None:
                 pause()
-        shards = []
-        for shard in taking.shards():
-            shards.append(shard)
-            if pause is not None:
-                pause()
         self.pieces = tuple(taking.pieces)
         self._ends = list(accumulate(map(len, self.pieces)))
-        self.shards = tuple(shards) if len(self) > SHORT else ()
+        self.shards = tuple(_with_pauses(taking.shards(), pause)) if len(self) > SHORT else ()
         self.sieve = sieve_of(self.shards, pause)
-        self.distinct = sum(map(len, shards))
+        self.distinct = sum(map(len, self.shards)) if self.shards else len(set(self))
         self.mark = taking.mark
         self.digest = taking.digest.hexdigest()
         self.depth = taking.depth
@@ -173,19 +169,16 @@ class _Taking:
             names.clear()
 
 
-def sieve_of(shards: Iterable[Collection[str]], pause: Callable[[], None] | None = None) -> bytes:
-    """Return octets of which the one at `hash(name) & (len(sieve) - 1)` is 0 only if the name is in no shard.
+def sieve_of(lists: Sequence[Collection[str]], pause: Callable[[], None] | None = None) -> bytes:
+    """Return octets of which the one at `hash(name) & (len(sieve) - 1)` is 0 only if no list has the name.
 
     That is one look into memory where a dictionary takes three or four; nearly all hosts need no more.
     """
-    each = tuple(shards)
-    size = sieve_size(sum(map(len, each)))
+    size = sieve_size(sum(map(len, lists)))
     sieve = bytearray(size)
-    for shard in each:
-        for name in shard:
+    for names in _with_pauses(lists, pause):
+        for name in names:
             sieve[hash(name) & (size - 1)] = 1
-        if pause is not None:
-            pause()
     return bytes(sieve)
 
 
@@ -202,6 +195,17 @@ def name_list(names: Iterable[str]) -> NameList:
 def _pieces(names: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(names), PIECE):
         yield names[start : start + PIECE]
+
+
+def _with_pauses(lists: Iterable[_Names], pause: Callable[[], None] | None) -> Iterator[_Names]:
+    """Yield lists of names, with a pause each time when they were many."""
+    since = 0
+    for names in lists:
+        yield names
+        since += len(names)
+        if pause is not None and since >= PIECE:
+            pause()
+            since = 0
 
 
 class LineNumbers(Sequence[int]):

@@ -18,6 +18,7 @@ from cdnblock.orders.name_list import NameList
 
 _BREATH: Final = 0.0002  # seconds: enough for a waiting thread to take the lock
 _SLICE: Final = 500  # names of an order that are freed at once
+_ENOUGH: Final = 2_000  # names that are freed between two pauses
 
 
 def breathe() -> None:
@@ -53,9 +54,13 @@ class SlowRelease:
         while unused := [parts for owner, parts in self._held if owner() is None]:
             self._held = [held for held in self._held if held[0]() is not None]
             for parts in unused:  # the last of a rule set lets go of its orders: then they are the next to go
+                freed = 0
                 while parts:
+                    freed += len(parts[-1])
                     parts.pop()
-                    pause()
+                    if freed >= _ENOUGH:
+                        pause()
+                        freed = 0
 
     def _hold(self, owner: Any, parts: Iterable[Any]) -> None:
         listed = list(parts)
