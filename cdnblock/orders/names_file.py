@@ -6,7 +6,7 @@ Lines that are canonical as they stand are matched many at once; only the others
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -29,6 +29,7 @@ _CLEAN_LINES: Final = re.compile(
     rf"(?:(?![^\n]{{{MAX_NAME + 1}}})(?:{_LABEL}\.)++(?!xn--)[a-z][a-z0-9_-]{{0,62}}+\n)*+"
 )
 _MAX_ODD: Final = 40  # lines of one piece between which clean ones are still looked for in bulk
+_AT_ONCE: Final = 200  # lines that are looked at one by one, in some milliseconds at worst
 
 
 def parse_names_file(
@@ -72,14 +73,11 @@ class _Reading:
             if len(self.undecodable) >= MAX_REPORTED or len(self.no_names) >= MAX_PROBLEMS:
                 return
             if text is not None:
-                before = len(self.lines)
-                names = self._names(text, number)
-                self._judge(names, before)
-                yield names
+                yield from self._lists(text, number)
 
-    def _names(self, text: str, number: int) -> list[str]:
-        """Return the names of some lines, of which line `number` is the first."""
-        names: list[str] = []
+    def _lists(self, text: str, number: int) -> Iterator[list[str]]:
+        """Yield the names of some lines, of which line `number` is the first: in one list, or more where many are odd."""
+        before, names = len(self.lines), list[str]()
         start = odd = 0
         text += "" if text.endswith("\n") else "\n"
         while start < len(text) and odd < _MAX_ODD:
@@ -95,11 +93,16 @@ class _Reading:
                 end = text.index("\n", start)
                 self._take(text[start:end], number, names)
                 start, number, odd = end + 1, number + 1, odd + 1
-        for line in text[start:].split("\n"):
-            if line:
-                self._take(line, number, names)
-            number += 1
-        return names
+        yield self._judged(names, before)
+        rest = text[start:].split("\n")
+        for first in range(0, len(rest), _AT_ONCE):
+            before, names = len(self.lines), []
+            for line in rest[first : first + _AT_ONCE]:
+                if line:
+                    self._take(line, number, names)
+                number += 1
+            if names:
+                yield self._judged(names, before)
 
     def _take(self, line: str, number: int, names: list[str]) -> None:
         """Take in one line of any kind."""
@@ -117,15 +120,15 @@ class _Reading:
                 message = "there are too many problems; correct these, the rest is unread"
                 self.no_names.append(_problem(self._file, number, 1, message))
 
-    def _judge(self, names: Sequence[str], before: int) -> None:
-        """Note which of some names are too broad; `before` names of the file stand in front of them."""
+    def _judged(self, names: list[str], before: int) -> list[str]:
+        """Note which of some names are too broad, and return them all; `before` names of the file stand in front."""
         suspects = self._protected.maybe_too_broad(names)
         why = {name: reason for name in suspects if (reason := self._protected.too_broad(name))}
-        if not why or len(self.too_broad) >= MAX_PROBLEMS:
-            return
-        for place, name in enumerate(names, start=before):
-            if name in why:
-                self.too_broad.append(_problem(self._file, self.lines[place], 1, f"{why[name]}; {_NO_LONG_FORM}"))
+        if why and len(self.too_broad) < MAX_PROBLEMS:
+            for place, name in enumerate(names, start=before):
+                if name in why:
+                    self.too_broad.append(_problem(self._file, self.lines[place], 1, f"{why[name]}; {_NO_LONG_FORM}"))
+        return names
 
 
 def _problem(file: str, line: int, column: int, message: str) -> Problem:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from cdnblock.orders.model import Order, Position
 from cdnblock.orders.parse import parse_order
 from cdnblock.orders.protected import Protected
 from cdnblock.sources.protected_list import load_holidays, load_protected
+from cdnblock.sources.slow_release import collecting_by_hand
 from cdnblock.sources.yaml_child import LONG_YAML, parse_in_child
 
 MAX_FILE: Final = 64 * 1024 * 1024  # order-file.md, "What loading refuses"
@@ -181,10 +183,11 @@ def _parsed(
         return content
 
     found = None
-    if pause is not None and len(text) > LONG_YAML:
-        found = parse_in_child(text, str(path), read_names_file=reading, protected=protected, pause=pause)
-    if found is None:
-        found = parse_order(text, str(path), read_names_file=reading, protected=protected, pause=pause)
+    with collecting_by_hand() if pause is not None else nullcontext():
+        if pause is not None and len(text) > LONG_YAML:
+            found = parse_in_child(text, str(path), read_names_file=reading, protected=protected, pause=pause)
+        if found is None:
+            found = parse_order(text, str(path), read_names_file=reading, protected=protected, pause=pause)
     order, problems = found
     return OrderFile(
         path=path,

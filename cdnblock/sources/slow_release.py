@@ -7,9 +7,11 @@ step of a tenth of a second, on whichever thread happens to do it last.
 from __future__ import annotations
 
 import gc
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from cdnblock.matching.ruleset import RuleSet
@@ -18,6 +20,8 @@ from cdnblock.orders.name_list import NameList
 
 _BREATH: Final = 0.0002  # seconds: enough for a waiting thread to take the lock
 _SLICE: Final = 500  # names of an order that are freed at once
+_COUNTING: Final = threading.Lock()
+_BY_HAND: Final[list[bool]] = []  # one entry for each who collects by hand: whether the first found it enabled
 _ENOUGH: Final = 2_000  # names that are freed between two pauses
 
 
@@ -27,8 +31,23 @@ def breathe() -> None:
     The garbage collector looks at new lists of names now, while they are few: it need not follow texts, but only
     notices when it has gone through them.
     """
-    gc.collect(1)
+    gc.collect(0)
     time.sleep(_BREATH)
+
+
+@contextmanager
+def collecting_by_hand() -> Iterator[None]:
+    """Keep the garbage collector from going through half-made lists of names by itself; whoever breathes collects."""
+    with _COUNTING:
+        _BY_HAND.append(_BY_HAND[0] if _BY_HAND else gc.isenabled())
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _COUNTING:
+            found_enabled = _BY_HAND.pop()
+            if not _BY_HAND and found_enabled:
+                gc.enable()
 
 
 class SlowRelease:

@@ -14,7 +14,7 @@ from cdnblock.matching.ruleset import compile_orders
 from cdnblock.orders.protected import Protected
 from cdnblock.sources import yaml_child
 from cdnblock.sources.order_folder import read_file
-from cdnblock.sources.slow_release import SlowRelease
+from cdnblock.sources.slow_release import SlowRelease, collecting_by_hand
 from cdnblock.sources.yaml_child import LONG_YAML, parse_in_child
 
 NOON = datetime(2025, 5, 1, 12, tzinfo=UTC)
@@ -124,6 +124,21 @@ def test_a_long_names_file_is_read_with_pauses(folder):
     counted = []
     assert read_file(path, Protected(), pause=pauses(counted)).order is not None
     assert len(counted) > 25
+
+
+def test_collecting_by_hand_is_undone():
+    """The garbage collector is as it was found, however many read at once and whatever fails meanwhile."""
+    with pytest.raises(KeyError), collecting_by_hand(), collecting_by_hand():
+        assert not gc.isenabled()
+        raise KeyError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collecting_by_hand():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def rules_of(folder):
