@@ -31,21 +31,20 @@ class Memo(dict[str | bytes, Coverage | Uncovered]):
     What is neither text nor octets is a TypeError.
     """
 
-    __slots__ = ("_covered", "_look_up")
+    __slots__ = ("_counting", "_look_up", "_until")
 
-    def __init__(self, look_up: Callable[[object], Coverage | Uncovered]) -> None:
+    def __init__(self, look_up: Callable[[object], Coverage | Uncovered], counting: Lookup) -> None:
         super().__init__()
         self._look_up = look_up
-        self._covered = 0
+        self._counting = counting
+        self._until = _MAX_COVERAGES
 
     def __missing__(self, host: str | bytes) -> Coverage | Uncovered:
         found = self._look_up(host)
         if len(host) <= _MEMO_MAX_HOST:
-            if isinstance(found, Coverage):
-                self._covered += 1
-            if len(self) >= _MEMO_SIZE or self._covered > _MAX_COVERAGES:
+            if len(self) >= _MEMO_SIZE or self._counting.built > self._until:
                 self.clear()
-                self._covered = 0
+                self._until = self._counting.built + _MAX_COVERAGES
             self[host] = found
         return found
 
@@ -53,7 +52,7 @@ class Memo(dict[str | bytes, Coverage | Uncovered]):
 class Lookup:
     """The rules of one revision as hosts meet them. It knows no memo that holds it: nothing here goes round in circles."""
 
-    __slots__ = ("_coverages", "_malformed", "_names", "_revision", "_unnamed")
+    __slots__ = ("_coverages", "_malformed", "_names", "_revision", "_unnamed", "built")
 
     def __init__(self, names: NameIndex[Claim], revision: str) -> None:
         self._names = names
@@ -61,6 +60,8 @@ class Lookup:
         self._unnamed = Uncovered(Decision(measures=MappingProxyType({}), revision=revision))
         self._malformed = Uncovered(Decision(measures=MappingProxyType({}), revision=revision, malformed=True))
         self._coverages: dict[tuple[str, bool], Coverage | Uncovered] = {}
+        self.built = 0
+        """How many coverages have been made so far: a memo that outlived a thousand of them keeps too many alive."""
 
     def of_host(self, host: object) -> Coverage | Uncovered:
         """Return what the orders say of a host as a URL or a Host field spells it. Never raises."""
@@ -103,5 +104,6 @@ class Lookup:
             if len(self._coverages) >= _MAX_COVERAGES:
                 self._coverages.clear()
             held = sorted(self.held(name, exact=exact), key=lambda item: item.order.id)  # stable: most specific first
+            self.built += 1
             coverage = self._coverages[key] = Coverage(held, self._revision) if held else self._unnamed
         return coverage

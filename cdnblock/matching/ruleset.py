@@ -39,9 +39,9 @@ class RuleSet:
         self.revision = revision_of(ordered)
         self._names = NameIndex(claim for order in ordered for claim in claims_of(order))
         self._lookup = Lookup(self._names, self.revision)
-        self.hosts: Mapping[str | bytes, Coverage | Uncovered] = Memo(self._lookup.of_host)
+        self.hosts: Mapping[str | bytes, Coverage | Uncovered] = Memo(self._lookup.of_host, self._lookup)
         """`hosts[host]` is `find(host)` without a call, for whoever counts nanoseconds."""
-        self._query_names = Memo(self._lookup.of_query_name)
+        self._query_names = Memo(self._lookup.of_query_name, self._lookup)
         self._changes = sorted(set(chain.from_iterable(self._each_break())))
 
     def __len__(self) -> int:

@@ -89,7 +89,8 @@ def _beside(folder: Path, annex: Path, changes: list[Path]) -> dict[str, float]:
         "loop late, longest, while nothing happens": max(idle),
         "loop late, longest, during the changes": every[-1],
         "loop late, 99 of 100 ticks": every[len(every) * 99 // 100],
-        "full garbage collection, more than before loading": max(0.0, after - before),
+        "full garbage collection before loading": before,
+        "full garbage collection after the changes": after,
     }
 
 

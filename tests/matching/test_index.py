@@ -180,6 +180,9 @@ def test_the_memo_is_bounded():
     for number in range(70_000):
         rules.find(f"host{number}.test")
     assert 1_000 < len(rules.hosts) <= 65_536
+    for number in range(3_000):
+        rules.find(f"host{number}.n1.example")  # below one name: one coverage for all
+    assert all(f"host{number}.n1.example" in rules.hosts.keys() for number in range(3_000))  # noqa: SIM118 (no look-up)
     rules.find("a" * 301)
     assert "a" * 301 not in rules.hosts.keys()  # noqa: SIM118 - `in` on the memo itself would be the same
 
