@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
-from cdnblock.errors import Problem, Severity
+from cdnblock.errors import ConfigError, Problem, Severity
 from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.geo.country import CountryTable, Location, locate
 from cdnblock.matching.coverage import Coverage
@@ -91,10 +91,9 @@ class Enforcer:
             # What is wrong now did not keep us from starting, and a host may take an error in its start as the end.
             self._report(loudest=logging.WARNING)
             if self._state is not None:
-                control = ControlServer(self._state.path, self._answer)
-                opened.callback(control.close)
+                opened.callback(self._listen(self._state).close)
             if follow:
-                follower = Follower(_Followed(self), self._live.folder, clock)
+                follower = Follower(_Followed(self), self._live.folder, self._now)
                 opened.callback(follower.close)
             self._closing = opened.pop_all()
 
@@ -220,7 +219,7 @@ class Enforcer:
         for callback in subscribers:
             try:
                 callback(old, new)
-            except Exception:  # noqa: BLE001 (logged with its trace; one listener's mistake must not keep it from others)
+            except (Exception, SystemExit):  # noqa: BLE001 (logged with its trace; it must not keep the change from others)
                 _LOG.exception("cdnblock: a listener failed")
 
     def _report(self, loudest: int = logging.ERROR) -> None:
@@ -255,8 +254,20 @@ class Enforcer:
             return self.status() | changed | {"released_names": gone[:_SHOWN], "added_names": came[:_SHOWN]}
         return self.status()
 
+    def _listen(self, state: StateFolder) -> ControlServer | StateFolder:
+        """Answer on the state folder's socket; where there can be none, orders are enforced all the same."""
+        try:
+            return ControlServer(state.path, self._answer)
+        except ConfigError as error:
+            _LOG.warning("cdnblock: nobody can ask or tell this instance: %s", error)
+            return state  # closing it twice does no harm
+
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
+        """Return what the clock says; beyond all dates, the last one there is."""
+        try:
+            return datetime.fromtimestamp(self._clock(), UTC)
+        except (OverflowError, ValueError, OSError):
+            return datetime.max.replace(tzinfo=UTC) if self._clock() > 0 else datetime.min.replace(tzinfo=UTC)
 
 
 class _Followed:

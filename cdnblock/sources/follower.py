@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -39,11 +39,11 @@ class Followed(Protocol):
 class Follower:
     """Two threads: one waits for file events, the other has the folder reread and watches the clock."""
 
-    def __init__(self, followed: Followed, folder: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, followed: Followed, folder: Path, now: Callable[[], datetime]) -> None:
         """Start following at once."""
         self._followed = followed
         self._folder = folder
-        self._clock = clock
+        self._now = now
         self._stop = threading.Event()
         self._hint = threading.Event()
         self._threads = [
@@ -105,6 +105,3 @@ class Follower:
             except Exception as error:  # noqa: BLE001 (whatever broke the watch, the sweep goes on)
                 _LOG.debug("watching %s: %s", self._folder, error)
             self._stop.wait(1)
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)

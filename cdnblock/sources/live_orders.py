@@ -8,7 +8,7 @@ folder and hot reload"). Failing closed means here that enforcement goes on; not
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -16,10 +16,12 @@ from typing import Final, TypeAlias
 
 from cdnblock.errors import ConfigError, OrderError, Problem, Severity
 from cdnblock.matching.ruleset import RuleSet, compile_orders
+from cdnblock.orders import calendar
 from cdnblock.orders.model import Order
 from cdnblock.sources.order_folder import (
     OrderFile,
     digest_on_disk,
+    is_order_file,
     order_files,
     parse_kept,
     read_file,
@@ -60,9 +62,13 @@ class LiveOrders:
 
         """
         self._path = Path(path)
-        self.folder = self._path.parent if self._path.is_file() else self._path
+        # A single file may be missing when a state folder has what it said last.
+        is_single = self._path.is_file() or (not self._path.exists() and is_order_file(self._path.name))
+        self.folder = self._path.parent if is_single else self._path
         self._state = state
         self._read: dict[Path, OrderFile] = {}
+        self._refused: dict[Path, OrderFile] = {}
+        self._held_until: datetime | None = None
         self._seen: dict[Path, _Fingerprint] = {}
         self._unlisted: tuple[Problem, ...] = ()
         self._of_state: tuple[Problem, ...] = ()
@@ -78,7 +84,7 @@ class LiveOrders:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Every problem of the folder as it is now, warnings included."""
-        of_files = (problem for _, file in sorted(self._read.items()) for problem in file.problems)
+        of_files = (problem for path in sorted(self._read) for problem in self._as_read(path).problems)
         return (*self._unlisted, *self._of_state, *self._of_folder, *of_files)
 
     @property
@@ -87,7 +93,7 @@ class LiveOrders:
         waiting = {held.path for held in self.held}
         found = {}
         for path in sorted(self._read.keys() | self._enforced.keys()):
-            file = self._read.get(path) or self._enforced[path]
+            file = self._as_read(path) if path in self._read else self._enforced[path]
             if path in waiting:
                 found[path] = (FileState.HELD, file)
             elif path not in self._enforced:
@@ -97,10 +103,15 @@ class LiveOrders:
                 found[path] = (FileState.KEPT if kept else FileState.ENFORCED, file)
         return found
 
+    def _as_read(self, path: Path) -> OrderFile:
+        """Return a file as it is now, invalid also when its id is another file's."""
+        return self._refused.get(path) or self._read[path]
+
     def refresh(self, now: datetime, *, accept_release: bool = False, by_content: bool = False) -> bool:
         """Read what has changed; return whether anything is different: the rules, the problems, what is held.
 
-        `by_content` reads every file for its digest, where the metadata of files cannot be relied on. Never raises for what is or is not in the folder.
+        `by_content` reads every file for its digest, where the metadata of files cannot be relied on. Never raises for
+        what is or is not in the folder.
         """
         before = (self.rules, self.problems, self.held)
         try:
@@ -115,10 +126,13 @@ class LiveOrders:
         gone = self._read.keys() - set(members)
         for path in gone:
             del self._read[path]
-        unread = self._enforced.keys() - self._read.keys()  # held, or of the state folder
-        if stale or gone or unread or self.held or self.state_error:
-            self._read |= {file.path: file for file in self._read_settled(stale)}
+        self._read |= {file.path: file for file in self._read_settled(stale)}
+        unread = self._enforced.keys() - self._read.keys() - {held.path for held in self.held}  # of the state folder
+        turned = self._held_until is not None and now >= self._held_until
+        if stale or gone or unread or turned or (accept_release and self.held):
             self._put_in_force(now, accept_release=accept_release)
+        elif self.state_error:
+            self._keep(self._enforced)
         return (self.rules, self.problems, self.held) != before
 
     def is_settled(self) -> bool:
@@ -146,57 +160,70 @@ class LiveOrders:
 
     def _put_in_force(self, now: datetime, *, accept_release: bool) -> None:
         """Let what was read take the place of what is enforced, as far as it may."""
-        wanted = self._wanted(holding=())
+        self.held = () if accept_release else self._to_hold(now)
+        wanted, self._refused = self._wanted({held.path for held in self.held})
         rules = self._compiled(wanted)
-        gone = set() if accept_release else released(self.rules, rules, now)
-        if not accept_release and must_be_confirmed(self.rules, rules, len(gone), now):
-            self.held = self._holding(gone, wanted, now)
-            wanted = self._wanted(holding=[held.path for held in self.held])
-            rules = self._compiled(wanted)
-        else:
-            self.held = ()
         self._keep(wanted)  # before it is enforced: what is in force must be on disk when the process is killed
         self._enforced = wanted
         self.rules = rules
+        self._held_until = rules.next_change(now) if self.held else None
 
-    def _wanted(self, holding: Iterable[Path]) -> _Enforced:
-        """Return what is to be enforced of each file: what was read, or its last good version.
+    def _to_hold(self, now: datetime) -> tuple[HeldRelease, ...]:
+        """Return the files that wait for consent.
 
-        An id belongs to the file that has it already; a file that claims somebody else's is invalid.
+        Once held, a file waits until it releases nothing any more, however many names come into force meanwhile.
         """
-        holding = set(holding)
+        wanted, _ = self._wanted(set())
+        rules = self._compiled(wanted)
+        gone = released(self.rules, rules, now)
+        releasing = [path for path in sorted(self._enforced) if self._releases(path, wanted, gone, now)]
+        waiting = {held.path: held.since for held in self.held}
+        if not must_be_confirmed(self.rules, rules, len(gone), now):
+            releasing = [path for path in releasing if path in waiting]
+        return tuple(
+            HeldRelease(path=path, names=how_many_listed(order, gone), since=waiting.get(path, now))
+            for path in releasing
+            if (order := self._enforced[path].order) is not None
+        )
+
+    def _releases(self, path: Path, wanted: _Enforced, gone: set[str], now: datetime) -> bool:
+        """Tell whether what is wanted takes names of this file out of force, or the order before its time."""
+        order = self._enforced[path].order
+        if order is None or wanted.get(path) is self._enforced[path]:
+            return False
+        if how_many_listed(order, gone):
+            return True
+        return all(other.id != order.id for other in _orders(wanted)) and now < calendar.ends_at(order)
+
+    def _wanted(self, holding: Collection[Path]) -> tuple[_Enforced, dict[Path, OrderFile]]:
+        """Return what is to be enforced of each file, what was read or its last good version; and the files refused.
+
+        An id belongs to the file that has it already; a file that claims somebody else's is refused, for as long as
+        the other one has it.
+        """
         wanted: _Enforced = {}
+        refused: dict[Path, OrderFile] = {}
         owners: dict[str, Path] = {}
-        paths = self._read.keys() | holding
+        paths = {*self._read, *holding}
         for path in sorted(paths, key=lambda path: (path not in holding, not self._keeps_its_id(path), path)):
             file = self._read.get(path)
-            if path in holding or file is None:
+            if path in holding or file is None or file.order is None:
                 chosen = self._enforced.get(path)
-            elif file.order is not None and file.order.id in owners:
-                self._read[path] = refused_for_its_id(file, owners[file.order.id])
+            elif file.order.id in owners:
+                refused[path] = refused_for_its_id(file, owners[file.order.id])
                 chosen = self._enforced.get(path)
             else:
-                chosen = file if file.order is not None else self._enforced.get(path)
+                chosen = file
             if chosen is not None and chosen.order is not None and chosen.order.id not in owners:
                 owners[chosen.order.id] = path
                 wanted[path] = chosen
-        return wanted
+        return wanted, refused
 
     def _keeps_its_id(self, path: Path) -> bool:
         file, enforced = self._read.get(path), self._enforced.get(path)
         if enforced is None or enforced.order is None:
             return False
         return file is None or file.order is None or file.order.id == enforced.order.id
-
-    def _holding(self, gone: set[str], wanted: _Enforced, now: datetime) -> tuple[HeldRelease, ...]:
-        since = {held.path: held.since for held in self.held}
-        return tuple(
-            HeldRelease(path=path, names=how_many_listed(file.order, gone), since=since.get(path, now))
-            for path, file in sorted(self._enforced.items())
-            if file.order is not None
-            and wanted.get(path) is not file
-            and (not wanted or how_many_listed(file.order, gone))
-        )
 
     def _compiled(self, wanted: _Enforced) -> RuleSet:
         """Return the rules; those in force when they would be the same, with all that they remember."""

@@ -36,8 +36,7 @@ def released(old: RuleSet, new: RuleSet, at: datetime) -> set[str]:
 
     Between its windows an order is in force. A name that a parent still covers is not released.
     """
-    kept = set(new.names_in_force(at))
-    return {name for name in old.names_in_force(at) if name not in kept and not new.is_in_force(name, at)}
+    return set() if new is old else set(old.released_by(new, at))
 
 
 def must_be_confirmed(old: RuleSet, new: RuleSet, gone: int, at: datetime) -> bool:

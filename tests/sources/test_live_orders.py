@@ -1,0 +1,155 @@
+"""An orders folder in sequences of edits: what is in force is lost by no accident, and what is valid is enforced."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from order_texts import order_text
+
+from cdnblock.sources.live_orders import FileState, LiveOrders
+from cdnblock.sources.state_folder import StateFolder
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def listed(prefix, count):
+    return f"[{', '.join(f'{prefix}{number}.example' for number in range(count))}]"
+
+
+def write(path, **changes):
+    """Write an order file that counts as settled."""
+    path.write_text(order_text(**changes))
+    settle(path)
+
+
+def settle(path):
+    before = time.time() - 10
+    os.utime(path, (before, before))
+
+
+@pytest.fixture
+def live(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"{name}.yaml", id=name, names=listed(name, 10))
+    return LiveOrders(tmp_path, now=NOW)
+
+
+def in_force(live):
+    return sorted(live.rules.orders)
+
+
+def states(live):
+    return {path.name: state for path, (state, _) in live.files.items()}
+
+
+def test_a_copy_takes_over_when_the_original_goes(live, tmp_path):
+    """`cp` and then `rm`: the copy is refused while the original has the id, and in force afterwards."""
+    shutil.copy2(tmp_path / "a.yaml", tmp_path / "z.yaml")
+    live.refresh(NOW)
+    assert states(live)["z.yaml"] is FileState.NOT_ENFORCED
+    assert "a.yaml has the id a too" in str(live.problems[0])
+    (tmp_path / "a.yaml").unlink()
+    live.refresh(NOW)
+    assert in_force(live) == ["a", "b", "c"]
+    assert states(live) == dict.fromkeys(["b.yaml", "c.yaml", "z.yaml"], FileState.ENFORCED)
+    assert live.problems == ()
+    assert live.held == ()
+
+
+def test_two_files_may_swap_their_ids(live, tmp_path):
+    """In two steps, of which the first is a conflict."""
+    write(tmp_path / "a.yaml", id="b", names=listed("a", 10))
+    live.refresh(NOW)
+    assert in_force(live) == ["a", "b", "c"]
+    write(tmp_path / "b.yaml", id="a", names=listed("b", 10))
+    live.refresh(NOW)
+    assert in_force(live) == ["a", "b", "c"]
+    assert live.problems == ()
+    assert live.rules.orders["b"].names[0].name == "a0.example"
+
+
+def test_a_held_release_does_not_go_through_by_itself(live, tmp_path):
+    """However many names come into force meanwhile, it waits for consent."""
+    (tmp_path / "b.yaml").unlink()
+    (tmp_path / "c.yaml").unlink()
+    live.refresh(NOW)
+    assert [held.path.name for held in live.held] == ["b.yaml", "c.yaml"]
+    write(tmp_path / "new.yaml", id="new", names=listed("new", 100))
+    for _ in range(3):
+        live.refresh(NOW)
+    assert in_force(live) == ["a", "b", "c", "new"]
+    assert len(live.held) == 2
+    live.refresh(NOW, accept_release=True)
+    assert in_force(live) == ["a", "new"]
+    assert live.held == ()
+
+
+def test_a_held_release_ends_with_its_order(tmp_path):
+    """What has ended by itself needs nobody's consent to go."""
+    write(tmp_path / "a.yaml", id="a", names=listed("a", 10), until="2026-06-10")
+    write(tmp_path / "b.yaml", id="b", names=listed("b", 3))
+    live = LiveOrders(tmp_path, now=NOW)
+    (tmp_path / "a.yaml").unlink()
+    live.refresh(NOW)
+    assert len(live.held) == 1
+    live.refresh(NOW + timedelta(days=20))
+    assert live.held == ()
+    assert in_force(live) == ["b"]
+
+
+def test_a_file_that_comes_back_is_no_release(live, tmp_path):
+    """And its new names count from then on."""
+    text = (tmp_path / "b.yaml").read_text()
+    (tmp_path / "b.yaml").unlink()
+    (tmp_path / "c.yaml").unlink()
+    live.refresh(NOW)
+    (tmp_path / "b.yaml").write_text(text)
+    settle(tmp_path / "b.yaml")
+    live.refresh(NOW)
+    assert [held.path.name for held in live.held] == ["c.yaml"]
+    write(tmp_path / "c.yaml", id="c", names=listed("c", 12))
+    live.refresh(NOW)
+    assert live.held == ()
+    assert live.rules.is_in_force("c11.example", NOW)
+
+
+def test_a_renamed_and_shortened_file_loses_nothing_it_still_lists(live, tmp_path):
+    """Accepting the release releases what was taken out, and no more."""
+    (tmp_path / "a.yaml").unlink()
+    (tmp_path / "b.yaml").unlink()
+    write(tmp_path / "z.yaml", id="a", names="[a0.example, a1.example]")
+    live.refresh(NOW)
+    assert live.rules.is_in_force("a9.example", NOW)
+    live.refresh(NOW, accept_release=True)
+    assert in_force(live) == ["a", "c"]
+    assert live.rules.is_in_force("a1.example", NOW)
+    assert not live.rules.is_in_force("a9.example", NOW)
+
+
+def test_nothing_is_compiled_while_nothing_changes(live, tmp_path):
+    """A held release costs nothing at each sweep: the rules stay the same object."""
+    (tmp_path / "b.yaml").unlink()
+    (tmp_path / "c.yaml").unlink()
+    live.refresh(NOW)
+    rules = live.rules
+    assert not live.refresh(NOW)
+    assert live.rules is rules
+
+
+def test_a_single_file_may_be_missing_at_a_start(tmp_path):
+    """With what it said last in the state folder; it is read when it is back."""
+    order, state = tmp_path / "one.yaml", tmp_path / "state"
+    write(order, id="one", names=listed("a", 3))
+    with StateFolder(state) as kept:
+        LiveOrders(order, state=kept, now=NOW)
+    order.unlink()
+    with StateFolder(state) as kept:
+        live = LiveOrders(order, state=kept, now=NOW)
+        assert in_force(live) == ["one"]
+        write(order, id="one", names=listed("a", 4))
+        live.refresh(NOW)
+        assert live.rules.is_in_force("a3.example", NOW)
