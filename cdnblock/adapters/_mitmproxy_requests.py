@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
@@ -15,12 +16,12 @@ from cdnblock.measures import proxy_termination
 from cdnblock.measures.proxy_termination import Answer
 from cdnblock.orders.model import VARIANTS, Measure
 
-# Bodies of unknown length that other addons may want whole: pages, scripts, data. All else of unknown length is taken
-# for a live stream, which never ends and would be swallowed if it were collected first.
-_COLLECTED_TYPES: Final = (b"text/", b"application/json", b"application/javascript", b"application/xml")
-_EVENT_STREAM: Final = b"text/event-stream"
 _LARGE: Final = 1 << 20  # octets; longer bodies are passed on as they arrive
 _NOTICES: Final = 512  # rendered notices that are kept; clients choose some of what is in the key
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110 §5.6.2
+_NOT_IN_A_TARGET: Final = re.compile(rb"[\x00-\x20\x7f]")
+_NOT_IN_A_LINE: Final = re.compile(rb"[\x00\r\n]")
 
 NOTHING: Final = Decision(measures={})
 
@@ -37,6 +38,8 @@ def names_asked_for(of: http.HTTPFlow) -> tuple[str | bytes, ...] | None:
     """
     request = of.request.data
     fields = request.headers.fields
+    if is_multiplexed(of.request) and not _fits_http1(request):
+        return None
     names: list[str | bytes] = [value for name, value in fields if len(name) == 4 and name.lower() == b"host"]  # noqa: PLR2004
     if len(names) > 1:
         return None
@@ -45,11 +48,36 @@ def names_asked_for(of: http.HTTPFlow) -> tuple[str | bytes, ...] | None:
         return None
     if request.authority:
         names.append(request.authority)
+    names_nothing = not names
     if not isinstance(of.client_conn.proxy_mode, ReverseMode) and request.host:
         names.append(_bracketed(request.host))
-    if not names and of.client_conn.sni:
+    if names_nothing and of.client_conn.sni:
         names.append(of.client_conn.sni)
     return tuple(names)
+
+
+def _fits_http1(request: http.RequestData) -> bool:
+    """Tell whether a request of HTTP/2 or /3 stays one request for one host when an origin gets it as HTTP/1.1.
+
+    A path in absolute form would name another host there (RFC 9112 §3.2.2), and one with a space or a line end would
+    begin another request (RFC 9113 §8.2.1, §8.3.1; h2 before 4.2 lets them pass).
+    """
+    if not _TOKEN.match(request.method) or _NOT_IN_A_TARGET.search(request.path):
+        return False
+    if any(_NOT_IN_A_LINE.search(name) or _NOT_IN_A_LINE.search(value) for name, value in request.headers.fields):
+        return False
+    if request.method == b"CONNECT":
+        return True
+    return request.path.startswith(b"/") or (request.path == b"*" and request.method == b"OPTIONS")
+
+
+def keep_to_http(of: http.HTTPFlow) -> None:
+    """Take away an offer to go on with another protocol than WebSocket: what it carries would pass undecided."""
+    headers = of.request.headers
+    if "upgrade" in headers and headers["upgrade"].strip().lower() != "websocket":
+        del headers["upgrade"]
+        kept = [token for token in headers.get("connection", "").split(",") if token.strip().lower() != "upgrade"]
+        headers["connection"] = ",".join(kept) or "keep-alive"
 
 
 def names_of_connection(of: flow.Flow) -> tuple[str | bytes, ...]:
@@ -138,16 +166,16 @@ def never_stream(request: http.Request) -> None:
 
 
 def wants_streaming(response: http.Response) -> bool:
-    """Tell whether a response must be passed on as it arrives, or else would come too late or never."""
-    content_type = b""
+    """Tell whether a response must be passed on as it arrives, or else would come too late or never.
+
+    A body of unknown length may be a live stream, whatever its type: collected first, it would never arrive, and what
+    was collected could not be cut when an order takes effect.
+    """
     # One walk over the lines: looking a field up by name costs as much as a decision.
     for name, value in response.headers.fields:
-        lower = name.lower()
-        if lower == b"content-length":
+        if name.lower() == b"content-length":
             return value.isdigit() and int(value) > _LARGE
-        if lower == b"content-type":
-            content_type = value.lower()
-    return content_type.startswith(_EVENT_STREAM) or not content_type.startswith(_COLLECTED_TYPES)
+    return True
 
 
 def is_multiplexed(request: http.Request) -> bool:

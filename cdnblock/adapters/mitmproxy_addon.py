@@ -135,6 +135,7 @@ class CdnBlock:
         """Decide as soon as the request has named its host, before mitmproxy looks for an origin."""
         if of.error is None:
             self._judge(of)
+            requests.keep_to_http(of)
 
     @_fails_closed
     def http_connect(self, of: http.HTTPFlow) -> None:
@@ -213,6 +214,10 @@ class CdnBlock:
         packet = of.request.packed
         if not ordinary:
             self._send(of, dns_refusal.objection(packet) or b"")
+            return
+        objection = dns_refusal.objection(packet)
+        if objection is not None:  # who is asking cannot be told from an option that is wrong
+            self._send(of, objection)
             return
         decision = self._live().decide_query_name(names[0], self._querying_client(of, packet))
         if Measure.DNS in decision.measures:

@@ -15,6 +15,8 @@ DEFAULTS: Final[Mapping[str, object]] = {
     "keep_host_header": True,
     # A refused request must not even open a connection to the origin.
     "connection_strategy": "lazy",
+    # What mitmproxy does not take for HTTP in a tunnel would pass undecided, and a server may take it for HTTP.
+    "rawtcp": False,
 }
 _FILES: Final = 65_536  # mitmproxy holds an upstream socket for each client of its DNS for over a minute
 
@@ -38,8 +40,8 @@ def command(
 ) -> None:
     """Run mitmdump and enforce the orders in it. ARGUMENTS are mitmdump's own.
 
-    Sets keep_host_header=true and connection_strategy=lazy: the host that a client asks for decides, and a refused
-    request reaches no origin. Clients with public addresses need --set block_global=false. Options that would let
+    Sets keep_host_header=true, connection_strategy=lazy and rawtcp=false: the host that a client asks for decides, a
+    refused request reaches no origin, and a tunnel carries HTTP or TLS. Clients with public addresses need --set block_global=false. Options that would let
     requests pass undecided, such as stream_large_bodies, are refused. SIGHUP has the orders reread.
 
     Example: cdnblock mitmproxy --orders orders/ --mode reverse:http://127.0.0.1:8000@8080

@@ -139,12 +139,14 @@ async def _answer(path: str, method: str, headers: dict[str, str], send: Callabl
         await send(b"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\nContent-Length: 50000000\r\n\r\n")
         return await _drip(send, lambda _: b"z" * 1000)
     if path == "/page":
-        await send(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await send(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 400\r\n\r\n")
         for n in range(40):
-            await send(_chunk(b"<p>%d</p>" % n))
+            await send(b"<p>%03d</p>" % n)
             await asyncio.sleep(DRIP_SECONDS)
-        await send(b"0\r\n\r\n")
         return True
+    if path == "/lines":
+        await send(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n")
+        return await _drip(send, lambda n: _chunk(b"%d;%d\n" % (n, n)))
     if path in ("/late", "/slow"):
         await asyncio.sleep(1 if path == "/late" else 20)
     body = b"" if method == "HEAD" else b"hello"

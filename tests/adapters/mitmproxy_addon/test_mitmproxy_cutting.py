@@ -14,7 +14,6 @@ WEBSOCKET = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 )
-UPGRADE = "Upgrade: raw\r\nConnection: Upgrade\r\n"
 _numbers = itertools.count()
 
 
@@ -39,11 +38,11 @@ def start(port: int, host: str, target: str, *, client: str = FRANCE, headers: s
 
 @pytest.mark.parametrize(
     ("target", "headers"),
-    [("/live", ""), ("/events", ""), ("/download", ""), ("/ws", WEBSOCKET), ("/upgrade", UPGRADE)],
+    [("/live", ""), ("/events", ""), ("/download", ""), ("/ws", WEBSOCKET), ("/lines", "")],
 )
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_file_that_appears_cuts(edge, host, target, headers, tls):
-    """Streams, downloads, WebSockets and other upgrades end within a second of the order; another host's go on."""
+    """Streams of any type, downloads and WebSockets end within a second of the order; another host's go on."""
     sni = host if tls else None
     with (
         start(edge.http, host, target, headers=headers, sni=sni) as covered,

@@ -189,3 +189,24 @@ def test_many_queries_on_one_socket(edge):
             assert answer.id == 1000 + number
             assert answer.rcode() == (dns.rcode.REFUSED if number % 2 else dns.rcode.NOERROR)
         assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("broken", ["two subnets", "scope", "two OPTs", "version 1"])
+def test_an_option_that_is_wrong_hides_nobody(edge, broken):
+    """Who asks cannot be told from a broken option: the query is objected to (RFC 7871 §6, RFC 6891 §6.1), not passed."""
+    asked = len(edge.upstream.asked)
+    france = dns.edns.ECSOption("203.0.113.0", 24)
+    message = dns.message.make_query("blocked.example", "A")
+    options = {
+        "two subnets": [france, dns.edns.ECSOption("198.51.100.0", 24)],
+        "scope": [dns.edns.ECSOption("203.0.113.0", 24, 24)],
+    }
+    message.use_edns(edns=1 if broken == "version 1" else 0, options=options.get(broken, [france]))
+    packet = message.to_wire()
+    if broken == "two OPTs":
+        opt = packet[-(11 + 4 + 7) :]
+        packet = packet[:10] + b"\0\2" + packet[12:] + opt
+    (answer,) = ask_raw(edge.dns, packet)
+    assert answer is not None
+    assert dns.message.from_wire(answer).rcode() in (dns.rcode.FORMERR, dns.rcode.BADVERS)
+    assert len(edge.upstream.asked) == asked
