@@ -71,8 +71,8 @@ class Edge:
         """Listen, follow the orders, and yield the port; stop on leaving."""
         loop = asyncio.get_running_loop()
 
-        def after_change(_old: RuleSet, new: RuleSet) -> None:  # on the enforcer's own thread
-            loop.call_soon_threadsafe(self._after_change, new)
+        def after_change(old: RuleSet, new: RuleSet) -> None:  # on the enforcer's own thread
+            loop.call_soon_threadsafe(self._after_change, old, new)
 
         unsubscribe = self._enforcer.subscribe(after_change)
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
@@ -177,7 +177,7 @@ class Edge:
     def _keep(self, exchange: Exchange, status: int, reason: str, headers: Headers, body: bytes) -> None:
         request = exchange.request
         seconds = fresh_for(request.method, status, headers)
-        if not seconds or not may_answer(request.method, request.headers):
+        if not seconds or request.body_exists or not may_answer(request.method, request.headers):
             return
         # Asked again: an order may have come into force for this client while the body was on its way.
         if Measure.CDN not in self._decide(exchange).measures:
@@ -186,10 +186,14 @@ class Edge:
             )
             self.cache.keep(_key(exchange), stored)
 
-    def _after_change(self, rules: RuleSet) -> None:
-        """Purge what the measure `cdn` now starts or stops to hold for, and cut what the measure `proxy` now covers."""
+    def _after_change(self, old: RuleSet, rules: RuleSet) -> None:
+        """Purge what the measure `cdn` now starts or stops to hold for, and cut what the measure `proxy` now covers.
+
+        When the orders themselves have changed, the measure may hold for other clients of the same names: then
+        everything that is stored of them goes.
+        """
         uncached = self._names_without_cache(rules)
-        names = cache_disable.to_purge(self._uncached, uncached)
+        names = cache_disable.to_purge(self._uncached, uncached) if old is rules else self._uncached | uncached
         self._uncached = uncached
         if names:
             self.cache.purge(lambda host: cache_disable.names_cover(names, host))
