@@ -29,6 +29,7 @@ from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.sources.live_orders import SETTLE_SECONDS, FileState, LiveOrders
 from cdnblock.sources.protected_list import load_holidays
 from cdnblock.sources.release_guard import released
+from cdnblock.sources.slow_release import SlowRelease
 from cdnblock.sources.state_folder import StateFolder
 from cdnblock.sources.status import LastReload, describe
 
@@ -78,6 +79,7 @@ class Enforcer:
         self._subscribers: list[Subscriber] = []
         self._subscribing = threading.Lock()
         self._rereading = threading.RLock()
+        self._slow_release = SlowRelease()
         self._last_reload: LastReload | None = None
         self._started = self._now()
         self._state = None if state is None else StateFolder(state)
@@ -118,7 +120,13 @@ class Enforcer:
         `host` in any spelling that a URL or a Host field may have, `client` the client's address as text (see
         `client_address`), None when it is not known. What is no address has no country. Never raises.
         """
-        return self._decide(self._rules.find(host), client)
+        try:
+            found = self._rules.hosts[host]
+        except TypeError:  # neither text nor octets
+            found = self._rules.find(host)
+        if isinstance(found, Uncovered):  # nearly all: told before anything else is asked
+            return found.decision
+        return self._decide(found, client)
 
     def decide_query_name(self, name: str, client: str | None) -> Decision:
         """Return the decision for a DNS query now; `name` as `names.canonical_query_name` takes it. Never raises."""
@@ -180,16 +188,13 @@ class Enforcer:
     def _decide(self, coverage: Coverage | Uncovered, client: str | None) -> Decision:
         if isinstance(coverage, Uncovered):
             return coverage.decision
-        country, told_by = self._locate(client)
+        try:
+            country, told_by = self._locations[client]  # type: ignore[index]  # None is never a key: that is the point
+        except (KeyError, TypeError):
+            country, told_by = self._locate(client)
         return coverage.decide(country, told_by, self._clock())
 
     def _locate(self, client: str | None) -> Location:
-        try:
-            return self._locations[client]  # type: ignore[index]  # None is never a key: that is the point
-        except KeyError:
-            pass
-        except TypeError:  # unhashable, so no text
-            return locate(self._table, None)
         location = locate(self._table, client if isinstance(client, str) else None)
         if isinstance(client, str) and len(client) <= _MEMO_MAX_ADDRESS:
             if len(self._locations) >= _MEMO_SIZE:
@@ -211,7 +216,10 @@ class Enforcer:
                 self._last_reload = LastReload(at=self._now(), seconds=took, changed=new is not old)
                 self._report()
             if new is not old:
+                self._slow_release.give(old, new)
                 self._tell(old, new)
+            del old, new
+            self._slow_release.free()
 
     def _tell(self, old: RuleSet, new: RuleSet) -> None:
         with self._subscribing:

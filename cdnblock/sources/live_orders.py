@@ -8,7 +8,7 @@ folder and hot reload"). Failing closed means here that enforcement goes on; not
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +29,7 @@ from cdnblock.sources.order_folder import (
 )
 from cdnblock.sources.protected_list import PROTECTED_FILE, load_protected
 from cdnblock.sources.release_guard import HeldRelease, how_many_listed, must_be_confirmed, released
+from cdnblock.sources.slow_release import breathe
 from cdnblock.sources.state_folder import KeptFile, StateFolder
 
 SETTLE_SECONDS: Final = 0.05  # a file written to more recently than this may be half of what its writer means
@@ -69,6 +70,7 @@ class LiveOrders:
         self._read: dict[Path, OrderFile] = {}
         self._refused: dict[Path, OrderFile] = {}
         self._held_until: datetime | None = None
+        self._pause: Callable[[], None] | None = None
         self._seen: dict[Path, _Fingerprint] = {}
         self._unlisted: tuple[Problem, ...] = ()
         self._of_state: tuple[Problem, ...] = ()
@@ -80,6 +82,8 @@ class LiveOrders:
         self._enforced: _Enforced = self._last_good()
         self.rules = compile_orders(_orders(self._enforced))
         self._start(now or datetime.now(UTC))
+        breathe()
+        self._pause = breathe  # from now on somebody may be waiting for the interpreter
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -175,7 +179,7 @@ class LiveOrders:
         """
         wanted, _ = self._wanted(set())
         rules = self._compiled(wanted)
-        gone = released(self.rules, rules, now)
+        gone = released(self.rules, rules, now, self._pause)
         releasing = [path for path in sorted(self._enforced) if self._releases(path, wanted, gone, now)]
         waiting = {held.path: held.since for held in self.held}
         if not must_be_confirmed(self.rules, rules, len(gone), now):
@@ -282,7 +286,7 @@ class LiveOrders:
     def _read_one(self, path: Path) -> OrderFile:
         """Read a file; one that has just been written to is looked at again, whatever its times say then."""
         before = _fingerprint([path])
-        file = read_file(path, self._protected, keep_texts=self._state is not None)
+        file = read_file(path, self._protected, keep_texts=self._state is not None, pause=self._pause)
         fingerprint = (*before, *_fingerprint(file.beside))
         self._seen[path] = fingerprint if _is_settled(fingerprint) else ()
         return file

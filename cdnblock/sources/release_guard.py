@@ -7,7 +7,7 @@ meant (order-file.md, "The folder and hot reload").
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,12 +31,13 @@ class HeldRelease:
     since: datetime
 
 
-def released(old: RuleSet, new: RuleSet, at: datetime) -> set[str]:
+def released(old: RuleSet, new: RuleSet, at: datetime, pause: Callable[[], None] | None = None) -> set[str]:
     """Return the names that are in force at `at` under the old rules and no longer under the new ones.
 
-    Between its windows an order is in force. A name that a parent still covers is not released.
+    Between its windows an order is in force. A name that a parent still covers is not released. `pause` is called
+    about once a millisecond, so that others can run.
     """
-    return set() if new is old else set(old.released_by(new, at))
+    return set() if new is old else set(old.released_by(new, at, pause))
 
 
 def must_be_confirmed(old: RuleSet, new: RuleSet, gone: int, at: datetime) -> bool:
@@ -50,12 +51,11 @@ def must_be_confirmed(old: RuleSet, new: RuleSet, gone: int, at: datetime) -> bo
 
 def how_many_listed(order: Order, names: set[str]) -> int:
     """Return how many of the names an order lists, additions included."""
-    return len({name for name in _each_listed(order) if name in names})
-
-
-def _each_listed(order: Order) -> Iterator[str]:
+    if not names:
+        return 0
     parts: tuple[Order | Addition, ...] = (order, *order.additions)
+    listed = {name.name for part in parts for name in part.names} & names
     for part in parts:
-        yield from (name.name for name in part.names)
-        if part.names_file is not None:
-            yield from part.names_file.names
+        if part.names_file is not None:  # which is quick to look into, and may be far longer than `names`
+            listed.update(name for name in names if name in part.names_file.names)
+    return len(listed)

@@ -32,7 +32,7 @@ def describe(live: LiveOrders, now: datetime, last_reload: LastReload | None, ho
         "revision": rules.revision,
         "orders": len(rules.orders),
         "names": len(rules),
-        "names_in_force": sum(1 for _ in rules.names_in_force(now)),
+        "names_in_force": rules.count_in_force(now),
         "next_change": change.isoformat() if change else None,
         "last_reload": None
         if last_reload is None
