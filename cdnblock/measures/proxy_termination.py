@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +53,10 @@ class Answer:
     reason: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+    def __iter__(self) -> Iterator[int | tuple[tuple[str, str], ...] | bytes]:
+        """Unpack as `status, headers, body = notice(…)`."""
+        return iter((self.status, self.headers, self.body))
 
 
 def closes(decision: Decision) -> bool:

@@ -439,3 +439,10 @@ def test_a_notice_is_made_within_a_millisecond(decision, accept):
         notice(told, accept=accept, accept_language="fr-FR,fr;q=0.9,en;q=0.8", operator_url=OPERATOR)
         times.append(perf_counter() - begun)
     assert sorted(times)[100] < 0.001
+
+
+def test_an_answer_unpacks(decision):
+    """`status, headers, body = notice(…)`, in any server that wants three things."""
+    answer = notice(decision())
+    status, headers, body = answer
+    assert (status, headers, body) == (451, answer.headers, answer.body)
