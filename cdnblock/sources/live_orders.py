@@ -28,7 +28,7 @@ from cdnblock.sources.order_folder import (
     refused_for_its_id,
 )
 from cdnblock.sources.protected_list import PROTECTED_FILE, load_protected
-from cdnblock.sources.release_guard import HeldRelease, how_many_listed, must_be_confirmed, released
+from cdnblock.sources.release_guard import MAX_SHARE, HeldRelease, how_many_listed, must_be_confirmed, released
 from cdnblock.sources.slow_release import breathe
 from cdnblock.sources.state_folder import KeptFile, StateFolder
 
@@ -182,13 +182,23 @@ class LiveOrders:
         gone = released(self.rules, rules, now, self._pause)
         releasing = [path for path in sorted(self._enforced) if self._releases(path, wanted, gone, now)]
         waiting = {held.path: held.since for held in self.held}
-        if not must_be_confirmed(self.rules, rules, len(gone), now):
+        if not must_be_confirmed(self.rules, rules, len(gone), now) and not self._most_pending_vanish(releasing, now):
             releasing = [path for path in releasing if path in waiting]
         return tuple(
             HeldRelease(path=path, names=how_many_listed(order, gone), since=waiting.get(path, now))
             for path in releasing
             if (order := self._enforced[path].order) is not None
         )
+
+    def _most_pending_vanish(self, releasing: Iterable[Path], now: datetime) -> bool:
+        """Tell whether orders still to start vanish with more than a third of all names that have not ended.
+
+        They release nothing yet, but a clock that is years behind makes every order one of them.
+        """
+        orders = [order for path in releasing if (order := self._enforced[path].order) is not None]
+        vanishing = sum(order.size() for order in orders if now < calendar.starts_at(order))
+        unended = sum(order.size() for order in _orders(self._enforced) if now < calendar.ends_at(order))
+        return vanishing * MAX_SHARE > unended
 
     def _releases(self, path: Path, wanted: _Enforced, gone: set[str], now: datetime) -> bool:
         """Tell whether what is wanted takes names of this file out of force, or the order before its time."""

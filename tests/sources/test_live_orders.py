@@ -153,3 +153,22 @@ def test_a_single_file_may_be_missing_at_a_start(tmp_path):
         write(order, id="one", names=listed("a", 4))
         live.refresh(NOW)
         assert live.rules.is_in_force("a3.example", NOW)
+
+
+@pytest.mark.parametrize("clock", [datetime(1990, 1, 1, tzinfo=UTC), NOW])
+def test_a_clock_that_is_years_behind_releases_nothing(tmp_path, clock):
+    """A restart over a half-synchronised folder: orders that seem to be still to start are held back as well."""
+    folder, state = tmp_path / "orders", tmp_path / "state"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        write(folder / f"{name}.yaml", id=name, names=listed(name, 10))
+    with StateFolder(state) as kept:
+        LiveOrders(folder, state=kept, now=NOW)
+    (folder / "a.yaml").unlink()
+    (folder / "b.yaml").unlink()
+    with StateFolder(state) as kept:
+        live = LiveOrders(folder, state=kept, now=clock)
+        assert [held.path.name for held in live.held] == ["a.yaml", "b.yaml"]
+    with StateFolder(state) as kept:
+        live = LiveOrders(folder, state=kept, now=NOW)
+        assert in_force(live) == ["a", "b", "c"]
