@@ -64,7 +64,7 @@ def _fits_http1(request: http.RequestData) -> bool:
     """
     if not _TOKEN.match(request.method) or _NOT_IN_A_TARGET.search(request.path):
         return False
-    if any(_NOT_IN_A_LINE.search(name) or _NOT_IN_A_LINE.search(value) for name, value in request.headers.fields):
+    if _NOT_IN_A_LINE.search(b"".join([part for field in request.headers.fields for part in field])):
         return False
     if request.method == b"CONNECT":
         return True
