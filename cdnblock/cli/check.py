@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from cdnblock.cli.options import printable
+from cdnblock.cli.progress import progress_bar
 from cdnblock.errors import Problem, Severity
 
 
@@ -29,7 +30,8 @@ def command(orders: tuple[Path, ...], layout: str) -> None:
     """
     from cdnblock.sources.order_folder import read_orders
 
-    found = read_orders(*(orders or (Path("orders"),)))
+    with progress_bar("files read") as progress:
+        found = read_orders(*(orders or (Path("orders"),)), progress=progress)
     text = _LAYOUTS[layout](found.problems)
     if text:
         click.echo(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 
 from cdnblock.cli.options import at_option, geo_option, orders_option, read_instant, rfc3339
+from cdnblock.cli.progress import progress_bar
 from cdnblock.geo.country import locate
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.names import canonical
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from cdnblock.matching.ruleset import RuleSet
 
 EXIT_APPLIES: Final = 3
+_PROGRESS_STEP: Final = 1_000
 
 
 @click.command
@@ -56,10 +59,22 @@ def command(
     questions = _read(batch) if batch is not None else [(host or "", client, None)]
     rules, table = load_orders(orders), open_geo_table(geo)
     applies = False
-    for answer in _answer(questions, rules, table, at):
-        applies = applies or bool(answer["measures"])
-        click.echo(json.dumps(answer))
+    with progress_bar("decisions") as progress:
+        for number, answer in enumerate(_answer(questions, rules, table, at), start=1):
+            applies = applies or bool(answer["measures"])
+            click.echo(json.dumps(answer))
+            if number % _PROGRESS_STEP == 0 and not sys.stdout.isatty():
+                progress(*_progress_of(batch, number))
     sys.exit(EXIT_APPLIES if exit_code and applies else 0)
+
+
+def _progress_of(batch: BinaryIO | None, number: int) -> tuple[int, int]:
+    """Return how many lines are answered and, by the octets that are read, how many there will be about."""
+    try:
+        size, read = (os.fstat(batch.fileno()).st_size, batch.tell()) if batch is not None else (0, 0)
+    except (OSError, ValueError):  # a pipe has no size
+        return number, number
+    return number, max(number, number * size // max(1, read))
 
 
 def decision_as_json(decision: Decision, host: str, client: str | None, at: datetime) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from cdnblock.cli.options import geo_option, printable
+from cdnblock.cli.progress import progress_bar
 from cdnblock.geo.country import FRENCH_CODES, country_code
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def info(geo: Path | None, as_json: bool) -> None:  # noqa: FBT001 (click's way)
     """
     from cdnblock.sources.geo_tables import open_geo_table
 
-    with _progress() as progress:
+    with progress_bar("networks read") as progress:
         table = open_geo_table(geo).as_intervals(progress)
     described = _described(table) | {"warning": None if geo is not None else _WARNING}
     _echo([json.dumps(described)] if as_json else _page(described))
@@ -99,7 +98,7 @@ def compare(a: Path, b: Path, countries: str, as_json: bool) -> None:  # noqa: F
 
     codes = _codes(countries)
     tables = [_opened(path) for path in (a, b)]
-    with _progress() as progress:
+    with progress_bar("networks read") as progress:
         first, second = (table.as_intervals(progress) for table in tables)
         counts = {key: verdicts(first, second, version) for key, version in _VERSIONS.items()}
     found = {code: {key: disagreement(count, code) for key, count in counts.items()} for code in codes}
@@ -215,23 +214,3 @@ def _aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 def _echo(lines: Iterable[str]) -> None:
     for line in lines:
         click.echo(line)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Give something to tell the progress to: on a terminal it draws a bar, once two seconds have gone by."""
-    started = time.monotonic()
-    drawn = False
-
-    def draw(done: int, expected: int) -> None:
-        nonlocal drawn
-        if sys.stderr.isatty() and time.monotonic() - started > _BAR_AFTER:
-            drawn = True
-            filled = min(_BAR_WIDTH, done * _BAR_WIDTH // max(1, expected))
-            click.echo(f"\r[{'#' * filled:{_BAR_WIDTH}}] {done:,} networks read ", err=True, nl=False)
-
-    try:
-        yield draw
-    finally:
-        if drawn:
-            click.echo("", err=True)

@@ -84,8 +84,10 @@ def load_orders(*paths: Path | str) -> RuleSet:
     return compile_orders(found.orders)
 
 
-def read_orders(*paths: Path | str) -> OrderSet:
+def read_orders(*paths: Path | str, progress: Callable[[int, int], object] | None = None) -> OrderSet:
     """Read folders and files; two files with one id are a problem of the later one.
+
+    `progress` is told after each file how many of a folder's have been read, and how many there are.
 
     Raises:
         ConfigError: a path does not exist, or is neither a folder nor a file.
@@ -100,7 +102,10 @@ def read_orders(*paths: Path | str) -> OrderSet:
         protected, problems = load_protected(folder)
         _, holiday_problems = load_holidays(folder)
         general += [*problems, *holiday_problems]
-        files += [read_file(member, protected) for member in members]
+        for number, member in enumerate(members, start=1):
+            files.append(read_file(member, protected))
+            if progress is not None:
+                progress(number, len(members))
     return OrderSet(files=tuple(_without_shared_ids(files)), general=tuple(general))
 
 
