@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import time
+from contextlib import redirect_stderr
 
 import pytest
 
@@ -13,11 +13,10 @@ from cdnblock.cli.progress import progress_bar
 
 
 @pytest.fixture
-def terminal(monkeypatch):
+def terminal():
     """A real terminal as stderr; what is read from it is what a person would see."""
     master, slave = os.openpty()
     with os.fdopen(slave, "w") as stderr:
-        monkeypatch.setattr(sys, "stderr", stderr)
 
         def seen():
             text = ""
@@ -25,23 +24,25 @@ def terminal(monkeypatch):
                 text += os.read(master, 10_000).decode()
             return text
 
-        yield seen
+        yield stderr, seen
     os.close(master)
 
 
 def test_what_is_quick_draws_no_bar(terminal):
     """Under two seconds there is nothing to see."""
-    with progress_bar("files read") as progress:
+    stderr, seen = terminal
+    with redirect_stderr(stderr), progress_bar("files read") as progress:
         progress(1, 2)
-    assert terminal() == ""
+    assert seen() == ""
 
 
 def test_what_takes_long_draws_a_bar(terminal):
     """It fills up, counts, and ends its line."""
-    with progress_bar("files read") as progress:
+    stderr, seen = terminal
+    with redirect_stderr(stderr), progress_bar("files read") as progress:
         time.sleep(2.05)
         progress(1_500, 3_000)
-    assert terminal() == f"\r[{'#' * 15}{' ' * 15}] 1,500 files read \r\n"
+    assert seen() == f"\r[{'#' * 15}{' ' * 15}] 1,500 files read \r\n"
 
 
 def test_without_a_terminal_there_is_no_bar(capsys):
