@@ -148,6 +148,16 @@ def rewrite_headers(of: http.HTTPFlow, rewrite: Callable[[Iterable[tuple[str, st
     of.response.headers = http.Headers(_as_fields(lines, lower=is_multiplexed(of.request)))
 
 
+def frame_body(request: http.Request) -> None:
+    """Give a body of HTTP/2 or /3 that came without a length its length.
+
+    mitmproxy writes neither length nor chunks for it towards an origin of HTTP/1.1, which would take the body for the
+    next request (RFC 9112 §6.3): one that nobody has decided about.
+    """
+    if is_multiplexed(request) and request.raw_content and "content-length" not in request.headers:
+        request.headers["content-length"] = str(len(request.raw_content))
+
+
 class _Unstreamed(http.Request):
     """A request whose body no addon can have passed on: setting `stream` does nothing."""
 

@@ -143,6 +143,11 @@ class CdnBlock:
         self._judge(of)
 
     @_fails_closed
+    def request(self, of: http.HTTPFlow) -> None:
+        """See that the body of a request stays its body on the way to the origin."""
+        requests.frame_body(of.request)
+
+    @_fails_closed
     def responseheaders(self, of: http.HTTPFlow) -> None:
         """Keep our answers ours, switch caching off, and let endless bodies pass."""
         running = self._running.find(of)

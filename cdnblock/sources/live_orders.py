@@ -28,7 +28,7 @@ from cdnblock.sources.order_folder import (
     refused_for_its_id,
 )
 from cdnblock.sources.protected_list import PROTECTED_FILE, load_protected
-from cdnblock.sources.release_guard import MAX_SHARE, HeldRelease, how_many_listed, must_be_confirmed, released
+from cdnblock.sources.release_guard import HeldRelease, how_many_listed, must_be_confirmed, released
 from cdnblock.sources.slow_release import breathe
 from cdnblock.sources.state_folder import KeptFile, StateFolder
 
@@ -175,30 +175,50 @@ class LiveOrders:
     def _to_hold(self, now: datetime) -> tuple[HeldRelease, ...]:
         """Return the files that wait for consent.
 
-        Once held, a file waits until it releases nothing any more, however many names come into force meanwhile.
+        Once held, a file waits until it releases nothing any more, however many names come into force meanwhile. To
+        hold a file may take its id from another one, so what is left is looked at again until it releases no more
+        than it may.
         """
-        wanted, _ = self._wanted(set())
-        rules = self._compiled(wanted)
-        gone = released(self.rules, rules, now, self._pause)
-        releasing = [path for path in sorted(self._enforced) if self._releases(path, wanted, gone, now)]
         waiting = {held.path: held.since for held in self.held}
-        if not must_be_confirmed(self.rules, rules, len(gone), now) and not self._most_pending_vanish(releasing, now):
-            releasing = [path for path in releasing if path in waiting]
-        return tuple(
-            HeldRelease(path=path, names=how_many_listed(order, gone), since=waiting.get(path, now))
-            for path in releasing
-            if (order := self._enforced[path].order) is not None
-        )
+        wanted, _ = self._wanted(set())
+        on_disk = {order.id for order in _orders(wanted)}
+        holding: dict[Path, int] = {}
+        while True:
+            rules = self._compiled(wanted)
+            gone = self._gone(rules, wanted, now)
+            releasing = [
+                path for path in self._enforced if path not in holding and self._releases(path, wanted, gone, now)
+            ]
+            if not must_be_confirmed(self.rules, rules, len(gone), now, pending=self._pending(now)):
+                releasing = [
+                    path for path in releasing if path in waiting or (holding and self._id_of(path) in on_disk)
+                ]
+            if not releasing:
+                return tuple(
+                    HeldRelease(path=path, names=names, since=waiting.get(path, now))
+                    for path, names in sorted(holding.items())
+                )
+            for path in releasing:
+                order = self._enforced[path].order
+                holding[path] = 0 if order is None else how_many_listed(order, gone)
+            wanted, _ = self._wanted(holding)
 
-    def _most_pending_vanish(self, releasing: Iterable[Path], now: datetime) -> bool:
-        """Tell whether orders still to start vanish with more than a third of all names that have not ended.
+    def _gone(self, rules: RuleSet, wanted: _Enforced, now: datetime) -> set[str]:
+        """Return the names that are released now, or would be when an order that is still to start does.
 
-        They release nothing yet, but a clock that is years behind makes every order one of them.
+        A clock that is years behind makes every order one of those.
         """
-        orders = [order for path in releasing if (order := self._enforced[path].order) is not None]
-        vanishing = sum(order.size() for order in orders if now < calendar.starts_at(order))
-        unended = sum(order.size() for order in _orders(self._enforced) if now < calendar.ends_at(order))
-        return vanishing * MAX_SHARE > unended
+        changed = (file.order for path, file in self._enforced.items() if wanted.get(path) is not file)
+        starts = {start for order in changed if order and (start := calendar.starts_at(order)) > now}
+        return set().union(*(released(self.rules, rules, instant, self._pause) for instant in {now, *starts}))
+
+    def _pending(self, now: datetime) -> int:
+        """Return how many names the orders list that are still to start."""
+        return sum(order.size() for order in _orders(self._enforced) if now < calendar.starts_at(order))
+
+    def _id_of(self, path: Path) -> str | None:
+        order = self._enforced[path].order
+        return None if order is None else order.id
 
     def _releases(self, path: Path, wanted: _Enforced, gone: set[str], now: datetime) -> bool:
         """Tell whether what is wanted takes names of this file out of force, or the order before its time."""

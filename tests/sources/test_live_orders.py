@@ -172,3 +172,58 @@ def test_a_clock_that_is_years_behind_releases_nothing(tmp_path, clock):
     with StateFolder(state) as kept:
         live = LiveOrders(folder, state=kept, now=NOW)
         assert in_force(live) == ["a", "b", "c"]
+
+
+def test_holding_one_file_releases_no_other(tmp_path):
+    """`mv d.yaml a.yaml` drops the order of a and moves that of d: while a is held, d's stays where it was."""
+    write(tmp_path / "a.yaml", id="p", names=listed("p", 11))
+    write(tmp_path / "d.yaml", id="s", names=listed("s", 20))
+    live = LiveOrders(tmp_path, now=NOW)
+    (tmp_path / "d.yaml").rename(tmp_path / "a.yaml")
+    for _ in range(2):
+        live.refresh(NOW)
+        assert in_force(live) == ["p", "s"]
+    live.refresh(NOW, accept_release=True)
+    assert in_force(live) == ["s"]
+    assert live.problems == ()
+
+
+def test_renumbered_files_lose_no_order(tmp_path):
+    """`rm 01; mv 02 01; mv 03 02`: only the first order is in question."""
+    for number, count in (("01", 12), ("02", 10), ("03", 10)):
+        write(tmp_path / f"{number}.yaml", id=f"o{number}", names=listed(f"o{number}-", count))
+    live = LiveOrders(tmp_path, now=NOW)
+    (tmp_path / "01.yaml").unlink()
+    (tmp_path / "02.yaml").rename(tmp_path / "01.yaml")
+    (tmp_path / "03.yaml").rename(tmp_path / "02.yaml")
+    live.refresh(NOW)
+    assert in_force(live) == ["o01", "o02", "o03"]
+    live.refresh(NOW, accept_release=True)
+    assert in_force(live) == ["o02", "o03"]
+    assert live.problems == ()
+
+
+@pytest.mark.parametrize("clock", [datetime(1990, 1, 1, tzinfo=UTC), NOW])
+def test_a_file_cut_short_is_held_whatever_the_clock_says(tmp_path, clock):
+    """A list of a hundred names that becomes one, in an order that seems to be still to start."""
+    write(tmp_path / "a.yaml", id="a", names=listed("a", 100))
+    live = LiveOrders(tmp_path, now=clock)
+    write(tmp_path / "a.yaml", id="a", names="[a0.example]")
+    live.refresh(clock)
+    assert [held.names for held in live.held] == [99]
+    assert live.rules.is_in_force("a99.example", NOW)
+
+
+def test_what_is_in_force_and_what_is_to_start_count_together(tmp_path):
+    """Fifty of ninety names, twenty of them in force."""
+    for number in range(6):
+        write(tmp_path / f"now{number}.yaml", id=f"now{number}", names=listed(f"now{number}-", 10))
+    for number in range(3):
+        write(
+            tmp_path / f"soon{number}.yaml", id=f"soon{number}", names=listed(f"soon{number}-", 10), begins="2190-01-01"
+        )
+    live = LiveOrders(tmp_path, now=NOW)
+    for name in ("now0", "now1", "soon0", "soon1", "soon2"):
+        (tmp_path / f"{name}.yaml").unlink()
+    live.refresh(NOW)
+    assert len(live.held) == 5

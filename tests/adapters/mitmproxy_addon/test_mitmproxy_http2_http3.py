@@ -103,3 +103,13 @@ def test_http3_streams_decide(edge):
     http3(edge.https, "other.example", scenario)
     http3(edge.https, "blocked.example", scenario=lambda client: client.get("other.example"))
     assert len(edge.http2_origin.seen) == before + 3
+
+
+def test_a_body_without_a_length_stays_a_body(edge):
+    """An HTTP/2 upload that names no length must not become the next request on a connection of HTTP/1.1."""
+    body = b"GET /x HTTP/1.1\r\nHost: blocked.example\r\n\r\n"
+    before = len(edge.origin.seen)
+    with Http2(edge.http, sni="other.example") as client:
+        assert client.get("other.example", "/upload", method="POST", body=body).status == 200
+        assert client.get("other.example", "/after").status == 200
+    assert [(seen.target, seen.body) for seen in edge.origin.seen[before:]] == [("/upload", body), ("/after", b"")]
