@@ -185,11 +185,13 @@ class LiveOrders:
         holding: dict[Path, int] = {}
         while True:
             rules = self._compiled(wanted)
-            gone = self._gone(rules, wanted, now)
+            gone_now = released(self.rules, rules, now, self._pause)
+            gone = gone_now | self._gone_later(rules, wanted, now)
             releasing = [
                 path for path in self._enforced if path not in holding and self._releases(path, wanted, gone, now)
             ]
-            if not must_be_confirmed(self.rules, rules, len(gone), now, pending=self._pending(now)):
+            of_force = must_be_confirmed(self.rules, rules, len(gone_now), now)
+            if not of_force and not must_be_confirmed(self.rules, rules, len(gone), now, pending=self._pending(now)):
                 releasing = [
                     path for path in releasing if path in waiting or (holding and self._id_of(path) in on_disk)
                 ]
@@ -203,14 +205,14 @@ class LiveOrders:
                 holding[path] = 0 if order is None else how_many_listed(order, gone)
             wanted, _ = self._wanted(holding)
 
-    def _gone(self, rules: RuleSet, wanted: _Enforced, now: datetime) -> set[str]:
-        """Return the names that are released now, or would be when an order that is still to start does.
+    def _gone_later(self, rules: RuleSet, wanted: _Enforced, now: datetime) -> set[str]:
+        """Return the names that would be released when an order that is still to start does.
 
         A clock that is years behind makes every order one of those.
         """
         changed = (file.order for path, file in self._enforced.items() if wanted.get(path) is not file)
         starts = {start for order in changed if order and (start := calendar.starts_at(order)) > now}
-        return set().union(*(released(self.rules, rules, instant, self._pause) for instant in {now, *starts}))
+        return set().union(*(released(self.rules, rules, start, self._pause) for start in starts))
 
     def _pending(self, now: datetime) -> int:
         """Return how many names the orders list that are still to start."""

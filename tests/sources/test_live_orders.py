@@ -227,3 +227,14 @@ def test_what_is_in_force_and_what_is_to_start_count_together(tmp_path):
         (tmp_path / f"{name}.yaml").unlink()
     live.refresh(NOW)
     assert len(live.held) == 5
+
+
+def test_what_is_to_start_does_not_dilute_what_is_in_force(tmp_path):
+    """Half of the names in force are held, however many more the orders list that are still to start."""
+    write(tmp_path / "a.yaml", id="a", names=listed("a", 5))
+    write(tmp_path / "b.yaml", id="b", names=listed("b", 5))
+    write(tmp_path / "soon.yaml", id="soon", names=listed("soon", 100), begins="2190-01-01")
+    live = LiveOrders(tmp_path, now=NOW)
+    (tmp_path / "a.yaml").unlink()
+    live.refresh(NOW)
+    assert [held.path.name for held in live.held] == ["a.yaml"]
