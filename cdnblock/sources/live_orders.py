@@ -74,7 +74,7 @@ class LiveOrders:
         self._seen: dict[Path, _Fingerprint] = {}
         self._unlisted: tuple[Problem, ...] = ()
         self._of_state: tuple[Problem, ...] = ()
-        self._saved: Mapping[Path, str] = {}
+        self._saved: Mapping[Path, tuple[str, str | None]] = {}
         self.state_error: str | None = None
         self.held: tuple[HeldRelease, ...] = ()
         self._protected_seen = _fingerprint([self.folder / PROTECTED_FILE])
@@ -273,18 +273,28 @@ class LiveOrders:
         kept, self._of_state = self._state.load()
         files = (parse_kept(self.folder / name, file.text, file.beside) for name, file in kept.items())
         found = {file.path: file for file in files if file.order is not None}
-        self._saved = {path: file.digest for path, file in found.items()}
+        since = {path: kept[path.name].held_since for path in found}
+        # What waited for consent before a restart waits after it.
+        self.held = tuple(
+            HeldRelease(path=path, names=0, since=datetime.fromisoformat(held))
+            for path, held in sorted(since.items())
+            if held is not None
+        )
+        self._saved = {path: (file.digest, since[path]) for path, file in found.items()}
         return found
 
     def _keep(self, wanted: _Enforced) -> None:
         """Write the last good set to the state folder, if it is another one; a failing disk is told, not fatal."""
-        digests = {path: file.digest for path, file in wanted.items()}
-        if self._state is None or (digests == self._saved and self.state_error is None):
+        since = {held.path: held.since.isoformat() for held in self.held}
+        to_save = {path: (file.digest, since.get(path)) for path, file in wanted.items()}
+        if self._state is None or (to_save == self._saved and self.state_error is None):
             return
         try:
             self._state.save(
                 {
-                    path.name: KeptFile(name=path.name, text=file.text, beside=file.beside_texts)
+                    path.name: KeptFile(
+                        name=path.name, text=file.text, beside=file.beside_texts, held_since=since.get(path)
+                    )
                     for path, file in wanted.items()
                 }
             )
@@ -293,7 +303,7 @@ class LiveOrders:
         else:
             self.state_error = None
             self._of_state = ()
-            self._saved = digests
+            self._saved = to_save
 
     def _members(self) -> list[Path]:
         """Return the order files there are; raise ConfigError when there is no telling."""

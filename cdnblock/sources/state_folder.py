@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -33,11 +34,15 @@ _CONTENTS: Final = "files"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptFile:
-    """One order file as it was when it was last good: its octets, and those of the names files beside it by name."""
+    """One order file as it was when it was last good: its octets, and those of the names files beside it by name.
+
+    `held_since` is when a change of it was first held back (RFC 3339), None when none is.
+    """
 
     name: str
     text: bytes
     beside: Mapping[str, bytes] = field(default_factory=dict)
+    held_since: str | None = None
 
 
 class StateFolder:
@@ -131,7 +136,8 @@ class StateFolder:
 
     def _keep(self, contents: int, file: KeptFile) -> _Entry:
         beside = {name: self._keep_content(contents, content) for name, content in sorted(file.beside.items())}
-        return _Entry(name=file.name, text=self._keep_content(contents, file.text), beside=beside)
+        text = self._keep_content(contents, file.text)
+        return _Entry(name=file.name, text=text, beside=beside, held_since=file.held_since)
 
     def _keep_content(self, contents: int, content: bytes) -> str:
         """Write a content that is not there yet, or no longer whole; return its digest."""
@@ -166,7 +172,7 @@ class StateFolder:
             if digest not in contents:
                 contents[digest] = self._content(digest)
         beside = {name: contents[digest] for name, digest in entry.beside.items()}
-        return KeptFile(name=entry.name, text=contents[entry.text], beside=beside)
+        return KeptFile(name=entry.name, text=contents[entry.text], beside=beside, held_since=entry.held_since)
 
     def _content(self, digest: str) -> bytes:
         try:
@@ -197,6 +203,7 @@ class _Entry:
     name: str
     text: str
     beside: Mapping[str, str]
+    held_since: str | None = None
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -229,7 +236,11 @@ def _contents(folder: int) -> Iterator[int]:
 
 
 def _manifest(listed: Collection[_Entry]) -> bytes:
-    files = [{"name": entry.name, "text": entry.text, "beside": dict(entry.beside)} for entry in listed]
+    files = [
+        {"name": entry.name, "text": entry.text, "beside": dict(entry.beside)}
+        | ({} if entry.held_since is None else {"held_since": entry.held_since})
+        for entry in listed
+    ]
     content = {"format": _FORMAT, "files": files}
     return json.dumps({"checksum": _checksum(content), "content": content}, indent=1).encode("ascii")
 
@@ -248,12 +259,14 @@ def _parse_manifest(data: bytes) -> tuple[_Entry, ...]:
 
 
 def _entry(item: Mapping[str, Any]) -> _Entry:
-    name, text, beside = item["name"], item["text"], dict(item["beside"])
+    name, text, beside, held_since = item["name"], item["text"], dict(item["beside"]), item.get("held_since")
     if not all(isinstance(value, str) for value in (name, *beside)):
         raise TypeError
     if not all(isinstance(digest, str) and _is_digest(digest) for digest in (text, *beside.values())):
         raise ValueError
-    return _Entry(name=name, text=text, beside=beside)
+    if held_since is not None and datetime.fromisoformat(held_since).tzinfo is None:
+        raise ValueError
+    return _Entry(name=name, text=text, beside=beside, held_since=held_since)
 
 
 def _is_digest(text: str) -> bool:

@@ -238,3 +238,29 @@ def test_what_is_to_start_does_not_dilute_what_is_in_force(tmp_path):
     (tmp_path / "a.yaml").unlink()
     live.refresh(NOW)
     assert [held.path.name for held in live.held] == ["a.yaml"]
+
+
+def test_a_held_release_waits_across_a_restart(tmp_path):
+    """Also when other names have come into force meanwhile; accepted, it is gone for good."""
+    folder, state = tmp_path / "orders", tmp_path / "state"
+    folder.mkdir()
+    for name in ("a", "b"):
+        write(folder / f"{name}.yaml", id=name, names=listed(name, 10))
+    with StateFolder(state) as kept:
+        live = LiveOrders(folder, state=kept, now=NOW)
+        (folder / "a.yaml").unlink()
+        live.refresh(NOW)
+        write(folder / "new.yaml", id="new", names=listed("new", 100))
+        live.refresh(NOW)
+        since = live.held[0].since
+    for _ in range(2):
+        with StateFolder(state) as kept:
+            live = LiveOrders(folder, state=kept, now=NOW + timedelta(days=1))
+            assert [(held.path.name, held.names, held.since) for held in live.held] == [("a.yaml", 10, since)]
+            assert in_force(live) == ["a", "b", "new"]
+    with StateFolder(state) as kept:
+        live = LiveOrders(folder, state=kept, now=NOW)
+        live.refresh(NOW, accept_release=True)
+    with StateFolder(state) as kept:
+        live = LiveOrders(folder, state=kept, now=NOW)
+        assert (in_force(live), live.held) == (["b", "new"], ())
