@@ -13,7 +13,7 @@ from typing import Final
 from cdnblock.errors import Problem
 from cdnblock.orders.calendar import Holidays, french_public_holidays
 from cdnblock.orders.moments import read_day
-from cdnblock.orders.text_file import decode, lines_of
+from cdnblock.orders.text_file import read_entries
 
 MAX_PROBLEMS: Final = 1_000
 
@@ -23,22 +23,13 @@ def parse_holidays(data: bytes, file: str) -> tuple[Holidays, tuple[Problem, ...
 
     What is no date is a problem, and the other lines still hold. Where a day is added and removed, the last line wins.
     """
-    text, problems = decode(data, file)
-    if text is None:
-        return french_public_holidays, problems
     free: dict[date, bool] = {}
-    found: list[Problem] = [*problems]
-    for number, line in enumerate(lines_of(text), start=1):
-        entry = line.partition("#")[0].strip()
-        if not entry:
-            continue
-        try:
-            free[read_day(entry.removeprefix("-").strip())] = not entry.startswith("-")
-        except ValueError as error:
-            if len(found) < MAX_PROBLEMS:
-                column = line.index(entry) + 1
-                found.append(Problem(file=file, line=number, column=column, key="", message=str(error)))
-    return _with(free), tuple(found)
+
+    def take(_line: int, entry: str) -> None:
+        free[read_day(entry.removeprefix("-").strip())] = not entry.startswith("-")
+
+    problems = read_entries(data, file, take, most=MAX_PROBLEMS)
+    return _with(free), problems
 
 
 def _with(free: dict[date, bool]) -> Holidays:

@@ -16,7 +16,7 @@ from publicsuffixlist import PublicSuffixList
 from cdnblock.errors import Problem
 from cdnblock.matching.names import canonical
 from cdnblock.orders.host_names import host_name
-from cdnblock.orders.text_file import cut, decode, lines_of
+from cdnblock.orders.text_file import cut, read_entries
 
 MAX_PROBLEMS: Final = 1_000
 
@@ -77,22 +77,13 @@ def parse_protected(data: bytes, file: str, shown: str | None = None) -> tuple[P
 
     `shown` is how messages call the file.
     """
-    text, problems = decode(data, file)
-    if text is None:
-        return Protected(), problems
     names: dict[str, str] = {}
-    found: list[Problem] = [*problems]
-    for number, line in enumerate(lines_of(text), start=1):
-        entry = line.partition("#")[0].strip()
-        if not entry:
-            continue
-        try:
-            names[_label_or_name(entry)] = f"{shown or file}:{number}"
-        except ValueError as error:
-            if len(found) < MAX_PROBLEMS:
-                column = line.index(entry) + 1
-                found.append(Problem(file=file, line=number, column=column, key="", message=str(error)))
-    return Protected(names), tuple(found)
+
+    def take(line: int, entry: str) -> None:
+        names[_label_or_name(entry)] = f"{shown or file}:{line}"
+
+    problems = read_entries(data, file, take, most=MAX_PROBLEMS)
+    return Protected(names), problems
 
 
 def _label_or_name(entry: str) -> str:

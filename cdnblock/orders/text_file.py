@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from cdnblock.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_REPORTED: Final = 20  # invisible characters
@@ -82,6 +82,26 @@ def cut(text: str, length: int = 60) -> str:
 def lines_of(text: str) -> list[str]:
     """Split at LF, CRLF and CR only; `str.splitlines` also splits where editors show no new line."""
     return _unix(text).split("\n")
+
+
+def read_entries(data: bytes, file: str, take: Callable[[int, str], None], *, most: int) -> tuple[Problem, ...]:
+    """Give `take` each entry of a plain list, an entry a line and `#` before comments, with its line; return what is wrong.
+
+    A ValueError of `take` is a problem of that line, and the other lines still hold. At most `most` are returned.
+    """
+    text, problems = decode(data, file)
+    found = [*problems]
+    for number, line in enumerate(lines_of(text or ""), start=1):
+        entry = line.partition("#")[0].strip()
+        if not entry:
+            continue
+        try:
+            take(number, entry)
+        except ValueError as error:
+            if len(found) < most:
+                column = line.index(entry) + 1
+                found.append(Problem(file=file, line=number, column=column, key="", message=str(error)))
+    return tuple(found)
 
 
 def _unix(text: str) -> str:
