@@ -26,6 +26,7 @@ from cdnblock.matching.ruleset import RuleSet, Uncovered
 from cdnblock.sources.control_socket import ControlServer
 from cdnblock.sources.follower import Follower
 from cdnblock.sources.geo_tables import open_geo_table
+from cdnblock.sources.listeners import Listener, Listeners
 from cdnblock.sources.live_orders import SETTLE_SECONDS, FileState, LiveOrders
 from cdnblock.sources.protected_list import load_holidays
 from cdnblock.sources.release_guard import released
@@ -41,7 +42,6 @@ _SHOWN: Final = 100  # names that an answer on the control socket lists at most
 _LOG: Final = logging.getLogger("cdnblock.enforcer")
 
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
-Subscriber: TypeAlias = Callable[[RuleSet, RuleSet], None]
 
 
 class Enforcer:
@@ -76,8 +76,7 @@ class Enforcer:
         self._proxies = TrustedProxies(trusted_proxies, header=client_header)
         self._clock = clock
         self._locations: dict[str, Location] = {}
-        self._subscribers: list[Subscriber] = []
-        self._subscribing = threading.Lock()
+        self._listeners = Listeners()
         self._rereading = threading.RLock()
         self._slow_release = SlowRelease()
         self._last_reload: LastReload | None = None
@@ -136,22 +135,15 @@ class Enforcer:
         """Return the client's address: the peer, or what trusted proxies say of it. Never raises."""
         return self._proxies.client_address(peer, headers)
 
-    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+    def subscribe(self, callback: Listener) -> Callable[[], None]:
         """Call `callback(old, new)` after each change; return the function that ends it.
 
         Called when the files have changed, and with `old is new` at each instant at which an order starts, ends, or
-        opens or closes a window: whatever still runs may have to be cut then. It runs on a thread of the enforcer's,
-        or on that of whoever calls `reload`; an event loop is told by its `call_soon_threadsafe`.
+        opens or closes a window, within 50 ms of it: whatever still runs may have to be cut then. It runs on a thread
+        of the enforcer's, or on that of whoever calls `reload`, never on two at once, and should return soon; an event
+        loop is told by its `call_soon_threadsafe`.
         """
-        with self._subscribing:
-            self._subscribers.append(callback)
-
-        def unsubscribe() -> None:
-            with self._subscribing:
-                if callback in self._subscribers:
-                    self._subscribers.remove(callback)
-
-        return unsubscribe
+        return self._listeners.subscribe(callback)
 
     def reload(self, *, accept_release: bool = False) -> None:
         """Reread the orders folder now; `accept_release` also puts in force what the release guard holds back.
@@ -204,31 +196,27 @@ class Enforcer:
 
     def _reread(self, *, accept_release: bool = False, by_content: bool = False) -> None:
         with self._rereading:
-            started, old = time.perf_counter(), self._rules
-            try:
-                different = self._live.refresh(self._now(), accept_release=accept_release, by_content=by_content)
-            except Exception:  # noqa: BLE001 (logged with its trace; what is enforced stays enforced)
-                _LOG.exception("cdnblock: rereading the orders failed; those read before stay enforced")
-                return
-            self._rules = new = self._live.rules
-            if different:
-                took = time.perf_counter() - started
-                self._last_reload = LastReload(at=self._now(), seconds=took, changed=new is not old)
-                self._report()
-            if new is not old:
-                self._slow_release.give(old, new)
-                self._tell(old, new)
-            del old, new
+            self._put_in_force(accept_release=accept_release, by_content=by_content)
+        # Not under the lock: a listener may ask for the status, and may wait for somebody who reloads.
+        self._listeners.tell(lambda: self._rules)
+        with self._rereading:
             self._slow_release.free()
 
-    def _tell(self, old: RuleSet, new: RuleSet) -> None:
-        with self._subscribing:
-            subscribers = tuple(self._subscribers)
-        for callback in subscribers:
-            try:
-                callback(old, new)
-            except (Exception, SystemExit):  # noqa: BLE001 (logged with its trace; it must not keep the change from others)
-                _LOG.exception("cdnblock: a listener failed")
+    def _put_in_force(self, *, accept_release: bool, by_content: bool) -> None:
+        started, old = time.perf_counter(), self._rules
+        try:
+            different = self._live.refresh(self._now(), accept_release=accept_release, by_content=by_content)
+        except Exception:  # noqa: BLE001 (logged with its trace; what is enforced stays enforced)
+            _LOG.exception("cdnblock: rereading the orders failed; those read before stay enforced")
+            return
+        self._rules = new = self._live.rules
+        if different:
+            took = time.perf_counter() - started
+            self._last_reload = LastReload(at=self._now(), seconds=took, changed=new is not old)
+            self._report()
+        if new is not old:
+            self._slow_release.give(old, new)
+            self._listeners.note(old, new)
 
     def _report(self, loudest: int = logging.ERROR) -> None:
         """Log what is new among the problems: loudly, and once."""
@@ -288,8 +276,9 @@ class _Followed:
         self._enforcer._reread(by_content=by_content)  # noqa: SLF001 (its own other half)
 
     def instant_passed(self) -> None:
-        rules = self._enforcer.rules
-        self._enforcer._tell(rules, rules)  # noqa: SLF001 (its own other half)
+        listeners = self._enforcer._listeners  # noqa: SLF001 (its own other half)
+        listeners.note_instant()
+        listeners.tell(lambda: self._enforcer.rules)
 
     def next_change(self, after: datetime) -> datetime | None:
         return self._enforcer.rules.next_change(after)

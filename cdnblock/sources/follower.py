@@ -1,30 +1,36 @@
-"""Follow an orders folder from a thread: have it reread when it changes, and speak up when the clock changes the answer.
+"""Follow an orders folder from a thread, and the clock from another: files and time both change the answer.
 
 File events are hints only: watchers go blind when a symlinked folder is repointed or a folder is made anew, and see
-nothing on NFS. So the folder is swept once a second by its files' metadata, and now and then by their content. The
-clock is looked at often enough that a step of it is noticed at once.
+nothing on NFS. So the folder is swept once a second by its files' metadata, and now and then by their content.
+
+The clock has a thread of its own, so that no reload, however long, makes an instant late. It sleeps until the next
+instant, and never longer than `LOOK` without looking at the clock: sleeping is measured by another clock, which knows
+nothing of a step of the wall clock and stands still while the machine sleeps.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
 import watchfiles
 
-_TICK: Final = 0.1  # seconds between two looks at the clock
-_SWEEP_TICKS: Final = 10  # ticks between two sweeps by metadata
-_CONTENT_TICKS: Final = 600  # ticks between two sweeps by content
+LOOK: Final = 0.04  # seconds between two looks at the clock, at most: a step over an instant is noticed within that
+_NEAREST: Final = 0.001  # seconds; no sleep is shorter
+_SWEEP: Final = 1.0  # seconds between two sweeps by metadata
+_CONTENT_SWEEP: Final = 60.0  # seconds between two sweeps by content
 _SETTLED: Final = 0.06  # seconds after which a file that was just written to is settled
 _LOG: Final = logging.getLogger("cdnblock.sources")
 
 
 class Followed(Protocol):
-    """What the follower needs of the one whom it serves. Neither method raises."""
+    """What the follower needs of the one whom it serves. No method raises."""
 
     def reread(self, *, by_content: bool) -> None:
         """Read what has changed, put it in force and tell everybody."""
@@ -37,18 +43,22 @@ class Followed(Protocol):
 
 
 class Follower:
-    """Two threads: one waits for file events, the other has the folder reread and watches the clock."""
+    """Three threads: one waits for file events, one has the folder reread, one watches the clock."""
 
     def __init__(self, followed: Followed, folder: Path, now: Callable[[], datetime]) -> None:
-        """Start following at once."""
+        """Start following at once: no instant after this is missed."""
         self._followed = followed
         self._folder = folder
         self._now = now
         self._stop = threading.Event()
         self._hint = threading.Event()
+        self._asleep = threading.Lock()  # held until the end: to wait for it is to sleep, at half an Event's price
+        self._asleep.acquire()
+        self._looked_at = now()
         self._threads = [
             threading.Thread(target=self._follow, name="cdnblock-follower", daemon=True),
-            threading.Thread(target=self._watch, name="cdnblock-watcher", daemon=True),
+            threading.Thread(target=self._watch_clock, name="cdnblock-clock", daemon=True),
+            threading.Thread(target=self._watch_files, name="cdnblock-watcher", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -57,32 +67,38 @@ class Follower:
         """Stop following; returns when no callback runs any more."""
         self._stop.set()
         self._hint.set()
+        with suppress(RuntimeError):  # released already: closing twice does no harm
+            self._asleep.release()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=5)
 
     def _follow(self) -> None:
-        looked_at = self._now()
-        ticks = 0
+        by_content_at = time.monotonic() + _CONTENT_SWEEP
         while not self._stop.is_set():
-            hinted = self._hint.wait(self._until_next_look())
+            self._hint.wait(_SWEEP)
             self._hint.clear()
             if self._stop.is_set():
                 return
-            ticks += 1
+            by_content = time.monotonic() >= by_content_at
+            self._followed.reread(by_content=by_content)
+            if by_content:
+                by_content_at = time.monotonic() + _CONTENT_SWEEP
+
+    def _watch_clock(self) -> None:
+        while True:
             now = self._now()
-            # First the instants of the rules as they were, so that nobody misses one because a file changed as well.
-            if self._turned(looked_at, now):
+            if self._turned(self._looked_at, now):
                 self._followed.instant_passed()
-            looked_at = now
-            if hinted or ticks % _SWEEP_TICKS == 0:
-                self._followed.reread(by_content=ticks % _CONTENT_TICKS == 0)
+            self._looked_at = now
+            if self._asleep.acquire(timeout=self._until_next_look()):
+                return
 
     def _until_next_look(self) -> float:
-        """Return how long to sleep (seconds): a tick, or less when an order starts or ends before that."""
+        """Return how long to sleep (seconds): until decisions change, but no longer than `LOOK`."""
         now = self._now()
         change = self._followed.next_change(now)
-        return _TICK if change is None else min(_TICK, max(0.001, (change - now).total_seconds()))
+        return LOOK if change is None else min(LOOK, max(_NEAREST, (change - now).total_seconds()))
 
     def _turned(self, before: datetime, now: datetime) -> bool:
         """Tell whether an instant at which decisions change lies between two looks at the clock, in either direction."""
@@ -90,7 +106,7 @@ class Follower:
         change = self._followed.next_change(earlier)
         return change is not None and change <= later
 
-    def _watch(self) -> None:
+    def _watch_files(self) -> None:
         """Turn file events into hints; a watch that breaks is set up again, the sweep bridges the gap."""
         while not self._stop.is_set():
             try:
