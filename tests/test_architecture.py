@@ -24,6 +24,7 @@ FLOORS = {
     "cdnblock.audit": 4,
     "cdnblock.sources": 5,
     "cdnblock.enforcer": 5.5,
+    "cdnblock.http_gate": 5.7,
     "cdnblock.adapters": 6,
     "cdnblock.exporters": 6,
     "cdnblock.dashboard": 6,
