@@ -86,25 +86,20 @@ class Follower:
                 by_content_at = time.monotonic() + _CONTENT_SWEEP
 
     def _watch_clock(self) -> None:
-        while True:
-            now = self._now()
-            if self._turned(self._looked_at, now):
-                self._followed.instant_passed()
-            self._looked_at = now
-            if self._asleep.acquire(timeout=self._until_next_look()):
-                return
+        while not self._asleep.acquire(timeout=self._until_next_look()):
+            pass
 
     def _until_next_look(self) -> float:
-        """Return how long to sleep (seconds): until decisions change, but no longer than `LOOK`."""
-        now = self._now()
-        change = self._followed.next_change(now)
+        """Look at the clock; return how long to sleep (seconds): until decisions change, but no longer than `LOOK`."""
+        before, now = self._looked_at, self._now()
+        change = self._followed.next_change(min(before, now))
+        while change is not None and change <= max(before, now):  # between two looks, in either direction
+            self._looked_at = now
+            self._followed.instant_passed()
+            before, now = now, self._now()
+            change = self._followed.next_change(min(before, now))
+        self._looked_at = now
         return LOOK if change is None else min(LOOK, max(_NEAREST, (change - now).total_seconds()))
-
-    def _turned(self, before: datetime, now: datetime) -> bool:
-        """Tell whether an instant at which decisions change lies between two looks at the clock, in either direction."""
-        earlier, later = sorted((before, now))
-        change = self._followed.next_change(earlier)
-        return change is not None and change <= later
 
     def _watch_files(self) -> None:
         """Turn file events into hints; a watch that breaks is set up again, the sweep bridges the gap."""
