@@ -72,9 +72,12 @@ class RuleSet:
         except TypeError:  # unhashable, so neither str nor bytes
             return self._lookup.of_host(host)
 
-    def find_query_name(self, name: str) -> Coverage | Uncovered:
-        """Return what the orders say of a DNS query name (`names.canonical_query_name`). Never raises."""
-        return self._query_names[name]
+    def find_query_name(self, name: str, *, remember: bool = True) -> Coverage | Uncovered:
+        """Return what the orders say of a DNS query name (`names.canonical_query_name`). Never raises.
+
+        Whoever remembers names in a form of its own has no use for the memo (`remember=False`).
+        """
+        return self._query_names[name] if remember else self._lookup.of_query_name(name)
 
     def covered_names(self, measure: Measure, at: datetime) -> frozenset[tuple[str, bool]]:
         """Return each (canonical name, with its sub-domains?) on which a measure is in force somewhere at `at`.

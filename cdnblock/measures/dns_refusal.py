@@ -28,6 +28,12 @@ RCODES: Final[Mapping[str, int]] = {
 CENSORED: Final = 16
 """RFC 8914 §4.17: a requirement imposed by an entity other than the operator. 15, 17 and 18 mean other things."""
 
+NO_REACHABLE_AUTHORITY: Final = 22
+"""RFC 8914 §4.23: nobody who could know answered in time."""
+
+NETWORK_ERROR: Final = 23
+"""RFC 8914 §4.24: the network itself said that nobody is there."""
+
 NEGATIVE_TTL: Final = 10
 """Seconds a negative answer may be kept: a lifting must show at once (draft-ietf-dnsop-structured-dns-error: 10 s)."""
 
@@ -108,12 +114,18 @@ def objection(query: bytes) -> bytes | None:
     return _complaint(asked) if asked.rcode else None
 
 
-def failure(query: bytes) -> bytes | None:
-    """Return the SERVFAIL for a query about which no decision could be made, or None for what deserves silence."""
+def failure(query: bytes, *, info_code: int | None = None) -> bytes | None:
+    """Return the SERVFAIL for a query that nobody could decide or answer, or None for what deserves silence.
+
+    `info_code` says why (RFC 8914), such as `NO_REACHABLE_AUTHORITY`; it is sent only to clients that speak EDNS.
+    """
     asked = wire.read_query(query)
     if asked is None:
         return None
-    return _complaint(asked._replace(rcode=asked.rcode or wire.SERVFAIL))
+    if asked.rcode or info_code is None:
+        return _complaint(asked._replace(rcode=asked.rcode or wire.SERVFAIL))
+    error = wire.option(wire.EXTENDED_ERROR, pack("!H", info_code))
+    return _message(asked, wire.SERVFAIL, asked.question, b"", _opt(asked, wire.SERVFAIL, error))
 
 
 def _ids_and_contact(decision: Decision, contact: str | None) -> tuple[str, ...]:

@@ -1,0 +1,267 @@
+"""What becomes of a DNS query: a refusal, an objection, silence, or its way upstream. Pure: bytes in, a verdict out.
+
+A query is read only as far as it takes. Nearly all are for names that no order names: for them that is the header and
+the name, looked up as the octets that came. The wire forms and the rules stand in `cdnblock.measures`; here is what
+makes them fast: refusals are kept as the octets before and behind the question, which is all that differs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
+
+from cdnblock.geo.client_address import TrustedProxies
+from cdnblock.matching.decision import Decision
+from cdnblock.matching.ruleset import RuleSet, Uncovered
+from cdnblock.measures import dns_message as wire
+from cdnblock.measures import dns_refusal
+from cdnblock.orders.model import Measure
+
+_NAMES: Final = 32_768  # spellings that are remembered; about 10 MB when full, and cleared in a millisecond
+_LONGEST_NAME: Final = 128  # octets; longer ones are looked up anew each time, so that nobody fills memory with them
+_CLIENTS: Final = 32_768  # addresses of peers
+_SHAPES: Final = 4_096  # what stands in queries around the question: a few kinds, unless somebody plays with it
+_LONGEST_SHAPE: Final = 96  # octets
+_STREAM: Final = 65_535  # octets of an answer over a stream (RFC 1035 §4.2.2)
+_COMPLAIN_EVERY: Final = 60.0  # seconds between two log records about failing decisions
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Verdict(Enum):
+    """What is neither an answer of ours nor silence."""
+
+    FORWARD = "forward"
+
+
+FORWARD: Final = Verdict.FORWARD
+
+
+class Decides(Protocol):
+    """What is needed of an enforcer."""
+
+    @property
+    def rules(self) -> RuleSet:
+        """What is enforced now."""
+
+    def decide_query_name(self, name: str, client: str | None) -> Decision:
+        """Return the decision for a DNS query now."""
+
+
+class QueryJudge:
+    """Judges queries, one event loop's: not to be shared by threads.
+
+    `trusted_forwarders` are the networks whose EDNS Client Subnet option is believed. `contact` is the operator's,
+    for the extended error. When a decision fails, a query for a name that an order names gets SERVFAIL, or its way
+    upstream if `fails_open`; all other names are not concerned. Where not even that can be told, the name counts as
+    named. The counters only ever grow.
+    """
+
+    def __init__(
+        self,
+        enforcer: Decides,
+        *,
+        contact: str | None = None,
+        trusted_forwarders: Iterable[str] = (),
+        fails_open: bool = False,
+    ) -> None:
+        self._enforcer = enforcer
+        self._contact = contact
+        self._forwarders = TrustedProxies(trusted_forwarders)
+        self._fails_open = fails_open
+        self._complained = -_COMPLAIN_EVERY
+        self._revision = ""
+        self._names = _Names(enforcer)
+        self._clients = _Clients(self._forwarders)
+        self._shapes: dict[bytes, _Shape] = {}
+        self._canned: dict[tuple[int, bytes], _Canned] = {}
+        self.refused = self.objected = self.silent = self.forwarded = self.failures = 0
+
+    def judge(self, packet: bytes, peer: str, *, limit: int | None = None) -> bytes | Verdict | None:
+        """Return an answer of ours, None where silence is due, or FORWARD. Never raises for any octets.
+
+        `peer` is the address of whoever sent the packet. `limit` is what the way back carries over UDP, in octets:
+        the answer is no larger than that and than the client's own size; None is a stream.
+
+        What is forwarded is a standard query (RFC 1035 §4.1.1) with one question that can be read and is not to be
+        refused; what else is wrong with it, and which version of EDNS it speaks, is for the upstream to say.
+        """
+        try:
+            if packet[2] < 8 and packet[4:6] == b"\0\1":  # noqa: PLR2004 (neither QR nor an opcode)
+                rules = self._enforcer.rules
+                if rules.revision is not self._revision:
+                    self._forget(rules.revision)
+                end = packet.index(0, 12) + 5
+                name = self._names[packet[12 : end - 4].lower()]
+                if len(packet) >= end:
+                    if name is None:
+                        self.forwarded += 1
+                        return FORWARD
+                    return self._judge_named(packet, end, name, peer, limit)
+        except Exception:  # noqa: BLE001, S110 (broken, unusual, or a decision that fails: all that is told apart below)
+            pass
+        return self._judge_carefully(packet, peer, limit)
+
+    def _judge_named(self, packet: bytes, end: int, name: str, peer: str, limit: int | None) -> bytes | Verdict | None:
+        """Judge a query for a name that orders name. Shapes of queries are remembered, and so are refusals."""
+        around = packet[2:12] + packet[end:]
+        shape = self._shapes.get(around) or self._shape(packet, around)
+        client = self._clients[peer]
+        if client is None:
+            subnet = shape.subnet
+            address, source = (None, 0) if subnet is None else (subnet.address, subnet.source)
+            client = self._forwarders.ecs_client(peer, address, source)
+        decision = self._enforcer.decide_query_name(name, client)
+        if Measure.DNS not in decision.measures:
+            self.forwarded += 1
+            return FORWARD
+        _, head, rest = self._canned.get((id(decision), around)) or self._can(packet, end, around, decision)
+        answer = packet[:2] + head + packet[12:end] + rest
+        room = _STREAM if limit is None else min(limit, shape.room)
+        self.refused += 1
+        if len(answer) <= room:
+            return answer
+        return dns_refusal.answer(packet, decision, contact=self._contact, max_size=room)
+
+    def _judge_carefully(self, packet: bytes, peer: str, limit: int | None) -> bytes | Verdict | None:
+        """Judge what is broken, unusual, or could not be decided about."""
+        asked = wire.read_query(packet)
+        if asked is None:
+            self.silent += 1
+            return None
+        if not asked.question:  # not a standard query, or no question that could be read
+            return self._object(packet)
+        name = wire.name_text(asked.question[:-4])
+        covered = True
+        try:
+            covered = name is None or not isinstance(
+                self._enforcer.rules.find_query_name(name, remember=False), Uncovered
+            )
+            if not covered or name is None:
+                self.forwarded += 1
+                return FORWARD
+            if asked.rcode and self._clients[peer] is None:
+                return self._object(packet)  # who is asking cannot be told from an option that is wrong
+            return self._decide_carefully(packet, name, peer, asked, limit)
+        except Exception:  # noqa: BLE001 (whatever it is, it must not let a named one through)
+            return self._fail(packet, covered=covered)
+
+    def _decide_carefully(
+        self, packet: bytes, name: str, peer: str, asked: wire.Query, limit: int | None
+    ) -> bytes | Verdict | None:
+        address, source = (None, 0) if asked.subnet is None else (asked.subnet.address, asked.subnet.source)
+        client = self._clients[peer] or self._forwarders.ecs_client(peer, address, source)
+        decision = self._enforcer.decide_query_name(name, client)
+        if Measure.DNS not in decision.measures:
+            self.forwarded += 1
+            return FORWARD
+        if asked.rcode:
+            return self._object(packet)
+        room = _STREAM if limit is None else min(limit, max(wire.SMALLEST_UDP, asked.udp_size or 0))
+        answer = dns_refusal.answer(packet, decision, contact=self._contact, max_size=room)
+        self.refused += 1
+        return answer
+
+    def _object(self, packet: bytes) -> bytes | None:
+        self.objected += 1
+        return dns_refusal.objection(packet)
+
+    def _fail(self, packet: bytes, *, covered: bool) -> bytes | Verdict | None:
+        self.failures += 1
+        now = time.monotonic()
+        if now - self._complained >= _COMPLAIN_EVERY:
+            self._complained = now
+            _LOG.exception("cdnblock: a decision about a query failed; %d so far", self.failures)
+        if self._fails_open or not covered:
+            self.forwarded += 1
+            return FORWARD
+        return dns_refusal.failure(packet)
+
+    def _forget(self, revision: str) -> None:
+        """Start anew for other rules. The rules themselves are not held on to: freeing them is not a loop's work."""
+        self._names.clear()
+        self._shapes.clear()
+        self._canned.clear()
+        self._revision = revision
+
+    def _shape(self, packet: bytes, around: bytes) -> _Shape:
+        asked = wire.read_query(packet)
+        if asked is None or asked.rcode:
+            raise ValueError("not a query to refuse without a closer look")
+        shape = _Shape(max(wire.SMALLEST_UDP, asked.udp_size or 0), asked.subnet)
+        if len(around) <= _LONGEST_SHAPE:
+            if len(self._shapes) >= _SHAPES:
+                self._shapes.clear()
+            self._shapes[around] = shape
+        return shape
+
+    def _can(self, packet: bytes, end: int, around: bytes, decision: Decision) -> _Canned:
+        answer = dns_refusal.answer(packet, decision, contact=self._contact, max_size=_STREAM)
+        if answer is None or answer[12:end] != packet[12:end]:
+            raise ValueError("not a refusal of this query")
+        canned = _Canned(decision, answer[2:12], answer[end:])
+        if len(around) <= _LONGEST_SHAPE:
+            if len(self._canned) >= _SHAPES:
+                self._canned.clear()
+            self._canned[id(decision), around] = canned
+        return canned
+
+
+class _Shape(NamedTuple):
+    """What a query's octets around the question say: the client's room over UDP in octets, and its subnet."""
+
+    room: int
+    subnet: wire.Subnet | None
+
+
+class _Canned(NamedTuple):
+    """A refusal without id and question. The decision is kept so that its `id()` stays its own."""
+
+    decision: Decision
+    head: bytes
+    rest: bytes
+
+
+class _Names(dict[bytes, str | None]):
+    """Names as they stand in packets, in lower case, with their text when an order names them, None when none does.
+
+    What is not exactly one whole name is a KeyError. A name that holds the octet 0 comes here cut off, so it is none.
+    """
+
+    __slots__ = ("_enforcer",)
+
+    def __init__(self, enforcer: Decides) -> None:
+        super().__init__()
+        self._enforcer = enforcer
+
+    def __missing__(self, name: bytes) -> str | None:
+        text = wire.name_text(name)
+        if text is None:
+            raise KeyError(name)
+        found = self._enforcer.rules.find_query_name(text, remember=False)
+        covered = None if isinstance(found, Uncovered) else text
+        if len(name) <= _LONGEST_NAME:
+            if len(self) >= _NAMES:
+                self.clear()
+            self[name] = covered
+        return covered
+
+
+class _Clients(dict[str, str | None]):
+    """Peers and the client's address that each stands for, None when only the query tells: a trusted forwarder's."""
+
+    __slots__ = ("_forwarders",)
+
+    def __init__(self, forwarders: TrustedProxies) -> None:
+        super().__init__()
+        self._forwarders = forwarders
+
+    def __missing__(self, peer: str) -> str | None:
+        client = None if self._forwarders.trusts(peer) else self._forwarders.client_address(peer)
+        if len(self) >= _CLIENTS:
+            self.clear()
+        self[peer] = client
+        return client
