@@ -28,7 +28,8 @@ FLOORS = {
     "cdnblock.adapters": 6,
     "cdnblock.exporters": 6,
     "cdnblock.dashboard": 6,
-    "cdnblock.testing": 7,
+    # Above the sandbox, whose second reading of the orders is its judge.
+    "cdnblock.testing": 7.5,
     "cdnblock.sandbox": 7,
     "cdnblock.cli": 8,
     "cdnblock.__main__": 9,

@@ -1,0 +1,71 @@
+"""The contract of every HTTP host: subclass it in a test file, say how the host is started, and pytest does the rest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import ClassVar, Final
+
+import pytest
+
+from cdnblock.testing.play import Play
+from cdnblock.testing.scenarios import Need, Protocol, Scenario, read_scenarios
+from cdnblock.testing.stage import Host, Stage, open_stage
+
+CANNOT: Final = "cannot: "
+"""How the reason of a skip begins that a host has declared: the only skips that are no gap in a run of the tests."""
+
+_SCENARIOS: Final = read_scenarios()
+_CASES: Final = [(scenario, protocol) for scenario in _SCENARIOS for protocol in scenario.protocols]
+
+
+class AdapterContract(ABC):
+    """Every scenario, played on one host over real sockets.
+
+    class TestMyProxy(AdapterContract):
+        cannot = {Need.HTTP2: "my proxy speaks HTTP/1.1 only"}
+
+        @contextmanager
+        def serve(self, stage):
+            with my_proxy(stage.origin, orders=stage.orders, geo=stage.geo) as proxy:
+                yield Host(address=("127.0.0.1", proxy.port), reload=proxy.reload)
+    """
+
+    cannot: ClassVar[Mapping[Need, str]] = {}
+    """What this host cannot do, each with the reason that the skip shows."""
+
+    @abstractmethod
+    def serve(self, stage: Stage) -> AbstractContextManager[Host]:
+        """Start the host on this stage, and stop it on leaving. It is started once for all scenarios."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def on_stage(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Host]]:
+        """The stage with the host on it."""
+        with open_stage(tmp_path_factory.mktemp("contract"), _SCENARIOS) as stage, cls().serve(stage) as host:
+            yield stage, host
+
+    @pytest.mark.parametrize(
+        ("scenario", "protocol"),
+        _CASES,
+        ids=[f"{scenario.file}: {scenario.name} [{protocol}]" for scenario, protocol in _CASES],
+    )
+    def test_scenario(self, request: pytest.FixtureRequest, scenario: Scenario, protocol: Protocol) -> None:
+        """What comes over the wire is what the scenario says."""
+        self._skip_what_it_cannot(scenario, protocol)
+        stage, host = request.getfixturevalue("on_stage")
+        run = protocol.value.replace("/", "-").replace(".", "-")
+        wrong: list[str] = []
+        with Play(host, stage, protocol, run) as play:
+            for number, step in enumerate(scenario.play_for(run), 1):
+                where = f"step {number} ({step.says or ' '.join((step.action, *step.request.hosts, *step.labels))})"
+                wrong += [f"{where}: {complaint}" for complaint in play.step(step)]
+        if wrong:
+            pytest.fail("\n".join([f"{scenario.proves} [{scenario.source}]", *wrong]), pytrace=False)
+
+    def _skip_what_it_cannot(self, scenario: Scenario, protocol: Protocol) -> None:
+        needs = [*scenario.needs, *([Need.HTTP2] if protocol is Protocol.HTTP2 else [])]
+        for need in needs:
+            if need in self.cannot:
+                pytest.skip(f"{CANNOT}{need}: {self.cannot[need]}")
