@@ -1,0 +1,95 @@
+"""TCP connections to an upstream resolver: one at a time, kept open, many queries on it at once (RFC 7766 §6.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Final
+
+from cdnblock.adapters._dns_upstream_health import Address
+from cdnblock.measures.dns_message import is_answer_to
+
+_IDLE: Final = 10.0  # seconds without anything to read; upstreams have few connections to give
+_MOST_AT_ONCE: Final = 4_096  # queries that wait on one connection
+
+
+class Link:
+    """The way to one upstream over TCP. A connection is opened when there is something to ask, and closed when idle."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._connection: _Connection | None = None
+        self._opening = asyncio.Lock()
+
+    async def ask(self, query: bytes, within: float) -> bytes | None:
+        """Return the answer with the query's id, None when there is none `within` so many seconds."""
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(within):
+                while True:
+                    connection, is_new = await self._open()
+                    answer = await connection.ask(query)
+                    # A connection that was open already may just have been closed at the other end: once more, then.
+                    if answer is not None or is_new:
+                        return answer
+        return None
+
+    def close(self) -> None:
+        """Close the connection; whoever waits gets None."""
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _open(self) -> tuple[_Connection, bool]:
+        async with self._opening:
+            if self._connection is not None and not self._connection.closed:
+                return self._connection, False
+            self._connection = _Connection(*await asyncio.open_connection(*self._address))
+            return self._connection, True
+
+
+class _Connection:
+    """One connection, with the queries that wait on it by the ids that they have there."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._waiting: dict[int, tuple[bytes, asyncio.Future[bytes | None]]] = {}
+        self._task = asyncio.create_task(self._read())
+        self.closed = False
+
+    async def ask(self, query: bytes) -> bytes | None:
+        if self.closed or len(self._waiting) >= _MOST_AT_ONCE:
+            return None
+        number = secrets.randbits(16)
+        while number in self._waiting:
+            number = secrets.randbits(16)
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = query, future
+        try:
+            self._writer.write(len(query).to_bytes(2, "big") + number.to_bytes(2, "big") + query[2:])
+            await self._writer.drain()
+            return await future
+        finally:
+            self._waiting.pop(number, None)
+
+    def close(self) -> None:
+        self.closed = True
+        self._task.cancel()
+        self._writer.close()
+        for _, future in self._waiting.values():
+            if not future.done():
+                future.set_result(None)
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                async with asyncio.timeout(_IDLE):
+                    size = int.from_bytes(await self._reader.readexactly(2), "big")
+                    self._take(await self._reader.readexactly(size))
+        except (asyncio.IncompleteReadError, OSError, TimeoutError):
+            self.close()
+
+    def _take(self, answer: bytes) -> None:
+        query, future = self._waiting.get(int.from_bytes(answer[:2], "big"), (b"", None))
+        if future is not None and not future.done() and is_answer_to(query, answer):
+            future.set_result(query[:2] + answer[2:])

@@ -1,0 +1,295 @@
+"""The way to the upstream resolvers and back: queries go out as they came, but for an id that nobody can guess.
+
+An answer is believed only when it comes from the address and port that was asked, to the port and with the id from
+which it was asked, and to the same question (RFC 5452 §9.1). Ports are random too: each upstream has several sockets
+at a time, and each of them is replaced every few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import count, islice
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+from cdnblock.adapters._dns_upstream_health import Address, Source, Upstream, next_to_ask
+from cdnblock.adapters._dns_upstream_links import Link
+from cdnblock.errors import ConfigError
+from cdnblock.measures.dns_message import is_answer_to
+from cdnblock.measures.dns_refusal import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, failure
+
+_SOURCES: Final = 8  # sockets per upstream: more make answers come in smaller batches, fewer are easier to guess
+_SOURCE_LIFE: Final = 5.0  # seconds; a port that somebody has found out is of no use for long
+_TICK: Final = 0.1  # seconds between two looks at what is late
+_BATCH: Final = 64  # answers that are read in one go, before others have their turn
+_DROPPED: Final = 64  # of the oldest queries, when there are too many
+_MOST_OUTSTANDING: Final = 32_768  # half of the ids of one socket: a free one is found at the first or second try
+_BUFFER: Final = 4 * 1024 * 1024  # octets of answers that the kernel may hold for a socket
+_TC: Final = 0x02  # in the third octet of a header
+_PROBE: Final = b"\0\0\1\0\0\1\0\0\0\0\0\0" + b"\0" + b"\0\2\0\1"  # . NS: what every resolver knows
+
+Done: TypeAlias = Callable[[Any, bytes, bytes], None]
+"""Called with the context that was given, the query, and its answer: the upstream's, or a SERVFAIL of ours."""
+
+_Waiting: TypeAlias = tuple[bytes, Done, Any, float, tuple[Upstream, ...]]
+"""The query, `done` and its context, when it is late, and which upstreams have been asked, the last one last."""
+
+
+class Upstreams:
+    """Asks the upstreams, the first that is well first; one event loop's. Use it as an asynchronous context manager.
+
+    `timeout` is how long (seconds) one upstream may take before the next is asked. When none answers, the answer is
+    SERVFAIL with the extended error 22 (nobody answered in time) or 23 (the network refused). No more than
+    `outstanding` queries wait at a time: then the oldest get SERVFAIL. With `retry_truncated` an answer that came
+    truncated is asked for once more, over TCP.
+
+    Raises ConfigError when there is no upstream, or when more may be outstanding than ids tell apart.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        *,
+        timeout: float = 3.0,
+        outstanding: int = 16_384,
+        retry_truncated: bool = False,
+    ) -> None:
+        if not addresses or not 0 < outstanding <= _MOST_OUTSTANDING:
+            raise ConfigError(f"there must be an upstream, and from 1 to {_MOST_OUTSTANDING} outstanding queries")
+        self.each = tuple(Upstream(address) for address in addresses)
+        self._timeout = timeout
+        self._most = outstanding
+        self._retry_truncated = retry_truncated
+        self._waiting: dict[int, _Waiting] = {}  # by the base of the socket and the id: the oldest first
+        self._first = self.each[0]
+        self._links = {upstream: Link(upstream.address) for upstream in self.each}
+        self._retired: list[Source] = []
+        self._bases = count(1)
+        self._numbers: Iterator[int] = iter(())
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticking: asyncio.TimerHandle | None = None
+        self.dropped = self.unasked = self.disbelieved = self.unanswered = 0
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        for upstream in self.each:
+            for number in range(_SOURCES):  # of all ages, so that they are not replaced all at once
+                with suppress(OSError):
+                    upstream.sources.append(self._open(upstream, now - _SOURCE_LIFE * number / _SOURCES))
+        self._ticking = self._loop.call_later(_TICK, self._tick)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for upstream in self.each:
+            self._links[upstream].close()
+            self._retired += upstream.sources
+            upstream.sources = []
+        while self._retired:
+            self._close(self._retired.pop())
+        for query, done, context, *_ in [self._waiting.pop(key) for key in list(self._waiting)]:
+            done(context, query, _servfail(query, NO_REACHABLE_AUTHORITY))
+
+    @property
+    def outstanding(self) -> int:
+        """How many queries wait for an answer."""
+        return len(self._waiting) + len(self._tasks)
+
+    def forward(self, query: bytes, done: Done, context: object) -> None:
+        """Ask over UDP and call `done(context, query, answer)`. `query` must be sound (see `QueryJudge.judge`)."""
+        if len(self._waiting) >= self._most:
+            self._drop_the_oldest()
+        self._send(query, done, context, self._first, ())
+
+    async def ask(self, query: bytes, *, tcp: bool = False) -> bytes:
+        """Return the answer: over TCP if that is wanted or the answer over UDP is truncated. `query` must be sound."""
+        if not tcp:
+            future: asyncio.Future[bytes] = self._loop.create_future()
+            self.forward(query, _resolve, future)
+            answer = await future
+            if not answer[2] & _TC:
+                return answer
+        else:
+            answer = _servfail(query, NO_REACHABLE_AUTHORITY)
+        return await self._ask_by_tcp(query) or answer
+
+    def _send(
+        self, query: bytes, done: Done, context: object, upstream: Upstream, before: tuple[Upstream, ...]
+    ) -> None:
+        waiting = self._waiting
+        try:
+            number = next(self._numbers)
+        except StopIteration:
+            self._numbers = iter(memoryview(os.urandom(16_384)).cast("I"))
+            number = next(self._numbers)
+        sources = upstream.sources
+        if not sources:
+            self._fail(query, done, context, (*before, upstream), NETWORK_ERROR)
+            return
+        source = sources[number % len(sources)]
+        key = source.base | number >> 16
+        while key in waiting:
+            number = int.from_bytes(os.urandom(4), "big")
+            key = source.base | number >> 16
+        waiting[key] = (query, done, context, time.monotonic() + self._timeout, (*before, upstream))
+        try:
+            source.socket.send((number >> 16).to_bytes(2, "big") + query[2:])
+        except BlockingIOError:
+            pass  # as if it were lost on the way
+        except OSError:
+            del waiting[key]
+            self._network_refuses(upstream)
+            self._fail(query, done, context, (*before, upstream), NETWORK_ERROR)
+
+    def _readable(self, source: Source) -> None:
+        """Read answers (called by the event loop)."""
+        receive, waiting, upstream, base = source.socket.recv, self._waiting, source.upstream, source.base
+        late = time.monotonic() + self._timeout
+        try:
+            for _ in range(_BATCH):
+                answer = receive(65_535)
+                key = base | int.from_bytes(answer[:2], "big")
+                found = waiting.get(key)
+                if found is None:
+                    self.unasked += 1
+                    continue
+                query, done, context, deadline, _ = found
+                if not is_answer_to(query, answer):
+                    self.disbelieved += 1
+                    continue
+                del waiting[key]
+                upstream.answered(late - deadline)
+                answer = query[:2] + answer[2:]
+                if self._retry_truncated and answer[2] & _TC:
+                    self._retry_by_tcp(query, done, context, answer)
+                else:
+                    done(context, query, answer)
+        except BlockingIOError:
+            pass
+        except OSError:  # ICMP says that nobody is there
+            self._network_refuses(upstream)
+            self._give_up(base)
+
+    def _give_up(self, base: int) -> None:
+        """Ask others what was asked from a socket of which the network says that it leads nowhere."""
+        for key in [key for key in self._waiting if key & ~0xFFFF == base]:
+            query, done, context, _, asked = self._waiting.pop(key)
+            self._fail(query, done, context, asked, NETWORK_ERROR)
+
+    def _fail(self, query: bytes, done: Done, context: object, asked: tuple[Upstream, ...], info_code: int) -> None:
+        upstream = next_to_ask(self.each, asked)
+        if upstream is not None and query is not _PROBE:
+            self._send(query, done, context, upstream, asked)
+            return
+        self.unanswered += query is not _PROBE
+        done(context, query, _servfail(query, info_code))
+
+    def _network_refuses(self, upstream: Upstream) -> None:
+        upstream.network_errors += 1
+        upstream.failed(time.monotonic())
+        self._first = next_to_ask(self.each, ()) or self.each[0]
+
+    def _drop_the_oldest(self) -> None:
+        for key in list(islice(self._waiting, _DROPPED)):
+            query, done, context, *_ = self._waiting.pop(key)
+            self.dropped += 1
+            done(context, query, _servfail(query, NO_REACHABLE_AUTHORITY))
+
+    def _retry_by_tcp(self, query: bytes, done: Done, context: object, truncated: bytes) -> None:
+        if len(self._tasks) >= self._most:
+            done(context, query, truncated)
+            return
+
+        async def retry() -> None:
+            done(context, query, await self._ask_by_tcp(query) or truncated)
+
+        task = self._loop.create_task(retry())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask_by_tcp(self, query: bytes) -> bytes | None:
+        asked: list[Upstream] = []
+        while upstream := next_to_ask(self.each, asked):
+            asked.append(upstream)
+            started = time.monotonic()
+            answer = await self._links[upstream].ask(query, self._timeout)
+            if answer is not None:
+                upstream.answered(time.monotonic() - started)
+                return answer
+            upstream.timeouts += 1
+            upstream.failed(time.monotonic())
+        self.unanswered += 1
+        return None
+
+    def _tick(self) -> None:
+        """Fail what is late, look at upstreams that are down, replace sockets."""
+        self._ticking = self._loop.call_later(_TICK, self._tick)
+        now = time.monotonic()
+        late: list[int] = []
+        for key, found in self._waiting.items():
+            if found[3] > now:
+                break
+            late.append(key)
+        for query, done, context, _, asked in [self._waiting.pop(key) for key in late]:
+            asked[-1].timeouts += 1
+            asked[-1].failed(now)
+            self._fail(query, done, context, asked, NO_REACHABLE_AUTHORITY)
+        self._first = next_to_ask(self.each, ()) or self.each[0]
+        for upstream in self.each:
+            if upstream.is_due(now):
+                self._send(_PROBE, _ignore, None, upstream, ())
+            self._renew(upstream, now)
+
+    def _renew(self, upstream: Upstream, now: float) -> None:
+        """Replace sockets that are old, or missing, and close those on which nobody waits any more."""
+        while upstream.sources and upstream.sources[0].opened + _SOURCE_LIFE <= now:
+            source = upstream.sources.pop(0)
+            source.unused_from = now + self._timeout + _TICK
+            self._retired.append(source)
+        with suppress(OSError):
+            while len(upstream.sources) < _SOURCES:
+                upstream.sources.append(self._open(upstream, now))
+        while self._retired and self._retired[0].unused_from <= now:
+            self._close(self._retired.pop(0))
+
+    def _open(self, upstream: Upstream, now: float) -> Source:
+        host, _ = upstream.address
+        opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            opened.setblocking(False)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            opened.connect(upstream.address)
+        except OSError:
+            opened.close()
+            raise
+        source = Source(opened, next(self._bases) << 16, upstream, now)
+        self._loop.add_reader(opened.fileno(), self._readable, source)
+        return source
+
+    def _close(self, source: Source) -> None:
+        self._loop.remove_reader(source.socket.fileno())
+        source.socket.close()
+
+
+def _resolve(future: asyncio.Future[bytes], _query: bytes, answer: bytes) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+def _ignore(_context: object, _query: bytes, _answer: bytes) -> None:
+    """Do nothing: the answer to a probe has done its work when it came."""
+
+
+def _servfail(query: bytes, info_code: int) -> bytes:
+    return failure(query, info_code=info_code) or b""
