@@ -1,0 +1,206 @@
+"""DNS over HTTPS (RFC 8484): the questions and answers of DNS, each in an HTTP exchange.
+
+HTTP/1.1 is aiohttp's; HTTP/2, which `dig +https` and browsers want, is h2's and there where h2 is installed. TLS is
+done here, or by a proxy before that names its clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias, cast
+
+from aiohttp import HttpVersion11, web
+
+from cdnblock.adapters._dns_http_messages import (
+    MOST_OCTETS,
+    Headers,
+    Request,
+    Response,
+    complaint,
+    dns_query,
+    dns_response,
+    too_large,
+)
+
+try:
+    from cdnblock.adapters._dns_http2 import Http2Connection
+except ImportError:  # HTTP/1.1 goes without
+    Http2Connection = None  # type: ignore[assignment,misc]  # told apart where it is used
+
+Resolve: TypeAlias = Callable[[bytes, str], Awaitable[bytes | None]]
+"""Given a query and its client's address, the answer; None for what deserves silence."""
+
+ClientAddress: TypeAlias = Callable[[str | None, Headers], str | None]
+"""Given a peer and header fields, the client's address: `Enforcer.client_address`."""
+
+PROTOCOLS: Final = ("http/1.1",) if Http2Connection is None else ("h2", "http/1.1")  # for ALPN (RFC 7301)
+PATIENCE: Final = 30.0  # seconds in which a connection has to bring a request, or take an answer
+HANDSHAKE: Final = 10.0  # seconds for TLS
+MOST_CONNECTIONS: Final = 2_000  # of all clients; the one on which nothing happened longest makes room
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 §3.4
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_QUIET: Final = logging.getLogger(f"{__name__}.clients")  # what clients do wrong is answered, not logged
+_QUIET.setLevel(logging.CRITICAL + 1)
+
+
+class DnsOverHttps:
+    """Answers HTTP requests that carry DNS queries; `client_address` tells whose they are."""
+
+    def __init__(self, resolve: Resolve, client_address: ClientAddress) -> None:
+        self._resolve = resolve
+        self._client_address = client_address
+        self._connections: dict[asyncio.BaseTransport, _Connection] = {}
+
+    @asynccontextmanager
+    async def serve(self, host: str, port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+        """Listen, and yield the port. Without a TLS context this is for a proxy that does TLS.
+
+        Raises OSError when the address cannot be listened at.
+        """
+        http1 = web.Server(self._http1, access_log=None, auto_decompress=False, logger=_QUIET)
+        loop = asyncio.get_running_loop()
+        timeout = None if context is None else HANDSHAKE
+        server = await loop.create_server(
+            lambda: _Connection(self._connections, http1, self.respond),
+            host,
+            port,
+            ssl=context,
+            ssl_handshake_timeout=timeout,
+            reuse_port=True,
+        )
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for transport in tuple(self._connections):
+                cast("asyncio.Transport", transport).abort()
+            await http1.shutdown(timeout=0)
+
+    async def respond(self, request: Request) -> Response:
+        """Return the response to a request. Never raises for whatever a client sends."""
+        query = dns_query(request)
+        if isinstance(query, Response):
+            return query
+        client = self._client_address(request.peer, request.headers)
+        answer = await self._resolve(query, client or "")
+        return complaint(400, "this is no DNS query") if answer is None else dns_response(answer)
+
+    async def _http1(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = self._connections.get(cast("asyncio.BaseTransport", request.transport))
+        if connection is None:
+            raise ConnectionResetError
+        connection.progress()
+        read = await _http1_request(request, connection.peer)
+        response = await self.respond(read) if isinstance(read, Request) else read
+        connection.progress()
+        headers = {"server": "cdnblock", **dict(response.headers)}
+        return web.Response(status=response.status, headers=headers, body=response.body)
+
+
+class _Connection(asyncio.Protocol):
+    """A client's connection: HTTP/2 when its first octets say so (RFC 9113 §3.3), HTTP/1.1 otherwise.
+
+    It ends when nothing has happened for a while, or when it is the stillest and another one needs its place.
+    """
+
+    def __init__(
+        self,
+        connections: dict[asyncio.BaseTransport, _Connection],
+        http1: web.Server,
+        respond: Callable[[Request], Awaitable[Response]],
+    ) -> None:
+        self._connections, self._http1, self._respond = connections, http1, respond
+        self._inner: asyncio.Protocol | None = None
+        self._start = b""
+        self._moved = False
+        self.peer: str | None = None
+
+    def progress(self) -> None:
+        """Note that a request has come, or that a response goes."""
+        self._moved = True
+        if self._connections.pop(self._transport, None) is self:
+            self._connections[self._transport] = self  # at the end: the first is the stillest
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for what the client speaks (asyncio.Protocol)."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else None
+        if len(self._connections) >= MOST_CONNECTIONS:
+            stillest = cast("asyncio.Transport", next(iter(self._connections)))
+            del self._connections[stillest]
+            stillest.abort()
+        self._connections[transport] = self
+        self._look_again()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what came, once it is clear to whom (asyncio.Protocol)."""
+        if self._inner is None:
+            data = self._start = self._start + data
+            if len(data) < len(_PREFACE) and _PREFACE.startswith(data):
+                return
+            self._inner = self._speak(data)
+            self._inner.connection_made(self._transport)
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Pass it on (asyncio.Protocol)."""
+        return None if self._inner is None else self._inner.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on (asyncio.Protocol)."""
+        self._connections.pop(self._transport, None)
+        self._timer.cancel()
+        if self._inner is not None:
+            self._inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass it on (asyncio.Protocol)."""
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on (asyncio.Protocol)."""
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    def _speak(self, start: bytes) -> asyncio.Protocol:
+        if Http2Connection is not None and start.startswith(_PREFACE):
+            return Http2Connection(self._respond, self.progress, self.peer)
+        return self._http1()
+
+    def _look_again(self) -> None:
+        self._moved = False
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._look)
+
+    def _look(self) -> None:
+        if self._moved:
+            self._look_again()
+        else:
+            self._transport.abort()
+
+
+async def _http1_request(request: web.BaseRequest, peer: str | None) -> Request | Response:
+    """Return a request with its whole body, or the response to one that is wrong."""
+    fields = tuple((name.lower(), value) for name, value in request.raw_headers)
+    hosts = sum(name == b"host" for name, _ in fields)
+    if hosts > 1 or (hosts == 0 and request.version >= HttpVersion11):
+        return complaint(400, "a request has one Host")  # RFC 9112 §3.2
+    if (request.content_length or 0) > MOST_OCTETS:
+        return too_large()
+    if (b"expect", b"100-continue") in fields and request.transport is not None:
+        request.transport.write(_CONTINUE)  # RFC 9110 §10.1.1
+    body = bytearray()
+    try:
+        async for part in request.content.iter_any():
+            body += part
+            if len(body) > MOST_OCTETS:
+                return too_large()
+    except web.RequestPayloadError:
+        return complaint(400, "the body is broken")
+    return Request(request.method, request.raw_path, fields, bytes(body), peer)
