@@ -88,10 +88,13 @@ def names_of(
     because what is behind may go by either.
 
     Returns () for what deserves a 400 (RFC 9112 §3.2: no Host line, or more than one), as `judge` takes it; None where
-    nothing is named and nothing need be, which HTTP/1.0 alone allows: no order can name such a request.
+    nothing is named and nothing need be, which HTTP/1.0 alone allows: no order can name such a request. There a server
+    may put an empty Host in the place of none.
     """
     if len(host_fields) > 1:
         return ()
+    if http_1_0 and host_fields and not host_fields[0]:
+        host_fields = ()
     octets = target.encode("utf-8", "surrogatepass") if isinstance(target, str) else target
     if method == "CONNECT":
         return (*host_fields, octets)
@@ -139,13 +142,16 @@ class HttpGate:
         except Exception:  # noqa: BLE001 (the verdict that is asked for now tells what is wrong)
             return True
 
-    def judge(self, *, method: str, hosts: Sequence[Name], peer: str | None, headers: Headers) -> Verdict:
+    def judge(
+        self, *, method: str, hosts: Sequence[Name], peer: str | None, headers: Headers, can_close: bool = True
+    ) -> Verdict:
         """Return what to do with a request.
 
         `hosts` are all names that it carries, as `names_of` returns them: each is asked for, and the strictest
         decision counts. () is the request that names no host, or several Host lines: 400, as for a name that is no
         host name (RFC 9112 §3.2). `peer` is the address of whoever sent it, `headers` its header lines with all their
-        repetitions, from which the client's address and the notice's language and type are told.
+        repetitions, from which the client's address and the notice's language and type are told. Without `can_close`
+        the host cannot end a connection without an answer: then CLOSE is never said, and the notice stands for it.
         """
         if hosts and not any(map(self.concerns, hosts)):
             return _PASS
@@ -157,7 +163,11 @@ class HttpGate:
             self._count(error)
             return _PASS if self._on_failure is OnFailure.OPEN else _answering(_FAILED[method == "HEAD"])
         if Measure.PROXY in decision.measures:
-            return self._terminate(decision, client, method, lines)
+            if can_close and proxy_termination.closes(decision):
+                return Verdict(action=Action.CLOSE, decision=decision, client=client)
+            # It has been decided: a notice that fails opens nothing.
+            answer = self._guarded(lambda: self._notice(decision, method, lines), otherwise=_FAILED[method == "HEAD"])
+            return _answering(answer, decision, client)
         if decision.malformed:
             return _answering(_BAD_HOST[method == "HEAD"], decision, client)
         action = Action.PASS_UNCACHED if Measure.CDN in decision.measures else Action.PASS
@@ -185,15 +195,6 @@ class HttpGate:
         if not hosts:
             return Decision(measures={}, malformed=True)
         return min([self.enforcer.decide(host, client) for host in hosts], key=_leniency)
-
-    def _terminate(
-        self, decision: Decision, client: str | None, method: str, lines: tuple[tuple[Name, Name], ...]
-    ) -> Verdict:
-        """Return the verdict that measure `proxy` asks for; it was decided, so a notice that fails opens nothing."""
-        if proxy_termination.closes(decision):
-            return Verdict(action=Action.CLOSE, decision=decision, client=client)
-        answer = self._guarded(lambda: self._notice(decision, method, lines), otherwise=_FAILED[method == "HEAD"])
-        return _answering(answer, decision, client)
 
     def _notice(self, decision: Decision, method: str, lines: tuple[tuple[Name, Name], ...]) -> Answer:
         accept, language = _joined(lines, b"accept"), _joined(lines, b"accept-language")

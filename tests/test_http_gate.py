@@ -122,6 +122,13 @@ def test_a_host_that_no_order_names_costs_no_look_at_clock_or_headers(gate, cloc
     assert clock.asked == before
 
 
+def test_a_host_that_cannot_close_sends_the_notice(gate):
+    """What it may not do without an answer it does with one; it never serves."""
+    verdict = gate.judge(method="GET", hosts=[CLOSED], peer=FRANCE, headers=(), can_close=False)
+    assert shown(verdict) == ("answer", 451)
+    assert shown(gate.judge(method="GET", hosts=[CLOSED], peer=GERMANY, headers=(), can_close=False)) == ("pass", None)
+
+
 def test_the_client_comes_from_trusted_proxies_only(gate):
     """The verdict says whose request it is, so that the host can ask again after a change."""
     forwarded = [(b"X-Forwarded-For", FRANCE.encode())]
@@ -306,7 +313,8 @@ def test_a_choice_that_there_is_not_is_refused(enforcer):
         ("GET / HTTP/1.0", ["a.example", "b.example"], ()),
         # HTTP/1.0 may name nothing.
         ("GET / HTTP/1.0", [], None), ("GET http://b.example/ HTTP/1.0", [], (b"b.example",)),
-        ("GET / HTTP/1.0", ["a.example"], ("a.example",)),
+        ("GET / HTTP/1.0", ["a.example"], ("a.example",)), ("GET / HTTP/1.0", [""], None), ("GET / HTTP/1.1", [""], ("",)),
+        ("GET http://b.example/ HTTP/1.0", [""], (b"b.example",)),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("octets", [True, False], ids=["octets", "text"])
