@@ -1,0 +1,85 @@
+"""What a server has under way, and who of it is told when an order takes effect.
+
+For hosts that run in the server's own process. A request is entered before it is judged, so that each is either judged
+by the new orders or found here by them.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from cdnblock.enforcer import Headers
+from cdnblock.http_gate import HttpGate, Name
+from cdnblock.matching.ruleset import RuleSet
+
+_LOG: Final = logging.getLogger(__name__)
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a request asks for, and where it says who asks."""
+
+    names: tuple[Name, ...]
+    peer: str | None
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed(Generic[_K, _V]):
+    """What a change of orders means for one exchange: it ends, or is no longer cached."""
+
+    key: _K
+    value: _V
+    ends: bool
+    names: tuple[Name, ...]
+    client: str | None
+
+
+class RunningExchanges(Generic[_K, _V]):
+    """Exchanges by a key of the host's choice. Whoever counts nanoseconds uses `by_key` itself.
+
+    `asked` says what an exchange asks for, None where it names nothing; `tell` is called for each that a change of
+    orders ends or keeps out of caches, on the enforcer's thread. Both may be called for exchanges that end meanwhile.
+    """
+
+    def __init__(
+        self, gate: HttpGate, asked: Callable[[_K, _V], Asked | None], tell: Callable[[Changed[_K, _V]], None]
+    ) -> None:
+        self.by_key: dict[_K, _V] = {}
+        self._gate = gate
+        self._asked = asked
+        self._tell = tell
+        this = weakref.ref(self)
+
+        # An enforcer may outlive a host: what nobody uses any more must not stay alive because it listens.
+        def changed(_old: RuleSet, _new: RuleSet) -> None:
+            running = this()
+            if running is None:
+                unsubscribe()
+            else:
+                running.look()
+
+        unsubscribe = gate.enforcer.subscribe(changed)
+
+    def look(self) -> None:
+        """Ask about everything that runs, and tell of what is covered now. Never raises."""
+        for key, value in list(self.by_key.items()):
+            try:
+                self._look_at(key, value)
+            except Exception:  # noqa: BLE001 (logged with its trace; the others must be cut all the same)
+                _LOG.exception("cdnblock: what runs could not be cut")
+
+    def _look_at(self, key: _K, value: _V) -> None:
+        asked = self._asked(key, value)
+        if asked is None or not any(map(self._gate.concerns, asked.names)):
+            return
+        client = self._gate.client_address(asked.peer, asked.headers)
+        ends = self._gate.cuts(asked.names, client)
+        if ends or self._gate.uncached(asked.names, client):
+            self._tell(Changed(key=key, value=value, ends=ends, names=asked.names, client=client))

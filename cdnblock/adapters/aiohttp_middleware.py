@@ -1,0 +1,150 @@
+"""aiohttp servers as hosts: a middleware for applications, and what a reverse proxy built on aiohttp asks.
+
+    from aiohttp import web
+    from cdnblock import Enforcer
+    from cdnblock.adapters.aiohttp_middleware import CdnblockMiddleware
+    from cdnblock.http_gate import HttpGate
+
+    enforcer = Enforcer("orders/", trusted_proxies=["10.0.0.0/8"])
+    app = web.Application()
+    CdnblockMiddleware(HttpGate(enforcer)).install(app)
+    web.run_app(app)
+
+A reverse proxy without an application asks through the same object:
+
+    guard = CdnblockMiddleware(HttpGate(enforcer))
+
+    async def forward(request):                                     # only what may be served comes here
+        stored = None if guard.uncached(request) else cache.get(request)
+        ...
+        headers = guard.to_origin(request, request.headers.items()) # before it fetches upstream
+        ...
+        headers = guard.to_client(request, upstream.headers.items())
+
+    server = web.Server(functools.partial(guard, handler=forward))
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, TypeAlias
+
+from aiohttp import HttpVersion10, hdrs, web
+
+from cdnblock.adapters._running_exchanges import Asked, Changed, RunningExchanges
+from cdnblock.http_gate import Action, HttpGate, Name, names_of
+from cdnblock.measures import cache_disable
+from cdnblock.measures.proxy_termination import Answer
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Task: TypeAlias = "asyncio.Task[None]"
+_Headers: TypeAlias = Iterable[tuple[str, str]]
+_Changed: TypeAlias = Changed[_Task, web.BaseRequest]
+
+
+class CdnblockMiddleware:
+    """Decides about each request of an aiohttp server, and cuts what runs when an order takes effect.
+
+    Decided is by the request's own target, before any rewrite of yours: `install` puts it before all middlewares.
+    """
+
+    __middleware_version__: Final = 1  # what `aiohttp.web.middleware` sets
+
+    def __init__(self, gate: HttpGate) -> None:
+        self._gate = gate
+        self._exchanges = RunningExchanges(gate, _asked, self._tell)
+        # By the task of their connection, which serves one request at a time: a request may be cloned on its way.
+        self._running: dict[_Task, web.BaseRequest] = self._exchanges.by_key
+        self._concerned: dict[_Task, tuple[tuple[Name, ...], str | None]] = {}
+
+    def install(self, app: web.Application) -> None:
+        """Put this before all middlewares of an application that has not started, and of its sub-applications."""
+        app.middlewares.insert(0, self)
+        app.on_response_prepare.append(self._before_headers)
+
+    async def __call__(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
+        """Answer a request, or have the handler answer it."""
+        task, running = request.task, self._running
+        running[task] = request
+        try:
+            hosts = request.headers.getall(hdrs.HOST, ())
+            if len(hosts) == 1 and request.raw_path[0] == "/" and not self._gate.concerns(hosts[0]):
+                return await handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
+            return await self._judge(request, handler)
+        finally:
+            running.pop(task, None)
+            if self._concerned:
+                self._concerned.pop(task, None)
+
+    def uncached(self, request: web.BaseRequest) -> bool:
+        """Tell whether measure `cdn` applies to a request now; ask before each look into a cache, and before storing."""
+        asked = self._concerned.get(request.task)
+        return asked is not None and self._gate.uncached(*asked)
+
+    def to_origin(self, request: web.BaseRequest, headers: _Headers, *, added_by_cache: Iterable[str] = ()) -> _Headers:
+        """Return the header lines for the origin: under measure `cdn` without the validators that a cache has added."""
+        if not self.uncached(request):
+            return headers
+        return cache_disable.request_headers(headers, added_by_cache=tuple(added_by_cache))
+
+    def to_client(self, request: web.BaseRequest, headers: _Headers) -> _Headers:
+        """Return the header lines for the client: under measure `cdn` such that nobody stores the response."""
+        return cache_disable.response_headers(headers) if self.uncached(request) else headers
+
+    async def _judge(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
+        asked = _asked(request.task, request)
+        if asked is None:
+            return await handler(request)  # type: ignore[arg-type]  # as above
+        verdict = self._gate.judge(method=request.method, hosts=asked.names, peer=asked.peer, headers=asked.headers)
+        if verdict.answer is not None:
+            return _response(verdict.answer)
+        if verdict.action is Action.CLOSE:
+            _abort(request)
+            return web.Response()  # never sent: there is nobody to send it to
+        self._concerned[request.task] = asked.names, verdict.client
+        return await handler(request)  # type: ignore[arg-type]  # as above
+
+    async def _before_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Change the headers of a response, streams and exceptions included, as late as can be."""
+        if self._concerned and self.uncached(request):
+            _put(response, cache_disable.response_headers(response.headers.items()))
+
+    def _tell(self, changed: _Changed) -> None:
+        changed.key.get_loop().call_soon_threadsafe(self._act, changed)
+
+    def _act(self, changed: _Changed) -> None:
+        if self._running.get(changed.key) is not changed.value:
+            return  # over meanwhile
+        self._concerned[changed.key] = changed.names, changed.client
+        if changed.ends:
+            _abort(changed.value)
+            changed.key.cancel()
+
+
+def _asked(_task: _Task, request: web.BaseRequest) -> Asked | None:
+    headers = request.headers
+    names = names_of(
+        host_fields=headers.getall(hdrs.HOST, ()),
+        target=request.raw_path,
+        method=request.method,
+        http_1_0=request.version <= HttpVersion10,
+    )
+    return None if names is None else Asked(names=names, peer=request.remote, headers=headers)
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _response(answer: Answer) -> web.Response:
+    response = web.Response(status=answer.status, reason=answer.reason, body=answer.body)
+    _put(response, answer.headers)
+    return response
+
+
+def _put(response: web.StreamResponse, headers: _Headers) -> None:
+    lines = tuple(headers)
+    response.headers.clear()
+    response.headers.extend(lines)
