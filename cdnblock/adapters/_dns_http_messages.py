@@ -5,21 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import struct
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from cdnblock.measures import dns_message as wire
+from cdnblock.adapters._dns_records import LONGEST, smallest_ttl
 
 PATH: Final = "/dns-query"  # in all examples of RFC 8484, and what clients take by default
 DNS_MESSAGE: Final = "application/dns-message"  # RFC 8484 §6
-MOST_OCTETS: Final = 65_535  # of a DNS message (§6), so of a request's body
+MOST_OCTETS: Final = LONGEST  # of a request's body: it is a DNS message (§6)
 METHODS: Final = ("GET", "HEAD", "POST")  # §4.1; HEAD wherever there is GET (RFC 9110 §9.3.2)
 
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")  # RFC 8484 §6: padding must not be there
 _MOST_PARAMETERS: Final = 20
-_LONGEST_TTL: Final = 0x7FFF_FFFF  # a greater one counts as 0 (RFC 2181 §8)
-_POINTER: Final = 0xC0  # RFC 1035 §4.1.4
 
 _TEXT: Final = ("content-type", "text/plain; charset=utf-8")
 _NOT_KEPT: Final = ("cache-control", "no-store")
@@ -68,10 +65,11 @@ def dns_query(request: Request) -> bytes | Response:
 def dns_response(answer: bytes) -> Response:
     """Return the response that carries a DNS answer, whatever its RCODE (RFC 8484 §4.2.1).
 
-    It may be kept by the client for as long as its records, and by nobody else: another client may be in another
-    country, and the same question then has another answer.
+    It may be kept by the client for as long as its records (§5.1), and by nobody else: another client may be in
+    another country, where the same question has another answer. Without records nobody keeps it: refusals, failures
+    and negative answers are for DNS caches alone.
     """
-    kept = freshness(answer)
+    kept = smallest_ttl(answer)
     kept_by = ("cache-control", f"private, max-age={kept}") if kept else _NOT_KEPT
     return Response(200, (("content-type", DNS_MESSAGE), kept_by), answer)
 
@@ -79,35 +77,6 @@ def dns_response(answer: bytes) -> Response:
 def complaint(status: int, text: str, *headers: tuple[str, str]) -> Response:
     """Return the response to what carries no DNS query."""
     return Response(status, (_TEXT, _NOT_KEPT, *headers), f"{text}\n".encode())
-
-
-def freshness(answer: bytes) -> int:
-    """Return for how long an answer may be kept (s): the smallest TTL in its ANSWER section (RFC 8484 §5.1).
-
-    0 where there is none: refusals, failures and negative answers are kept by DNS caches alone.
-    """
-    try:
-        _, _, questions, answers, _, _ = wire.HEADER.unpack_from(answer)
-        offset = wire.HEADER.size
-        for _ in range(questions):
-            offset = _skip_name(answer, offset) + 4
-        smallest = _LONGEST_TTL
-        for _ in range(answers):
-            offset = _skip_name(answer, offset)
-            _, _, ttl, length = wire.RECORD.unpack_from(answer, offset)
-            smallest = min(smallest, ttl if ttl <= _LONGEST_TTL else 0)
-            offset += wire.RECORD.size + length
-    except (IndexError, struct.error):
-        return 0
-    return smallest if answers else 0
-
-
-def _skip_name(packet: bytes, offset: int) -> int:
-    while length := packet[offset]:
-        if length >= _POINTER:
-            return offset + 2
-        offset += length + 1
-    return offset + 1
 
 
 def _posted(request: Request) -> bytes | Response:

@@ -25,6 +25,7 @@ from cdnblock.adapters._dns_http_messages import (
     dns_response,
     too_large,
 )
+from cdnblock.adapters._dns_records import padded
 
 try:
     from cdnblock.adapters._dns_http2 import Http2Connection
@@ -88,7 +89,7 @@ class DnsOverHttps:
             return query
         client = self._client_address(request.peer, request.headers)
         answer = await self._resolve(query, client or "")
-        return complaint(400, "this is no DNS query") if answer is None else dns_response(answer)
+        return complaint(400, "this is no DNS query") if answer is None else dns_response(padded(query, answer))
 
     async def _http1(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = self._connections.get(cast("asyncio.BaseTransport", request.transport))
