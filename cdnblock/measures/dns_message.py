@@ -179,6 +179,14 @@ def is_answer_to(query: bytes, answer: bytes) -> bool:
     return same_name and answer[end + 1 : end + 5] == query[end + 1 : end + 5] and answer[4:6] == b"\0\1"
 
 
+def is_transfer(query: bytes) -> bool:
+    """Tell whether a sound query asks for a zone: AXFR or IXFR (RFC 5936, RFC 1995)."""
+    end = HEADER.size
+    while length := query[end]:
+        end += length + 1
+    return query[end + 1 : end + 3] in (b"\0\xfb", b"\0\xfc")
+
+
 def udp_room(query: bytes) -> int:
     """Return how many octets a client takes over UDP: what its OPT record says, at least 512 (RFC 6891 §6.2.3)."""
     asked = read_query(query)

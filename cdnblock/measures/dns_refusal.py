@@ -128,6 +128,12 @@ def failure(query: bytes, *, info_code: int | None = None) -> bytes | None:
     return _message(asked, wire.SERVFAIL, asked.question, b"", _opt(asked, wire.SERVFAIL, error))
 
 
+def not_implemented(query: bytes) -> bytes:
+    """Return the NOTIMP for a sound query of a kind that is not carried, no octets for what deserves silence."""
+    asked = wire.read_query(query)
+    return b"" if asked is None else _complaint(asked._replace(rcode=asked.rcode or wire.NOTIMP))
+
+
 def _ids_and_contact(decision: Decision, contact: str | None) -> tuple[str, ...]:
     reasons = decision.because(Measure.DNS)
     named = contact or next((reason.order.contact for reason in reasons if reason.order.contact), "")
