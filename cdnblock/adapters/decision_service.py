@@ -1,0 +1,161 @@
+"""The decision service: what any proxy can ask about a request, over HTTP, before it serves it.
+
+    cdnblock serve --orders orders/ --listen unix:/run/cdnblock/decide.sock
+
+How each proxy asks is a row in `_decision_dialects.DIALECTS`; working configurations are in examples/decision_service.
+The verdict is in the status and in two fields: `X-Cdnblock-Action` and `X-Cdnblock-Generation`. In a program:
+
+>>> import asyncio, aiohttp, pathlib
+>>> from cdnblock.enforcer import Enforcer
+>>> from cdnblock.http_gate import HttpGate
+>>> async def ask(port, **fields):
+...     headers = {name.replace("_", "-"): value for name, value in fields.items()}
+...     async with aiohttp.request("GET", f"http://127.0.0.1:{port}/traefik", headers=headers) as response:
+...         return response.status, response.headers["X-Cdnblock-Action"]
+>>> async def main():
+...     then = 1746093600.0  # 1 May 2025: the example orders are in force
+...     orders = pathlib.Path("examples/orders")
+...     with Enforcer(orders, trusted_proxies=["127.0.0.1"], clock=lambda: then) as enforcer:
+...         service = DecisionService(callers=Callers(("127.0.0.1",)))
+...         service.decide_by(HttpGate(enforcer), Generations(enforcer, folder=None, clock=lambda: then))
+...         async with service.serve([Listen(host="127.0.0.1")]) as (port,):
+...             request = {"X_Forwarded_Method": "GET", "X_Forwarded_Uri": "/", "X_Forwarded_For": "90.84.144.1"}
+...             print(await ask(port, X_Forwarded_Host="www.motogpstream.me", **request))
+...             print(await ask(port, X_Forwarded_Host="www.example.org", **request))
+>>> asyncio.run(main())
+(451, 'answer')
+(200, 'pass')
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from cdnblock.adapters import _decision_pages as pages
+from cdnblock.adapters._decision_dialects import ACTION, DIALECTS, GENERATION, Dialect, read
+from cdnblock.adapters._decision_generations import Generations
+from cdnblock.adapters._decision_listening import SOCKET_MODE, Callers, Listen, listening
+from cdnblock.http_gate import COMPLAIN_EVERY, Action, HttpGate, Name
+from cdnblock.measures import proxy_termination
+from cdnblock.measures.cache_disable import NO_STORE
+from cdnblock.measures.proxy_termination import Answer
+
+WORDS: Final[Mapping[Action, str]] = {
+    Action.PASS: "pass",
+    Action.PASS_UNCACHED: "uncached",
+    Action.ANSWER: "answer",
+    Action.CLOSE: "close",
+}
+"""What each action is called in `X-Cdnblock-Action`."""
+
+_FORBIDDEN: Final = 403  # to whoever may not ask: no body and no word about why
+_MISASKED: Final = 500  # no proxy takes it for a verdict that opens anything
+_DRAIN: Final = 10.0  # seconds within which what is being answered at the end must be
+_LOG: Final = logging.getLogger(__name__)
+
+
+class DecisionService:
+    """Answers proxies. Before `decide_by` has told by what, it is not ready and lets nothing pass."""
+
+    def __init__(self, *, callers: Callers) -> None:
+        self.counts: dict[str, int] = dict.fromkeys((*WORDS.values(), "misasked", "untrusted", "unready"), 0)
+        self._callers = callers
+        self._gate: HttpGate | None = None
+        self._generations: Generations | None = None
+        self._draining = False
+        self._told_at = -COMPLAIN_EVERY
+
+    def decide_by(self, gate: HttpGate, generations: Generations) -> None:
+        """Be ready: decide by these from now on."""
+        self._gate, self._generations = gate, generations
+
+    @asynccontextmanager
+    async def serve(self, where: Iterable[Listen], *, mode: int = SOCKET_MODE) -> AsyncIterator[list[int]]:
+        """Listen, and yield the ports (0 for unix sockets); on leaving, answer what was asked and stop.
+
+        Raises ConfigError where nobody can listen.
+        """
+        async with AsyncExitStack() as opened:
+            ports = []
+            for address in where:
+                listener = opened.enter_context(listening(address, mode=mode))
+                handle = functools.partial(self._handle, DIALECTS.get(address.dialect or ""))
+                runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=_DRAIN)
+                await runner.setup()
+                opened.push_async_callback(runner.cleanup)
+                await web.SockSite(runner, listener).start()
+                ports.append(0 if address.path else listener.getsockname()[1])
+            try:
+                yield ports
+            finally:
+                self._draining = True
+
+    async def _handle(self, dialect: Dialect | None, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request: a question, or one of the pages for whoever runs this."""
+        if not self._callers.may_ask(request.remote):
+            self.counts["untrusted"] += 1
+            return web.Response(status=_FORBIDDEN)
+        page = pages.PAGES.get(request.raw_path) if dialect is None else None
+        if page is not None:
+            state = pages.State(gate=self._gate, counts=self.counts, draining=self._draining)
+            return await asyncio.to_thread(page, state)
+        if self._gate is None or self._generations is None:
+            self.counts["unready"] += 1
+            return _sent(proxy_termination.failure(method=request.method))
+        asked = read(request, dialect)
+        if isinstance(asked, str):
+            return self._misasked(asked)
+        return self._decided(self._gate, self._generations, *asked, request)
+
+    def _decided(
+        self,
+        gate: HttpGate,
+        generations: Generations,
+        dialect: Dialect,
+        names: tuple[Name, ...],
+        request: web.BaseRequest,
+    ) -> web.StreamResponse:
+        standing = generations.standing  # before the decision: looked at again after it, the two belong together
+        verdict = gate.judge(
+            method=request.method, hosts=names, peer=request.remote or None, headers=request.headers.items()
+        )
+        action, name = verdict.action, names[0] if names else ""
+        if action is Action.PASS and not standing.holds(gate.enforcer.rules, generations.clock()):
+            # Something is changing: what it may mean is neither read from a cache nor put into one.
+            action = Action.PASS_UNCACHED if gate.concerns(name) or standing.ever_meant(name) else action
+        self.counts[WORDS[action]] += 1
+        word = {ACTION: WORDS[action], GENERATION: standing.of(name)}
+        if action is Action.PASS or action is Action.PASS_UNCACHED:
+            status = dialect.passes if action is Action.PASS else dialect.uncached
+            if status is None:
+                return _sent(proxy_termination.failure(method=request.method))
+            return web.Response(status=status, headers=word | _NOT_STORED)
+        if dialect.answers is not None or verdict.answer is None:
+            status = dialect.answers or proxy_termination.UNAVAILABLE[0]
+            return web.Response(status=status, headers=word | _NOT_STORED)
+        return _sent(verdict.answer, word)
+
+    def _misasked(self, lacking: str) -> web.Response:
+        self.counts["misasked"] += 1
+        text = f"The question lacks {lacking}: see examples/decision_service for how your proxy asks.\n"
+        now = time.monotonic()
+        if now - self._told_at >= COMPLAIN_EVERY:
+            self._told_at = now
+            _LOG.error("cdnblock: a proxy asks wrongly and gets no verdict (told once a minute): %s", text.strip())
+        return web.Response(status=_MISASKED, text=text, headers=_NOT_STORED)
+
+
+_NOT_STORED: Final = dict(NO_STORE)  # a verdict is for one client and one instant
+
+
+def _sent(answer: Answer, word: Mapping[str, str] | None = None) -> web.Response:
+    headers = dict(answer.headers) | dict(word or {})
+    return web.Response(status=answer.status, reason=answer.reason, headers=headers, body=answer.body)
