@@ -31,7 +31,7 @@ from cdnblock.sources.live_orders import SETTLE_SECONDS, FileState, LiveOrders
 from cdnblock.sources.protected_list import load_holidays
 from cdnblock.sources.release_guard import released
 from cdnblock.sources.slow_release import SlowRelease
-from cdnblock.sources.state_folder import StateFolder
+from cdnblock.sources.state_folder import KeptFile, StateFolder
 from cdnblock.sources.status import LastReload, describe
 
 _MEMO_SIZE: Final = 65_536  # addresses; about 10 MB when full
@@ -80,6 +80,7 @@ class Enforcer:
         self._rereading = threading.RLock()
         self._slow_release = SlowRelease()
         self._last_reload: LastReload | None = None
+        self._reports: dict[str, Callable[[], Any]] = {}
         self._started = self._now()
         self._state = None if state is None else StateFolder(state)
         self._closing = ExitStack()
@@ -163,7 +164,17 @@ class Enforcer:
         with self._rereading:
             holidays, _ = load_holidays(self._live.folder)
             own = {"pid": os.getpid(), "started": self._started.isoformat()}
-            return own | describe(self._live, self._now(), self._last_reload, holidays)
+            told = own | describe(self._live, self._now(), self._last_reload, holidays)
+        return told | {name: tell() for name, tell in self._reports.items()}
+
+    def report(self, name: str, tell: Callable[[], Any]) -> None:
+        """Have `status` say under `name` what `tell()` returns: counters of a host, as JSON has them."""
+        self._reports[name] = tell
+
+    def files_in_force(self) -> tuple[RuleSet, tuple[KeptFile, ...]]:
+        """Return the rules, and the octets of the files that make them; there are such only with a state folder."""
+        with self._rereading:
+            return self._rules, self._live.in_force
 
     def close(self) -> None:
         """Stop following and let go of the state folder; decisions go on with the rules as they are."""

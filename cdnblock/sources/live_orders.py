@@ -107,6 +107,13 @@ class LiveOrders:
                 found[path] = (FileState.KEPT if kept else FileState.ENFORCED, file)
         return found
 
+    @property
+    def in_force(self) -> tuple[KeptFile, ...]:
+        """The octets of the files that make `rules`; they are kept only for a state folder, and empty without one."""
+        return tuple(
+            KeptFile(name=path.name, text=file.text, beside=file.beside_texts) for path, file in self._enforced.items()
+        )
+
     def _as_read(self, path: Path) -> OrderFile:
         """Return a file as it is now, invalid also when its id is another file's."""
         return self._refused.get(path) or self._read[path]

@@ -151,15 +151,20 @@ def read_file(
     return _parsed(path, text, read_beside, protected, keep_texts=keep_texts, pause=pause)
 
 
-def parse_kept(path: Path, text: bytes, beside: Mapping[str, bytes]) -> OrderFile:
-    """Parse a file and its names files as they were kept: what was protected only later stays in force."""
+def parse_kept(
+    path: Path, text: bytes, beside: Mapping[str, bytes], *, pause: Callable[[], None] | None = None
+) -> OrderFile:
+    """Parse a file and its names files as they were kept: what was protected only later stays in force.
+
+    `pause` as for `read_file`.
+    """
 
     def read_beside(name: str) -> bytes:
         if name not in beside:
             raise FileNotFoundError(2, "No such file", name)
         return beside[name]
 
-    return _parsed(path, text, read_beside, Protected({}), keep_texts=True)
+    return _parsed(path, text, read_beside, Protected({}), keep_texts=True, pause=pause)
 
 
 def digest_on_disk(file: OrderFile) -> str:
