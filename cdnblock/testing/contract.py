@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 import pytest
 
-from cdnblock.testing.play import Play
+from cdnblock.testing.play import play
 from cdnblock.testing.scenarios import Need, Protocol, Scenario, read_scenarios
 from cdnblock.testing.stage import Host, Stage, open_stage
 
@@ -42,7 +42,7 @@ class AdapterContract(ABC):
     @pytest.fixture(scope="class")
     @classmethod
     def on_stage(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Host]]:
-        """The stage with the host on it."""
+        """Put the host on the stage, once for all scenarios."""
         with open_stage(tmp_path_factory.mktemp("contract"), _SCENARIOS) as stage, cls().serve(stage) as host:
             yield stage, host
 
@@ -55,12 +55,7 @@ class AdapterContract(ABC):
         """What comes over the wire is what the scenario says."""
         self._skip_what_it_cannot(scenario, protocol)
         stage, host = request.getfixturevalue("on_stage")
-        run = protocol.value.replace("/", "-").replace(".", "-")
-        wrong: list[str] = []
-        with Play(host, stage, protocol, run) as play:
-            for number, step in enumerate(scenario.play_for(run), 1):
-                where = f"step {number} ({step.says or ' '.join((step.action, *step.request.hosts, *step.labels))})"
-                wrong += [f"{where}: {complaint}" for complaint in play.step(step)]
+        wrong = play(scenario, protocol, host, stage)
         if wrong:
             pytest.fail("\n".join([f"{scenario.proves} [{scenario.source}]", *wrong]), pytrace=False)
 

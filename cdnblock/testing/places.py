@@ -100,7 +100,7 @@ def _value(value: Any) -> bytes:
         case list():
             return _control(_ARRAY, len(value)) + b"".join(map(_value, value))
         case (kind, number):
-            octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
+            octets: bytes = number.to_bytes((number.bit_length() + 7) // 8, "big")
             return _control(kind, len(octets)) + octets
         case dict():
             pairs = (_value(key) + _value(item) for key, item in value.items())

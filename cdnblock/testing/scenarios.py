@@ -89,6 +89,7 @@ class Expect:
     saw: Mapping[str, Any] = field(default_factory=dict)  # what the site was told: method, body_bytes, hosts
     same_as: str | None = None
     other_than: tuple[str, ...] = ()
+    length_of: str | None = None  # for HEAD: Content-Length is how long the body of that step's answer was
     keeps: bool = False  # the connection can be used again
 
 
@@ -98,16 +99,16 @@ class Step:
 
     action: Action
     says: str = ""
-    request: Request = Request()
+    request: Request = field(default_factory=Request)
     forwarded_for: tuple[str, ...] = ()  # X-Forwarded-For lines
     peer: str = "127.0.0.1"
     sni: str | None = None
     connection: str | None = None  # its name, to use it again
     label: str | None = None
     labels: tuple[str, ...] = ()
-    seconds: float = 0.0
+    seconds: float = 0.0  # to wait; for ASK, within which it must come true
     orders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    expect: Expect = Expect(outcome=Outcome.SERVED)
+    expect: Expect = field(default_factory=lambda: Expect(outcome=Outcome.SERVED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,9 +173,8 @@ def order_file(order_id: str, keys: Mapping[str, Any], run: str = "") -> str:
 _SCENARIO_KEYS: Final = {"scenario", "proves", "source", "needs", "protocols", "orders", "steps"}
 _REQUEST_KEYS: Final = {"host", "hosts", "method", "path", "target", "headers", "body", "version"}
 _STEP_KEYS: Final = _REQUEST_KEYS | {
-    "says", "from", "peer", "x-forwarded-for", "sni", "connection", "expect", "as", *(action.value for action in Action)
+    "says", "from", "peer", "x-forwarded-for", "sni", "connection", "expect", "as", "within", *(action.value for action in Action)
 }  # fmt: skip
-_ALIASES: Final = {"body-has": "body_has", "body-lacks": "body_lacks", "never-as": "never_as"}
 _MOMENT: Final = re.compile(r"\$\{now([+-]\d+)s\}")
 
 
@@ -237,6 +237,7 @@ def _asking(action: Action, host: str | None, raw: Mapping[str, Any], where: str
         sni=raw.get("sni"),
         connection=raw.get("connection"),
         label=raw.get("as"),
+        seconds=float(raw.get("within", 0)),
         expect=_expect(raw.get("expect", Outcome.SERVED), where),
     )
 
@@ -244,7 +245,7 @@ def _asking(action: Action, host: str | None, raw: Mapping[str, Any], where: str
 def _expect(raw: Any, where: str) -> Expect:
     if isinstance(raw, str):
         return Expect(outcome=_word(Outcome, raw, where))
-    keys = {_ALIASES.get(key, key).replace("-", "_"): value for key, value in raw.items()}
+    keys = {key.replace("-", "_"): value for key, value in raw.items()}
     outcome = _word(Outcome, keys.pop("outcome"), where)
     _known(keys, {item.name for item in dataclasses.fields(Expect)}, where)
     headers = {name: tuple(_several(value)) for name, value in keys.pop("headers", {}).items()}

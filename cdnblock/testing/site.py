@@ -46,7 +46,7 @@ _MARKED: Final[Lines] = (
 )
 _ENDLESS: Final = {
     # path: Content-Type, one part, Content-Length
-    "/stream": ("video/mp2t", b"G" * 188, None),
+    "/stream": ("text/plain", b"", None),  # numbered lines, so that a gap shows
     "/events": ("text/event-stream", b"data: goal\n\n", None),
     "/download": ("application/zip", b"z" * 1000, 50_000_000),
 }
@@ -68,7 +68,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One answer: `parts` is its body, written one by one; with `endless` they are repeated until the client goes."""
+    """One answer: `parts` is its body, written one by one.
+
+    With `endless` the only part is repeated every `TICK` seconds until the client goes; if it is empty, numbered lines.
+    """
 
     headers: Lines
     parts: tuple[bytes, ...]
@@ -100,9 +103,7 @@ class Site:
         marks = (MARK, ("X-Answer", str(next(self._numbers))))
         if path in _ENDLESS:
             kind, part, length = _ENDLESS[path]
-            return Page(
-                headers=(*marks, _NO_STORE, ("Content-Type", kind)), parts=(part,), endless=True, length=length
-            )
+            return Page(headers=(*marks, _NO_STORE, ("Content-Type", kind)), parts=(part,), endless=True, length=length)
         match path:
             case "/cached":
                 return _whole(json.dumps(told), *marks, ("Cache-Control", "public, max-age=3600"))
@@ -193,10 +194,13 @@ async def _echo(request: web.Request) -> web.WebSocketResponse:
 async def _parts(page: Page, method: str) -> AsyncIterator[bytes]:
     if method == "HEAD":
         return
-    for part in itertools.cycle(page.parts) if page.endless else page.parts:
-        yield part
-        if page.endless:
-            await asyncio.sleep(TICK)
+    if not page.endless:
+        for part in page.parts:
+            yield part
+        return
+    for number in itertools.count(1):
+        yield page.parts[0] or b"%09d\n" % number
+        await asyncio.sleep(TICK)
 
 
 class AsgiSite:
@@ -206,6 +210,7 @@ class AsgiSite:
         self._site = Site()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of the server's."""
         match scope["type"]:
             case "http":
                 await self._http(scope, receive, send)

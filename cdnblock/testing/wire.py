@@ -18,7 +18,7 @@ PATIENCE: Final = 10.0  # seconds without an octet after which a client calls it
 _CHUNK: Final = 65_536
 
 
-class Hang(AssertionError):
+class HangError(AssertionError):
     """Nothing came for a long time: neither an answer nor an end."""
 
 
@@ -37,7 +37,8 @@ class Request:
         """Return the request as HTTP/1 has it."""
         lines = [f"{self.method} {self.target} HTTP/{self.version}", *(f"Host: {host}" for host in self.hosts)]
         lines += [f"{name}: {value}" for name, value in self.headers]
-        if self.body:
+        framed = {name.lower() for name, _ in self.headers} & {"content-length", "transfer-encoding"}
+        if self.body and not framed:
             lines.append(f"Content-Length: {len(self.body)}")
         return "".join(f"{line}\r\n" for line in lines).encode("utf-8", "surrogateescape") + b"\r\n" + self.body
 
@@ -63,8 +64,8 @@ class Running(Protocol):
 
     head: Answer
 
-    def octets_within(self, seconds: float) -> int:
-        """Return how many octets came in this time; ends early when it is over."""
+    def octets_within(self, seconds: float) -> bytes:
+        """Return what came in this time; ends early when it is over."""
 
     def is_over(self) -> bool:
         """Tell whether it has ended, as far as what came says."""
@@ -146,17 +147,17 @@ class Http1:
         """Tell whether the peer ends the connection within this time, without another octet."""
         return not self.octets_within(seconds) and self.ended
 
-    def octets_within(self, seconds: float) -> int:
-        """Return how many octets come within this time, those that are already there included."""
-        until, count = time.monotonic() + seconds, len(self._buffer)
+    def octets_within(self, seconds: float, enough: int = 2**63) -> bytes:
+        """Return what comes within this time or until it is enough, what is already there included."""
+        until, taken = time.monotonic() + seconds, self._buffer
         self._buffer = b""
-        while not self.ended and (left := until - time.monotonic()) > 0:
+        while not self.ended and len(taken) < enough and (left := until - time.monotonic()) > 0:
             self._socket.settimeout(left)
-            with contextlib.suppress(Hang):
+            with contextlib.suppress(HangError):
                 self._more()
-            count, self._buffer = count + len(self._buffer), b""
+            taken, self._buffer = taken + self._buffer, b""
         self._socket.settimeout(PATIENCE)
-        return count
+        return taken
 
     def _one_head(self) -> Answer:
         octets = self._until(b"\r\n\r\n")
@@ -204,7 +205,7 @@ class Http1:
         try:
             octets = self._socket.recv(_CHUNK)
         except TimeoutError as error:
-            raise Hang(f"nothing came for {self._socket.gettimeout():.1f} s") from error
+            raise HangError(f"nothing came for {self._socket.gettimeout():.1f} s") from error
         except (ConnectionError, ssl.SSLError):
             octets = b""
         self.ended = self.ended or not octets
@@ -216,7 +217,7 @@ class _Running1:
         self.head = head
         self._connection = connection
 
-    def octets_within(self, seconds: float) -> int:
+    def octets_within(self, seconds: float) -> bytes:
         return self._connection.octets_within(seconds)
 
     def is_over(self) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Final, Self
 
 import h2.config
@@ -13,7 +14,7 @@ import h2.connection
 import h2.events
 import h2.exceptions
 
-from cdnblock.testing.wire import PATIENCE, Address, Answer, Hang, Request, Running, any_certificate
+from cdnblock.testing.wire import PATIENCE, Address, Answer, HangError, Request, Running, any_certificate
 
 _CHUNK: Final = 65_536
 _BETWEEN_NEIGHBOURS: Final = frozenset({"connection", "upgrade", "keep-alive", "transfer-encoding", "expect"})
@@ -59,13 +60,14 @@ class Http2:
         self._pump_until(lambda: stream.over or stream.head.status > 0)
         return stream
 
-    def octets_within(self, stream: _Stream, seconds: float) -> int:
-        """Take in what comes within this time; return how much of it was this stream's."""
-        before, until = stream.count, time.monotonic() + seconds
+    def octets_within(self, stream: _Stream, seconds: float) -> bytes:
+        """Take in what comes within this time; return what of it is this stream's."""
+        until = time.monotonic() + seconds
         while not stream.over and not self.ended and (left := until - time.monotonic()) > 0:
-            with contextlib.suppress(Hang):
+            with contextlib.suppress(HangError):
                 self._pump(left)
-        return stream.count - before
+        taken, stream.head.body = stream.head.body, b""
+        return taken
 
     def reset(self, number: int) -> None:
         """End one stream from here."""
@@ -101,20 +103,19 @@ class Http2:
             body = body[size:]
             self._flush()
 
-    def _pump_until(self, holds: object) -> None:
-        assert callable(holds)  # noqa: S101 (for the type checker)
+    def _pump_until(self, holds: Callable[[], bool]) -> None:
         until = time.monotonic() + PATIENCE
         while not holds() and not self.ended:
             self._pump(until - time.monotonic())
 
     def _pump(self, seconds: float) -> None:
         if seconds <= 0:
-            raise Hang(f"no answer for {PATIENCE:.0f} s")
+            raise HangError(f"no answer for {PATIENCE:.0f} s")
         self._socket.settimeout(seconds)
         try:
             octets = self._socket.recv(_CHUNK)
         except TimeoutError as error:
-            raise Hang(f"nothing came for {seconds:.1f} s") from error
+            raise HangError(f"nothing came for {seconds:.1f} s") from error
         except (ConnectionError, ssl.SSLError):
             octets = b""
         finally:
@@ -127,8 +128,8 @@ class Http2:
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
             # What it still answers may come after it (RFC 9113 §6.8); what it will not answer is over.
-            for number, stream in self._streams.items():
-                stream.is_reset |= number > (event.last_stream_id or 0)
+            for number, unheard in self._streams.items():
+                unheard.is_reset |= number > (event.last_stream_id or 0)
             return
         stream = self._streams.get(getattr(event, "stream_id", None) or 0)
         if stream is not None:
@@ -148,7 +149,6 @@ class _Stream:
 
     def __init__(self, connection: Http2, number: int) -> None:
         self.head = Answer()
-        self.count = 0
         self.ended = False
         self.is_reset = False
         self._connection = connection
@@ -167,15 +167,13 @@ class _Stream:
                 self.head.status = int(dict(fields)[":status"])
                 self.head.headers = [field for field in fields if not field[0].startswith(":")]
             case h2.events.DataReceived():
-                data = event.data or b""
-                self.count += len(data)
-                self.head.body += data
+                self.head.body += event.data or b""
             case h2.events.StreamEnded():
                 self.ended = True
             case h2.events.StreamReset():
                 self.is_reset = True
 
-    def octets_within(self, seconds: float) -> int:
+    def octets_within(self, seconds: float) -> bytes:
         return self._connection.octets_within(self, seconds)
 
     def is_over(self) -> bool:
