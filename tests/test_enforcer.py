@@ -260,31 +260,6 @@ def test_closing_ends_the_threads(folder, small_mmdb):
     wait_until(lambda: set(threading.enumerate()) <= before)
 
 
-def test_four_threads_never_see_half_of_a_change(folder, small_mmdb):
-    """While the orders swap between two sets, every answer is one of the two."""
-    with enforcing(folder, small_mmdb) as enforcer:
-        stop, wrong = threading.Event(), []
-
-        def ask():
-            while not stop.is_set():
-                rules = enforcer.rules
-                decision = rules.decide("motogpstream.me", country="FR", at=datetime.now(UTC))
-                if decision.revision != rules.revision or not decision:
-                    wrong.append(decision)
-
-        threads = [threading.Thread(target=ask) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for number in range(10):
-            listed = "[motogpstream.me]" if number % 2 else "[motogpstream.me, second.example]"
-            (folder / "motogp.yaml").write_text(order_text(names=listed))
-            wait_until(lambda number=number: bool(enforcer.decide("second.example", FRANCE)) is not bool(number % 2))
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert wrong == []
-
-
 def test_it_refuses_to_start_with_an_invalid_file(folder, small_mmdb):
     """At start there is no last good version: nothing is enforced by half."""
     (folder / "broken.yaml").write_text("cdnblock: 1\n")
