@@ -25,7 +25,9 @@ from cdnblock.adapters._dns_http_messages import (
     dns_response,
     too_large,
 )
-from cdnblock.adapters._dns_records import padded
+from cdnblock.adapters._dns_over_tls import listen
+from cdnblock.adapters._dns_peers import Address
+from cdnblock.adapters._dns_streams import StreamLimits
 
 try:
     from cdnblock.adapters._dns_http2 import Http2Connection
@@ -39,9 +41,6 @@ ClientAddress: TypeAlias = Callable[[str | None, Headers], str | None]
 """Given a peer and header fields, the client's address: `Enforcer.client_address`."""
 
 PROTOCOLS: Final = ("http/1.1",) if Http2Connection is None else ("h2", "http/1.1")  # for ALPN (RFC 7301)
-PATIENCE: Final = 30.0  # seconds in which a connection has to bring a request, or take an answer
-HANDSHAKE: Final = 10.0  # seconds for TLS
-MOST_CONNECTIONS: Final = 2_000  # of all clients; the one on which nothing happened longest makes room
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 §3.4
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -52,30 +51,31 @@ _QUIET.setLevel(logging.CRITICAL + 1)
 class DnsOverHttps:
     """Answers HTTP requests that carry DNS queries; `client_address` tells whose they are."""
 
-    def __init__(self, resolve: Resolve, client_address: ClientAddress) -> None:
+    def __init__(self, resolve: Resolve, client_address: ClientAddress, limits: StreamLimits) -> None:
         self._resolve = resolve
+        self._limits = limits
         self._client_address = client_address
         self._connections: dict[asyncio.BaseTransport, _Connection] = {}
 
     @asynccontextmanager
-    async def serve(self, host: str, port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-        """Listen, and yield the port. Without a TLS context this is for a proxy that does TLS.
+    async def serve(
+        self, address: Address, context: ssl.SSLContext | None = None, *, reuse_port: bool = False
+    ) -> AsyncIterator[Address]:
+        """Listen, and yield the address with its port. Without a TLS context this is for a proxy that does TLS.
 
-        Raises OSError when the address cannot be listened at.
+        Raises:
+            ConfigError: the address cannot be listened on.
+
         """
         http1 = web.Server(self._http1, access_log=None, auto_decompress=False, logger=_QUIET)
-        loop = asyncio.get_running_loop()
-        timeout = None if context is None else HANDSHAKE
-        server = await loop.create_server(
-            lambda: _Connection(self._connections, http1, self.respond),
-            host,
-            port,
-            ssl=context,
-            ssl_handshake_timeout=timeout,
-            reuse_port=True,
+        server = await listen(
+            lambda: _Connection(self._connections, self._limits, http1, self.respond),
+            address,
+            context,
+            reuse_port=reuse_port,
         )
         try:
-            yield server.sockets[0].getsockname()[1]
+            yield address[0], server.sockets[0].getsockname()[1]
         finally:
             server.close()
             for transport in tuple(self._connections):
@@ -89,7 +89,7 @@ class DnsOverHttps:
             return query
         client = self._client_address(request.peer, request.headers)
         answer = await self._resolve(query, client or "")
-        return complaint(400, "this is no DNS query") if answer is None else dns_response(padded(query, answer))
+        return complaint(400, "this is no DNS query") if answer is None else dns_response(answer)
 
     async def _http1(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = self._connections.get(cast("asyncio.BaseTransport", request.transport))
@@ -112,10 +112,11 @@ class _Connection(asyncio.Protocol):
     def __init__(
         self,
         connections: dict[asyncio.BaseTransport, _Connection],
+        limits: StreamLimits,
         http1: web.Server,
         respond: Callable[[Request], Awaitable[Response]],
     ) -> None:
-        self._connections, self._http1, self._respond = connections, http1, respond
+        self._connections, self._limits, self._http1, self._respond = connections, limits, http1, respond
         self._inner: asyncio.Protocol | None = None
         self._start = b""
         self._moved = False
@@ -132,7 +133,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else None
-        if len(self._connections) >= MOST_CONNECTIONS:
+        if len(self._connections) >= self._limits.connections:
             stillest = cast("asyncio.Transport", next(iter(self._connections)))
             del self._connections[stillest]
             stillest.abort()
@@ -177,13 +178,15 @@ class _Connection(asyncio.Protocol):
 
     def _look_again(self) -> None:
         self._moved = False
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._look)
+        self._timer = asyncio.get_running_loop().call_later(self._limits.idle, self._look)
 
     def _look(self) -> None:
-        if self._moved:
-            self._look_again()
-        else:
+        if self._transport.is_closing():  # and still there: the client does not read
             self._transport.abort()
+            return
+        if not self._moved:
+            self._transport.close()
+        self._look_again()
 
 
 async def _http1_request(request: web.BaseRequest, peer: str | None) -> Request | Response:
