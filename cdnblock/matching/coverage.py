@@ -59,6 +59,15 @@ class Coverage:
         """Tell whether an order that covers this host is in force at the instant `at`, be it between its windows."""
         return any(item.timeline.why_not(at) in (None, Why.OUTSIDE_WINDOW) for item in self.held)
 
+    def holding(self, at: float) -> tuple[Reason, ...]:
+        """Return why each order that is enforced at the instant `at` covers the host, for whomever in its territory."""
+        return tuple(
+            _reason(item, items, at)
+            for items in self._by_order()
+            for item, why in (_speaking(items, at),)
+            if why is None
+        )
+
     def _build(self, country: str | None, told_by: str | None, stretch: int) -> Decision:
         reasons: list[Reason] = []
         not_applied: list[NotApplied] = []
@@ -66,12 +75,11 @@ class Coverage:
         for items in self._by_order():
             item, why = _foremost(items, country, at)
             if why is None:
-                until = _in_zone(max(i.timeline.until for i in items if i.timeline.why_not(at) is None), item.order)
-                reasons.append(Reason(order=item.order, name=item.name, addition=item.addition, until=until))
+                reasons.append(_reason(item, items, at))
             else:
                 not_applied.append(_not_applied(item, why, at))
         return Decision(
-            measures=_union(reason.order for reason in reasons),
+            measures=union(reason.order.measures for reason in reasons),
             reasons=tuple(reasons),
             not_applied=tuple(not_applied),
             country=country,
@@ -90,7 +98,7 @@ class Coverage:
 
     def _next_change(self, country: str | None, stretch: int) -> datetime | None:
         """Return the first later break at which other orders, or other names of them, apply to the country."""
-        reachable = [items for items in self._by_order() if _why_not_here(items[0].order, country) is None]
+        reachable = [items for items in self._by_order() if why_not_here(items[0].order, country) is None]
         now = self._applying(reachable, country, stretch)
         for later in range(stretch + 1, len(self._breaks) + 1):
             if self._applying(reachable, country, later) != now:
@@ -103,6 +111,35 @@ class Coverage:
         at = self._instant(stretch)
         foremost = [_foremost(items, country, at) for items in reachable]
         return [item for item, why in foremost if why is None]
+
+
+def why_not_here(order: Order, country: str | None) -> Why | None:
+    """Return why an order spares clients in `country` (None: unknown), None where it covers them."""
+    if order.territory.world:
+        return None
+    if country is None:
+        return None if order.unknown_location is UnknownLocation.ENFORCE else Why.UNKNOWN_LOCATION
+    return None if country in order.territory.countries else Why.OUTSIDE_TERRITORY
+
+
+def union(wanted: Iterable[Mapping[Measure, str]]) -> Mapping[Measure, str]:
+    """Return the union of several orders' measures; for one measure the stricter variant."""
+    every = [*wanted]
+    if not every:
+        return _NOTHING
+    return MappingProxyType(
+        {
+            measure: min((measures[measure] for measures in every if measure in measures), key=variants.index)
+            for measure, variants in VARIANTS.items()
+            if any(measure in measures for measures in every)
+        }
+    )
+
+
+def _reason(item: Held, items: Iterable[Held], at: float) -> Reason:
+    """Return the reason that a listing is; it holds until the last one of its order that is enforced now ends."""
+    until = _in_zone(max(i.timeline.until for i in items if i.timeline.why_not(at) is None), item.order)
+    return Reason(order=item.order, name=item.name, addition=item.addition, until=until)
 
 
 def _not_applied(item: Held, why: Why, at: float) -> NotApplied:
@@ -119,32 +156,14 @@ def _not_applied(item: Held, why: Why, at: float) -> NotApplied:
 
 def _foremost(items: list[Held], country: str | None, at: float) -> tuple[Held, Why | None]:
     """Return of one order's listings the one that speaks for it, and why it does not apply, None when it does."""
-    for item in items:
-        if item.timeline.why_not(at) is None:
-            return item, _why_not_here(item.order, country)
-    return items[0], items[0].timeline.why_not(at)
+    item, why = _speaking(items, at)
+    return item, why_not_here(item.order, country) if why is None else why
 
 
-def _why_not_here(order: Order, country: str | None) -> Why | None:
-    if order.territory.world:
-        return None
-    if country is None:
-        return None if order.unknown_location is UnknownLocation.ENFORCE else Why.UNKNOWN_LOCATION
-    return None if country in order.territory.countries else Why.OUTSIDE_TERRITORY
-
-
-def _union(orders: Iterable[Order]) -> Mapping[Measure, str]:
-    """Return the union of the orders' measures; for one measure the stricter variant."""
-    wanted = [order.measures for order in orders]
-    if not wanted:
-        return _NOTHING
-    return MappingProxyType(
-        {
-            measure: min((measures[measure] for measures in wanted if measure in measures), key=variants.index)
-            for measure, variants in VARIANTS.items()
-            if any(measure in measures for measures in wanted)
-        }
-    )
+def _speaking(items: list[Held], at: float) -> tuple[Held, Why | None]:
+    """Return the same for clients wherever the order holds."""
+    item = next((item for item in items if item.timeline.why_not(at) is None), items[0])
+    return item, item.timeline.why_not(at)
 
 
 def _in_zone(instant: float, order: Order) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -103,7 +103,11 @@ class Lookup:
         if coverage is None:
             if len(self._coverages) >= _MAX_COVERAGES:
                 self._coverages.clear()
-            held = sorted(self.held(name, exact=exact), key=lambda item: item.order.id)  # stable: most specific first
+            held = [*self.held(name, exact=exact)]
             self.built += 1
-            coverage = self._coverages[key] = Coverage(held, self._revision) if held else self._unnamed
+            coverage = self._coverages[key] = self.coverage_of(held) if held else self._unnamed
         return coverage
+
+    def coverage_of(self, held: Iterable[Held]) -> Coverage:
+        """Return the coverage of listings that come from the most specific name up."""
+        return Coverage(sorted(held, key=lambda item: item.order.id), self._revision)  # stable: still so in each order

@@ -17,7 +17,7 @@ from cdnblock.errors import OrderError
 from cdnblock.geo.country import country_code
 from cdnblock.matching.claims import Listing, claims_of, in_force
 from cdnblock.matching.coverage import Coverage
-from cdnblock.matching.decision import Decision
+from cdnblock.matching.decision import Decision, Reason
 from cdnblock.matching.index import NameIndex
 from cdnblock.matching.lookup import Lookup, Memo, Uncovered
 from cdnblock.matching.revision import revision_of
@@ -106,6 +106,18 @@ class RuleSet:
             for subdomains in kinds[mark]
             if is_covered(name, mark, subdomains=subdomains)
         )
+
+    def each_listed(self) -> Iterator[tuple[str, object, str]]:
+        """Yield each name that an order lists or releases, its mark, and the nearest such name above it, `""` if none.
+
+        Names of one mark have the same claims on them, so that with the same above them they have the same life.
+        """
+        nearest = self._names.nearest
+        return ((name, mark, nearest(name.partition(".")[2])) for name, mark in self._names.items())
+
+    def holding(self, name: str, at: datetime, *, exact: bool) -> tuple[Reason, ...]:
+        """Return each order that is enforced at `at` on such a name itself (`exact`), or on any other host below it."""
+        return self._lookup.coverage_of(self._lookup.held(name, exact=exact)).holding(timestamp(at))
 
     def names_in_force(self, at: datetime) -> Iterator[str]:
         """Yield each listed name that some order holds in force at `at`; between its windows an order is in force."""
