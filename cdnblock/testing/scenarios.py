@@ -30,8 +30,9 @@ class Need(StrEnum):
     ABSOLUTE_FORM = "absolute-form"  # take `GET http://host/` as a request for that host
     HTTP10 = "http-1.0"  # answer HTTP/1.0
     CONNECT = "connect"  # see CONNECT before it is refused by itself
-    TRACE = "trace"  # see TRACE
     WEBSOCKET = "websocket"
+    WEBSOCKET_NOTICE = "websocket-notice"  # refuse a WebSocket with a body
+    STREAM_CLOSE = "stream-close"  # end one stream of an HTTP/2 connection and keep the others
     CONTINUE = "100-continue"  # answer `Expect: 100-continue`
     CLOSE = "close"  # measure proxy, variant close: end a connection without an answer
     CDN = "cdn"  # measure cdn: change the headers of responses that pass
