@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "schema": "JSON Schema of the order file, for editors.",
     "sandbox": "A staging edge on loopback: origin, cache, mitmproxy, resolver, probes.",
     "mitmproxy": "mitmproxy with the addon in its right place.",
+    "dns": "A DNS front: refuses what the orders say, forwards the rest.",
     "serve": "The decision service: what nginx, Caddy, Traefik, Envoy, HAProxy and Varnish ask before they serve.",
     "geo": "Where an address is, according to which table of which date.",
 }

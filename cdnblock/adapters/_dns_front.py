@@ -1,0 +1,89 @@
+"""The whole front of one process: judge, upstreams and listeners, as `cdnblock dns` sets them up."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cdnblock.adapters._dns_peers import Address
+from cdnblock.adapters._dns_queries import Decides, QueryJudge
+from cdnblock.adapters._dns_streams import StreamLimits
+from cdnblock.adapters._dns_upstreams import Upstreams
+from cdnblock.adapters.dns_server import DnsServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontSettings:
+    """What the front is told; all of it can be sent to another process. `timeout` is in seconds.
+
+    `geo` and `clock` are files, None for the table in the package and for the real time.
+    """
+
+    listen: tuple[Address, ...]
+    upstreams: tuple[Address, ...]
+    timeout: float = 3.0
+    outstanding: int = 16_384
+    retry_truncated: bool = False
+    trusted_forwarders: tuple[str, ...] = ()
+    load_balancers: tuple[str, ...] = ()
+    contact: str | None = None
+    fails_open: bool = False
+    limits: StreamLimits = field(default_factory=StreamLimits)
+    geo: Path | None = None
+    clock: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """A front that serves: where it listens, and a function that returns its counters as JSON has them."""
+
+    addresses: tuple[Address, ...]
+    metrics: Callable[[], dict[str, object]]
+
+
+@asynccontextmanager
+async def serve_front(settings: FrontSettings, decides: Decides, *, reuse_port: bool = False) -> AsyncIterator[Front]:
+    """Serve until the context ends.
+
+    Raises:
+        ConfigError: an address cannot be listened on, or a network is none.
+
+    """
+    judge = QueryJudge(
+        decides,
+        contact=settings.contact,
+        trusted_forwarders=settings.trusted_forwarders,
+        fails_open=settings.fails_open,
+    )
+    upstreams = Upstreams(
+        settings.upstreams,
+        timeout=settings.timeout,
+        outstanding=settings.outstanding,
+        retry_truncated=settings.retry_truncated,
+    )
+    server = DnsServer(
+        judge,
+        upstreams,
+        listen=settings.listen,
+        load_balancers=settings.load_balancers,
+        limits=settings.limits,
+        reuse_port=reuse_port,
+    )
+    async with upstreams, server.serve() as addresses:
+        yield Front(addresses=addresses, metrics=server.metrics)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run an event loop: uvloop's where it is installed."""
+    if importlib.util.find_spec("uvloop") is None:
+        asyncio.run(main)
+    else:
+        import uvloop  # noqa: PLC0415 (an extra)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main)

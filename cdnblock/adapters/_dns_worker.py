@@ -1,0 +1,153 @@
+"""One worker of the front: a process with an event loop of its own, which enforces what its supervisor says.
+
+It reads no orders folder: the supervisor sends the octets of the files in force, and when all workers have compiled
+them, the word to switch. It ends when the supervisor does, however that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+from cdnblock.adapters._dns_front import Front, FrontSettings, run, serve_front
+from cdnblock.errors import ConfigError
+from cdnblock.geo.country import CountryTable, Location, locate
+from cdnblock.matching.decision import Decision
+from cdnblock.matching.ruleset import RuleSet, Uncovered, compile_orders
+from cdnblock.sources.geo_tables import open_geo_table
+from cdnblock.sources.order_folder import parse_kept
+from cdnblock.sources.slow_release import SlowRelease, breathe
+from cdnblock.sources.staging_clock import StagingClock
+from cdnblock.sources.state_folder import KeptFile
+
+_LOCATIONS: Final = 65_536  # addresses; about 10 MB when full
+_LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Compile these files; the reply is the revision that came of them, which has to be this one."""
+
+    revision: str
+    files: tuple[KeptFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Enforce what was loaded last, from now on; the reply is its revision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The reply is the counters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A reply: it could not be done, and why."""
+
+    why: str
+
+
+class ToldRules:
+    """Decides by the rules that it was given last; what the judge needs of an enforcer."""
+
+    def __init__(self, table: CountryTable, clock: Path | None) -> None:
+        self._table = table
+        self._clock = time.time if clock is None else StagingClock(clock)
+        self._locations: dict[str, Location] = {}
+        self.rules: RuleSet = compile_orders(())
+
+    def decide_query_name(self, name: str, client: str | None) -> Decision:
+        """Return the decision for a DNS query now."""
+        coverage = self.rules.find_query_name(name)
+        if isinstance(coverage, Uncovered):
+            return coverage.decision
+        location = None if client is None else self._locations.get(client)
+        if location is None:
+            location = locate(self._table, client)
+            if client is not None:
+                if len(self._locations) >= _LOCATIONS:
+                    self._locations.clear()
+                self._locations[client] = location
+        return coverage.decide(location.country, location.told_by, self._clock())
+
+
+def work(supervisor: Connection, settings: FrontSettings) -> None:
+    """Serve until the supervisor is gone or sends SIGTERM. The first reply is the addresses, or why there are none."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which then ends us
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    try:
+        rules = ToldRules(open_geo_table(settings.geo), settings.clock)
+        run(_serve(supervisor, settings, rules))
+    except ConfigError as error:
+        supervisor.send(Failed(str(error)))
+    except (EOFError, BrokenPipeError):
+        pass
+
+
+async def _serve(supervisor: Connection, settings: FrontSettings, rules: ToldRules) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    first = supervisor.recv()
+    rules.rules = _compiled(first.files)
+    if rules.rules.revision != first.revision:
+        raise ConfigError(f"the orders came out as {rules.rules.revision}, not as {first.revision}")
+    async with serve_front(settings, rules, reuse_port=True) as front:
+        supervisor.send(front.addresses)
+
+        def obey() -> None:
+            try:
+                _obey(supervisor, rules, front)
+            finally:
+                loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=obey, name="cdnblock-obey", daemon=True).start()
+        await ended.wait()
+
+
+def _obey(supervisor: Connection, rules: ToldRules, front: Front) -> None:
+    """Do what the supervisor says, beside the event loop, until it is gone."""
+    loaded = rules.rules
+    slow = SlowRelease()
+    while True:
+        try:
+            message = supervisor.recv()
+        except (EOFError, OSError):
+            return
+        match message:
+            case Load():
+                loaded, reply = _load(message, rules.rules)
+            case Switch():
+                if loaded is not rules.rules:
+                    slow.give(rules.rules, loaded)
+                rules.rules = loaded
+                reply = loaded.revision
+            case _:
+                reply = {"pid": os.getpid(), "revision": rules.rules.revision, **front.metrics()}
+        supervisor.send(reply)
+        slow.free()
+
+
+def _load(message: Load, now: RuleSet) -> tuple[RuleSet, object]:
+    """Return the rules that come of a message, and the reply to it; on a failure the rules of now."""
+    try:
+        rules = _compiled(message.files)
+    except Exception as error:  # noqa: BLE001 (whatever it is, what is enforced stays enforced, and the supervisor is told)
+        _LOG.exception("cdnblock: a worker cannot compile the orders")
+        return now, Failed(f"{type(error).__name__}: {error}")
+    return rules, rules.revision
+
+
+def _compiled(files: Iterable[KeptFile]) -> RuleSet:
+    parsed = [parse_kept(Path(file.name), file.text, file.beside, pause=breathe) for file in files]
+    return compile_orders(file.order for file in parsed if file.order is not None)

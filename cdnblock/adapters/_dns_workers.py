@@ -1,0 +1,198 @@
+"""Several processes that serve one front: a supervisor reads the orders, and its workers enforce them as one.
+
+How they agree on one revision: only the supervisor has an `Enforcer`, so only it follows the folder, keeps the last
+good files and holds releases back. When its rules change, it sends every worker the files that make them. Each compiles
+them beside its event loop and replies with the revision that came of it. Only when all have replied with the right one
+does the supervisor send all of them the word to switch: between the first and the last worker lie microseconds, and a
+reload is over when every worker has switched. A worker that cannot follow, or dies, is replaced by a new one, which
+gets the newest files before it opens its sockets; clients of the others notice nothing.
+
+At the instants at which orders start and end nobody has to be told: each decision looks at the clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cdnblock.adapters._dns_front import FrontSettings
+from cdnblock.adapters._dns_peers import Address
+from cdnblock.adapters._dns_worker import Count, Failed, Load, Switch, work
+from cdnblock.enforcer import Enforcer
+from cdnblock.errors import ConfigError
+from cdnblock.matching.ruleset import RuleSet
+
+_START: Final = 120.0  # seconds for a worker to import, compile and listen, or to compile anew
+_REPLY: Final = 5.0  # seconds for all else
+_STOP: Final = 5.0
+_LOOK: Final = 0.5  # seconds between two looks at whether to end
+_PAUSE: Final = 1.0  # seconds before a worker is replaced that died young
+
+_LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
+
+
+class Workers:
+    """Some workers and their supervisor, which is whoever makes this. `enforcer` must have a state folder."""
+
+    def __init__(self, enforcer: Enforcer, settings: FrontSettings, number: int) -> None:
+        self._enforcer = enforcer
+        self._settings = settings
+        self._number = number
+        self._changing = threading.Lock()
+        self._newest: Load | None = None
+        self._workers: list[_Worker] = []
+        self._unsubscribe: Callable[[], None] | None = None
+        self.restarts = 0
+        self.addresses: tuple[Address, ...] = ()
+
+    def __enter__(self) -> Self:
+        """Start all workers.
+
+        Raises:
+            ConfigError: one cannot start; none is left then.
+
+        """
+        self._unsubscribe = self._enforcer.subscribe(self._follow)
+        rules, files = self._enforcer.files_in_force()
+        try:
+            with self._changing:
+                if self._newest is None:
+                    self._newest = Load(revision=rules.revision, files=files)
+                for _ in range(self._number):
+                    self._workers.append(self._start())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        with self._changing:
+            for worker in self._workers:
+                worker.end()
+            for worker in self._workers:
+                worker.see_it_end()
+            self._workers = []
+
+    def watch(self, ended: threading.Event) -> None:
+        """Replace workers that die, until `ended` is set."""
+        while not ended.is_set():
+            with self._changing:
+                alive = {worker.process.sentinel: worker for worker in self._workers}
+            dead = [alive[sentinel] for sentinel in wait(list(alive), timeout=_LOOK) if isinstance(sentinel, int)]
+            for worker in dead:
+                if not ended.is_set():
+                    self._replace(worker)
+                    ended.wait(_PAUSE if time.monotonic() - worker.started < _PAUSE else 0)
+
+    def metrics(self) -> dict[str, object]:
+        """Return the counters of each worker; one that does not reply has none."""
+        with self._changing:
+            told = [worker.ask(Count(), _REPLY) for worker in self._workers]
+        return {"restarts": self.restarts, "workers": [counted for counted in told if isinstance(counted, dict)]}
+
+    def _follow(self, old: RuleSet, new: RuleSet) -> None:
+        """Have every worker enforce what the enforcer does (called on the thread that reread the orders)."""
+        if old is new:
+            return
+        rules, files = self._enforcer.files_in_force()
+        with self._changing:
+            self._newest = newest = Load(revision=rules.revision, files=files)
+            ready = [worker for worker in self._workers if worker.send(newest)]
+            ready = [worker for worker in ready if worker.reply(_START) == newest.revision]
+            ready = [worker for worker in ready if worker.send(Switch())]
+            ready = [worker for worker in ready if worker.reply(_REPLY) == newest.revision]
+            for worker in self._workers:
+                if worker not in ready:
+                    _LOG.error("cdnblock: worker %s does not follow the orders; it is replaced", worker.process.pid)
+                    worker.process.kill()
+
+    def _replace(self, dead: _Worker) -> None:
+        dead.see_it_end()
+        self.restarts += 1
+        code = dead.process.exitcode
+        _LOG.error("cdnblock: worker %s died with exit code %s; another one takes its place", dead.process.pid, code)
+        with self._changing:
+            self._workers.remove(dead)
+            try:
+                self._workers.append(self._start())
+            except (ConfigError, OSError) as error:
+                _LOG.error("cdnblock: a worker cannot be replaced, and is tried again: %s", error)
+                self._workers.append(dead)  # its sentinel stays ready: so the next look finds it again
+
+    def _start(self) -> _Worker:
+        """Return a new worker that serves; the first one chooses the ports that were left free to choose."""
+        if self._newest is None:
+            raise RuntimeError("there are no orders yet")
+        listen = self.addresses or self._settings.listen
+        worker = _Worker(dataclasses.replace(self._settings, listen=listen))
+        worker.send(self._newest)
+        reply = worker.reply(_START)
+        if not isinstance(reply, tuple):
+            worker.end()
+            worker.see_it_end()
+            raise ConfigError(reply.why if isinstance(reply, Failed) else "a worker did not start")
+        self.addresses = reply
+        return worker
+
+
+class _Worker:
+    """A worker's process, and the line to it. One message at a time, each with its reply."""
+
+    def __init__(self, settings: FrontSettings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._line: Connection
+        self._line, other_end = context.Pipe()
+        self.started = time.monotonic()
+        self.process = context.Process(target=work, args=(other_end, settings), name="cdnblock-dns", daemon=True)
+        self.process.start()
+        other_end.close()
+
+    def send(self, message: object) -> bool:
+        """Send a message; False when nobody is there to take it."""
+        try:
+            self._line.send(message)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def reply(self, within: float) -> Any:
+        """Return the reply, None when there is none within so many seconds; then the worker is of no use any more."""
+        with suppress(EOFError, OSError):
+            if self._line.poll(within):
+                return self._line.recv()
+        self._line.close()
+        return None
+
+    def ask(self, message: object, within: float) -> Any:
+        """Return the reply to a message, None when there is none."""
+        return self.reply(within) if self.send(message) else None
+
+    def end(self) -> None:
+        """Have the worker end."""
+        self._line.close()
+        if self.process.is_alive():
+            self.process.terminate()
+
+    def see_it_end(self) -> None:
+        """Wait until it has ended, or make it."""
+        self._line.close()
+        self.process.join(_STOP)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()

@@ -1,0 +1,192 @@
+"""`cdnblock dns`: the DNS front. It refuses what the orders say and hands everything else to a resolver."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from cdnblock.cli.options import geo_option, orders_option
+
+if TYPE_CHECKING:
+    from cdnblock.adapters._dns_front import FrontSettings
+    from cdnblock.adapters._dns_peers import Address
+    from cdnblock.enforcer import Enforcer
+
+_MOST_WORKERS: Final = 256
+_FILES: Final = 65_536  # a connection takes one, and the default limit is a thousand
+
+
+@click.command(epilog="Example: cdnblock dns --orders orders/ --listen 127.0.0.1:5353 --upstream 127.0.0.1:53")
+@click.option(
+    "--listen", "listen", multiple=True, metavar="ADDRESS", default=["127.0.0.1:5353"], show_default=True,
+    help="Address and port to answer on, by UDP and TCP; [::1]:53 for IPv6. Can be repeated.",
+)  # fmt: skip
+@click.option(
+    "--upstream", "upstreams", multiple=True, required=True, metavar="ADDRESS",
+    help="Resolver that gets everything else; more of them are asked in this order when one does not answer.",
+)  # fmt: skip
+@orders_option
+@geo_option
+@click.option(
+    "--state", type=click.Path(path_type=Path), envvar="CDNBLOCK_STATE",
+    help="Folder of this instance alone: the last good orders survive there; for `cdnblock status` and `reload`.",
+)  # fmt: skip
+@click.option(
+    "--trusted-forwarder", "forwarders", multiple=True, metavar="CIDR",
+    help="Network of resolvers whose EDNS Client Subnet is believed. Can be repeated.",
+)  # fmt: skip
+@click.option(
+    "--load-balancer", "load_balancers", multiple=True, metavar="CIDR",
+    help="Network of load balancers that always send the PROXY protocol, such as dnsdist. Can be repeated.",
+)  # fmt: skip
+@click.option("--contact", help="Whom to contact, for the extended error.  [default: what each order says]")
+@click.option(
+    "--on-failure", type=click.Choice(["closed", "open"]), default="closed", show_default=True,
+    help="What a name in the orders gets when no decision can be made: SERVFAIL, or the resolver's answer.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=click.FloatRange(0.05, 60), default=3.0, show_default=True,
+    help="Seconds after which the next upstream is asked, or the client gets SERVFAIL.",
+)  # fmt: skip
+@click.option(
+    "--outstanding", type=click.IntRange(1, 32_768), default=16_384, show_default=True,
+    help="Queries that may wait for upstreams, per worker; beyond that the oldest get SERVFAIL.",
+)  # fmt: skip
+@click.option("--retry-truncated", is_flag=True, help="Ask once more over TCP when an upstream's answer is truncated.")
+@click.option(
+    "--workers", type=click.IntRange(1, _MOST_WORKERS), default=1, show_default=True,
+    help="Processes that share the addresses, each with an event loop, all with the same orders.",
+)  # fmt: skip
+@click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
+def command(  # noqa: PLR0913 (click hands options over by name)
+    *,
+    listen: Sequence[str],
+    upstreams: Sequence[str],
+    orders: Path,
+    geo: Path | None,
+    state: Path | None,
+    forwarders: Sequence[str],
+    load_balancers: Sequence[str],
+    contact: str | None,
+    on_failure: str,
+    timeout: float,
+    outstanding: int,
+    retry_truncated: bool,
+    workers: int,
+    clock: Path | None,
+) -> None:
+    """Stand before a resolver: refuse the names of the orders to the clients they concern, forward everything else.
+
+    The client is whoever sends the query, unless a network is named whose word about its clients is believed. What is
+    forwarded goes as it came, but for its id, and so does its answer. SIGHUP has the orders reread, SIGTERM ends it.
+    """
+    from cdnblock.adapters._dns_front import FrontSettings
+    from cdnblock.adapters._dns_peers import read_address
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    settings = FrontSettings(
+        listen=tuple(read_address(text) for text in listen),
+        upstreams=tuple(read_address(text) for text in upstreams),
+        timeout=timeout,
+        outstanding=outstanding,
+        retry_truncated=retry_truncated,
+        trusted_forwarders=_split(forwarders),
+        load_balancers=_split(load_balancers),
+        contact=contact,
+        fails_open=on_failure == "open",
+        geo=geo,
+        clock=clock,
+    )
+    _allow_many_files()
+    if workers == 1:
+        _serve_alone(settings, orders, state)
+    else:
+        _serve_with_workers(settings, orders, state, workers)
+
+
+def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None) -> None:
+    """Serve in this process until SIGTERM or SIGINT."""
+    from cdnblock.adapters._dns_front import run, serve_front
+
+    async def serve(enforcer: Enforcer) -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(signal.SIGHUP, _reload, enforcer)
+
+        def counted() -> dict[str, object]:
+            own = {"pid": os.getpid(), "revision": enforcer.rules.revision, **front.metrics()}
+            return {"restarts": 0, "workers": [own]}
+
+        async with serve_front(settings, enforcer) as front:
+            enforcer.report("dns", counted)
+            _say(front.addresses, enforcer, 1)
+            await ended.wait()
+
+    with _enforcer(settings, orders, state) as enforcer:
+        run(serve(enforcer))
+
+
+def _serve_with_workers(settings: FrontSettings, orders: Path, state: Path | None, number: int) -> None:
+    """Supervise workers until SIGTERM or SIGINT."""
+    from cdnblock.adapters._dns_workers import Workers
+
+    ended = threading.Event()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, lambda *_: ended.set())
+    with contextlib.ExitStack() as stack:
+        if state is None:  # the files in force are handed on from a state folder
+            state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cdnblock-dns-"))) / "state"
+        enforcer = stack.enter_context(_enforcer(settings, orders, state))
+        signal.signal(signal.SIGHUP, lambda *_: _reload(enforcer))
+        workers = stack.enter_context(Workers(enforcer, settings, number))
+        enforcer.report("dns", workers.metrics)
+        _say(workers.addresses, enforcer, number)
+        workers.watch(ended)
+
+
+def _enforcer(settings: FrontSettings, orders: Path, state: Path | None) -> Enforcer:
+    import time
+
+    from cdnblock.enforcer import Enforcer
+    from cdnblock.sources.staging_clock import StagingClock
+
+    clock: Callable[[], float] = time.time if settings.clock is None else StagingClock(settings.clock)
+    return Enforcer(orders, geo=settings.geo, state=state, clock=clock)
+
+
+def _reload(enforcer: Enforcer) -> None:
+    """Reread the orders because somebody said so, beside whoever answers."""
+    threading.Thread(target=enforcer.reload, name="cdnblock-reload", daemon=True).start()
+
+
+def _say(addresses: Sequence[Address], enforcer: Enforcer, number: int) -> None:
+    shown = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
+    by = "" if number == 1 else f" with {number} workers"
+    names = len(enforcer.rules)
+    click.echo(f"cdnblock: DNS on {shown}{by}; {names:,} name{'' if names == 1 else 's'} listed", err=True)
+
+
+def _split(networks: Sequence[str]) -> tuple[str, ...]:
+    """Return networks that were given one by one, or in one text with commas."""
+    return tuple(part for text in networks for part in text.replace(",", " ").split())
+
+
+def _allow_many_files() -> None:
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
