@@ -44,12 +44,15 @@ class Changed(Generic[_K, _V]):
 class RunningExchanges(Generic[_K, _V]):
     """Exchanges by a key of the host's choice. Whoever counts nanoseconds uses `by_key` itself.
 
-    `asked` says what an exchange asks for, None where it names nothing; `tell` is called for each that a change of
-    orders ends or keeps out of caches, on the enforcer's thread. Both may be called for exchanges that end meanwhile.
+    `asked` says what an exchange asks for, None where it names nothing; `tell` is called with those that a change of
+    orders ends or keeps out of caches, on the enforcer's thread. Both may meet exchanges that end meanwhile.
     """
 
     def __init__(
-        self, gate: HttpGate, asked: Callable[[_K, _V], Asked | None], tell: Callable[[Changed[_K, _V]], None]
+        self,
+        gate: HttpGate,
+        asked: Callable[[_K, _V], Asked | None],
+        tell: Callable[[list[Changed[_K, _V]]], object],
     ) -> None:
         self.by_key: dict[_K, _V] = {}
         self._gate = gate
@@ -68,18 +71,23 @@ class RunningExchanges(Generic[_K, _V]):
         unsubscribe = gate.enforcer.subscribe(changed)
 
     def look(self) -> None:
-        """Ask about everything that runs, and tell of what is covered now. Never raises."""
-        for key, value in list(self.by_key.items()):
-            try:
-                self._look_at(key, value)
-            except Exception:  # noqa: BLE001 (logged with its trace; the others must be cut all the same)
-                _LOG.exception("cdnblock: what runs could not be cut")
+        """Ask about everything that runs, and tell of what is covered now."""
+        found = [self._look_at(key, value) for key, value in list(self.by_key.items())]
+        changed = [change for change in found if change is not None]
+        if changed:
+            self._tell(changed)
 
-    def _look_at(self, key: _K, value: _V) -> None:
-        asked = self._asked(key, value)
-        if asked is None or not any(map(self._gate.concerns, asked.names)):
-            return
-        client = self._gate.client_address(asked.peer, asked.headers)
+    def _look_at(self, key: _K, value: _V) -> Changed[_K, _V] | None:
+        """Return what the orders change for an exchange; where even that fails, it ends: the others must, too."""
+        try:
+            asked = self._asked(key, value)
+            if asked is None or not any(map(self._gate.concerns, asked.names)):
+                return None
+            client = self._gate.client_address(asked.peer, asked.headers)
+        except Exception:  # noqa: BLE001 (logged with its trace)
+            _LOG.exception("cdnblock: what runs cannot be judged, and is cut")
+            return Changed(key=key, value=value, ends=True, names=(), client=None)
         ends = self._gate.cuts(asked.names, client)
-        if ends or self._gate.uncached(asked.names, client):
-            self._tell(Changed(key=key, value=value, ends=ends, names=asked.names, client=client))
+        if not ends and not self._gate.uncached(asked.names, client):
+            return None
+        return Changed(key=key, value=value, ends=ends, names=asked.names, client=client)

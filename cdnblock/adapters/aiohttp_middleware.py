@@ -70,8 +70,15 @@ class CdnblockMiddleware:
         try:
             hosts = request.headers.getall(hdrs.HOST, ())
             if len(hosts) == 1 and request.raw_path[0] == "/" and not self._gate.concerns(hosts[0]):
-                return await handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
-            return await self._judge(request, handler)
+                response = await handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
+            else:
+                response = await self._judge(request, handler)
+            if self._concerned and not response.prepared:
+                await self._before_headers(request, response)
+            return response  # noqa: TRY300 (an else would be one step more for each request)
+        except web.HTTPException as exception:
+            await self._before_headers(request, exception)
+            raise
         finally:
             running.pop(task, None)
             if self._concerned:
@@ -106,12 +113,13 @@ class CdnblockMiddleware:
         return await handler(request)  # type: ignore[arg-type]  # as above
 
     async def _before_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
-        """Change the headers of a response, streams and exceptions included, as late as can be."""
+        """Change the headers of a response as late as can be: of a stream when its handler sends them."""
         if self._concerned and self.uncached(request):
             _put(response, cache_disable.response_headers(response.headers.items()))
 
-    def _tell(self, changed: _Changed) -> None:
-        changed.key.get_loop().call_soon_threadsafe(self._act, changed)
+    def _tell(self, changes: list[_Changed]) -> None:
+        for changed in changes:
+            changed.key.get_loop().call_soon_threadsafe(self._act, changed)
 
     def _act(self, changed: _Changed) -> None:
         if self._running.get(changed.key) is not changed.value:

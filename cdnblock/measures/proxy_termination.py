@@ -19,6 +19,9 @@ UNAVAILABLE: Final = (451, "Unavailable For Legal Reasons")  # RFC 7725 §3
 BAD_REQUEST: Final = (400, "Bad Request")  # RFC 9112 §3.2: no Host, several, or one that is no host
 FAILED: Final = (503, "Service Unavailable")  # RFC 9110 §15.6.4
 
+CLOSE_CODE: Final = 1008
+"""The code of the Close by which a WebSocket is refused or cut: against a policy (RFC 6455 §7.4.1)."""
+
 RETRY_AFTER: Final = "5"
 """Seconds after which a client may ask again when no decision could be made."""
 

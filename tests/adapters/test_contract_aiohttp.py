@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from contextlib import asynccontextmanager, contextmanager
-
-from aiohttp import web
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 from cdnblock.adapters.aiohttp_middleware import CdnblockMiddleware
 from cdnblock.enforcer import Enforcer
 from cdnblock.http_gate import HttpGate
 from cdnblock.testing import AdapterContract, Host, Need, aiohttp_site
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from http_servers import serving_aiohttp
 
 
 class TestAiohttp(AdapterContract):
@@ -29,32 +31,5 @@ class TestAiohttp(AdapterContract):
         with Enforcer(stage.orders, geo=stage.geo, trusted_proxies=stage.trusted_proxies) as enforcer:
             app = aiohttp_site()
             CdnblockMiddleware(HttpGate(enforcer, operator_url=stage.operator_url)).install(app)
-            with on_a_loop_of_its_own(serving(app)) as port:
-                yield Host(address=("127.0.0.1", port), reload=enforcer.reload)
-
-
-@asynccontextmanager
-async def serving(app):
-    """Serve an application on a free port."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
-@contextmanager
-def on_a_loop_of_its_own(context):
-    """Enter an asynchronous context on a loop and thread of its own; leave it at the end."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(10)
-        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(10)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+            with serving_aiohttp(app) as address:
+                yield Host(address=address, reload=enforcer.reload)

@@ -1,0 +1,242 @@
+"""ASGI servers as hosts: a middleware for any ASGI 3 application, HTTP and WebSocket, with no framework in it.
+
+    from starlette.applications import Starlette
+    from cdnblock import Enforcer
+    from cdnblock.adapters.asgi_middleware import CdnblockMiddleware
+    from cdnblock.http_gate import HttpGate
+
+    enforcer = Enforcer("orders/", trusted_proxies=["10.0.0.0/8"])
+    app = CdnblockMiddleware(Starlette(), HttpGate(enforcer))   # uvicorn example:app, granian --interface asgi example:app
+
+Put it around the whole application, as here: then it decides before any rewrite, and reaches the server itself. In a
+framework's own list of middlewares it decides all the same, but cannot close connections without an answer.
+
+What no order concerns passes with the server's own `receive` and `send`. ASGI has no word for ending a connection:
+
+| server | measure `proxy: close` | what runs is cut | such that the client sees it is not whole |
+|---|---|---|---|
+| uvicorn | closes | aborts the connection | yes |
+| uvicorn, inside a framework's list | sends the notice | ends the application's task, and uvicorn the connection | yes |
+| granian | sends the notice | ends the response | only with Content-Length |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import get_running_loop
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import suppress
+from types import CoroutineType
+from typing import Any, Final, TypeAlias
+
+from cdnblock.adapters._running_exchanges import Asked, Changed, RunningExchanges
+from cdnblock.http_gate import Action, HttpGate, Name, Verdict, names_of
+from cdnblock.measures import cache_disable
+from cdnblock.measures.proxy_termination import CLOSE_CODE, Answer
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+_Changed: TypeAlias = Changed[Send, Scope]
+
+_SLASH: Final = ord("/")
+_CUT: Final[Scope] = {}
+"""Stands in the place of the scope of an exchange that was cut."""
+
+_MUST_BE_TOLD: Final = "granian"  # ends a response when it is told, and not for sure when the application returns
+_ABORT_AFTER: Final = 0.05  # seconds that a Close frame has to leave
+_HTTP_1_0: Final = ("1.0", "1")  # as uvicorn and granian write it
+
+
+class CdnblockMiddleware:
+    """Decides about each request and WebSocket of an ASGI application, and cuts what runs when an order takes effect.
+
+    Lifespan, and scopes of types that are not known here, go through untouched.
+    """
+
+    def __init__(self, app: App, gate: HttpGate) -> None:
+        self._app = app
+        self._gate = gate
+        self._exchanges: list[RunningExchanges[Send, Scope]] = []
+        self._running: dict[asyncio.AbstractEventLoop, dict[Send, Scope]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or have the application answer it."""
+        if scope["type"] not in ("http", "websocket"):
+            return await self._app(scope, receive, send)
+        try:
+            running = self._running[get_running_loop()]
+        except KeyError:
+            running = self._follow(get_running_loop())
+        running[send] = scope
+        try:
+            if self._is_unconcerned(scope):
+                await self._app(scope, receive, send)
+            else:
+                await self._judge(scope, receive, send)
+        except (Exception, asyncio.CancelledError):
+            if running.get(send) is not _CUT:
+                raise
+            await self._end_cut(scope, send)
+        finally:
+            running.pop(send, None)
+
+    def _is_unconcerned(self, scope: Scope) -> bool:
+        """Tell whether a request names one host, in one place, that no order names. What cannot be told is concerned."""
+        host = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                if host is not None:
+                    return False
+                host = value
+        try:
+            return not self._gate.concerns(host) and scope["raw_path"][0] == _SLASH  # type: ignore[arg-type]  # None is a host that it minds
+        except (KeyError, IndexError, TypeError):
+            return False
+
+    async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = _asked(send, scope)
+        if asked is None:
+            return await self._app(scope, receive, send)
+        transport = _transport_of(send)
+        verdict = self._verdict(scope, asked, can_close=transport is not None)
+        if verdict.action is Action.CLOSE and transport is not None:
+            transport.abort()
+            await _until_disconnected(receive)
+        elif verdict.answer is not None:
+            await _refuse(verdict.answer, scope, receive, send)
+        else:
+            await self._app(scope, receive, self._uncaching(asked.names, verdict.client, send))
+        return None
+
+    def _verdict(self, scope: Scope, asked: Asked, *, can_close: bool) -> Verdict:
+        method = scope.get("method", "GET")
+        return self._gate.judge(
+            method=method, hosts=asked.names, peer=asked.peer, headers=asked.headers, can_close=can_close
+        )
+
+    def _uncaching(self, names: tuple[Name, ...], client: str | None, send: Send) -> Send:
+        """Return a `send` that asks once more when the response begins, and then changes its headers if need be."""
+
+        async def send_uncached(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._gate.uncached(names, client):
+                lines = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"])
+                message = {**message, "headers": _as_octets(cache_disable.response_headers(lines))}
+            await send(message)
+
+        return send_uncached
+
+    # What runs
+
+    def _follow(self, loop: asyncio.AbstractEventLoop) -> dict[Send, Scope]:
+        exchanges = RunningExchanges(
+            self._gate, _asked, lambda changed: loop.call_soon_threadsafe(self._cut, loop, changed)
+        )
+        self._exchanges.append(exchanges)
+        self._running[loop] = exchanges.by_key
+        return exchanges.by_key
+
+    def _cut(self, loop: asyncio.AbstractEventLoop, changes: list[_Changed]) -> None:
+        running = self._running[loop]
+        ending = [changed for changed in changes if changed.ends and running.get(changed.key) is changed.value]
+        tasks = _tasks_by_send(loop) if any(_transport_of(changed.key) is None for changed in ending) else {}
+        for changed in ending:
+            send, scope = changed.key, changed.value
+            running[send] = _CUT
+            transport, task = _transport_of(send), tasks.get(send)
+            if transport is not None and scope["type"] == "websocket":
+                _TASKS.add(saying := loop.create_task(self._end_cut(scope, send)))
+                saying.add_done_callback(_TASKS.discard)
+                loop.call_later(_ABORT_AFTER, transport.abort)
+            elif transport is not None:
+                transport.abort()
+            elif task is None or not task.cancel():
+                _TASKS.add(saying := loop.create_task(self._end_cut(scope, send)))
+                saying.add_done_callback(_TASKS.discard)
+
+    async def _end_cut(self, scope: Scope, send: Send) -> None:
+        """Say what can still be said to the client of an exchange that was cut: a Close, the notice, or the end."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        if _transport_of(send) is not None and scope["type"] == "http":
+            return
+        if scope["type"] == "websocket":
+            with suppress(Exception):
+                await send({"type": "websocket.close", "code": CLOSE_CODE})
+            return
+        asked = _asked(send, scope)
+        answer = None if asked is None else self._verdict(scope, asked, can_close=False).answer
+        try:
+            if answer is not None:  # raises where the response has begun
+                await _send_answer(answer, "http", send)
+        except Exception:  # noqa: BLE001 (servers raise what they like)
+            if type(getattr(send, "__self__", None)).__module__.startswith(_MUST_BE_TOLD):
+                with suppress(Exception):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+_TASKS: Final[set[asyncio.Task[None]]] = set()  # the event loop itself keeps no strong reference to its tasks
+
+
+def _asked(_send: Send, scope: Scope) -> Asked | None:
+    if scope is _CUT:
+        return None
+    headers = scope["headers"]
+    names = names_of(
+        host_fields=[value for name, value in headers if name.lower() == b"host"],
+        target=scope.get("raw_path") or scope["path"],
+        method=scope.get("method", "GET"),
+        http_1_0=scope.get("http_version") in _HTTP_1_0,
+    )
+    client = scope.get("client")
+    return None if names is None else Asked(names=names, peer=None if client is None else client[0], headers=headers)
+
+
+async def _refuse(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await _send_answer(answer, "http", send)
+        return
+    await receive()  # websocket.connect
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await _send_answer(answer, "websocket.http", send)
+    else:
+        await send({"type": "websocket.close", "code": CLOSE_CODE})
+
+
+async def _send_answer(answer: Answer, kind: str, send: Send) -> None:
+    await send({"type": f"{kind}.response.start", "status": answer.status, "headers": _as_octets(answer.headers)})
+    await send({"type": f"{kind}.response.body", "body": answer.body, "more_body": False})
+
+
+def _as_octets(lines: Any) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in lines]
+
+
+async def _until_disconnected(receive: Receive) -> None:
+    while not (await receive())["type"].endswith(".disconnect"):
+        pass
+
+
+def _transport_of(send: Send) -> asyncio.WriteTransport | None:
+    """Return the connection behind `send`: uvicorn's is a method of what holds it. None if there is none to be seen."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    return transport if isinstance(transport, asyncio.BaseTransport) else None  # type: ignore[return-value]
+
+
+def _tasks_by_send(loop: asyncio.AbstractEventLoop) -> dict[Send, asyncio.Task[Any]]:
+    """Return the task of each exchange that runs here: looked for when something is cut, so that requests cost less."""
+    found = {}
+    for task in asyncio.all_tasks(loop):
+        for coroutine in _awaited(task.get_coro()):
+            if coroutine.cr_code is CdnblockMiddleware.__call__.__code__ and coroutine.cr_frame is not None:
+                found[coroutine.cr_frame.f_locals["send"]] = task
+    return found
+
+
+def _awaited(coroutine: object) -> Iterator[CoroutineType[Any, Any, Any]]:
+    while isinstance(coroutine, CoroutineType):
+        yield coroutine
+        coroutine = coroutine.cr_await

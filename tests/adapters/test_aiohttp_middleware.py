@@ -1,0 +1,493 @@
+"""The aiohttp middleware over real sockets: applications, reverse proxies, and what runs when an order takes effect."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+import weakref
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from order_texts import order_text
+from small_table import FRANCE, GERMANY
+
+from cdnblock.adapters import aiohttp_middleware
+from cdnblock.adapters.aiohttp_middleware import CdnblockMiddleware
+from cdnblock.enforcer import Enforcer
+from cdnblock.http_gate import HttpGate
+from cdnblock.testing.wire import Http1, Request
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from http_servers import ROOT, free_port, serving_aiohttp
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC).timestamp()
+STARTS = datetime(2026, 6, 1, tzinfo=UTC)
+BLOCKED, UNCACHED, CLOSED, LATER = "blocked.example", "uncached.example", "closed.example", "later.example"
+BOUND = 5.0  # seconds; far above what it takes
+NO_STORE = {"Cache-Control": ["no-store"], "CDN-Cache-Control": ["no-store"], "Expires": [], "X-Kept": ["yes"]}
+CACHED = {"Cache-Control": ["max-age=600"], "CDN-Cache-Control": [], "Expires": ["0"], "X-Kept": ["yes"]}
+PAGE = {"Cache-Control": "max-age=600", "Expires": "0", "X-Kept": "yes"}
+
+
+class Clock:
+    """A clock that is set by hand, and can be broken."""
+
+    now: float = NOW
+    broken = False
+
+    def __call__(self):
+        if self.broken:
+            raise OSError("the clock is gone")
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def enforcer(tmp_path, small_mmdb, clock):
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    for name, measures in {
+        BLOCKED: "{proxy: terminate}", UNCACHED: "{cdn: disable}", CLOSED: "{proxy: close}",
+    }.items():  # fmt: skip
+        text = order_text(id=name.partition(".")[0], names=f"[{name}]", measures=measures)
+        (orders / f"{name}.yaml").write_text(text)
+    (orders / "later.yaml").write_text(order_text(id="later", names=f"[{LATER}]", begins=STARTS.isoformat()))
+    with Enforcer(orders, geo=small_mmdb, trusted_proxies=["127.0.0.1"], clock=clock) as enforcer:
+        yield enforcer
+
+
+@pytest.fixture
+def guard(enforcer):
+    return CdnblockMiddleware(HttpGate(enforcer, operator_url="https://edge.example/blocked"))
+
+
+def ask(address, *hosts, client=FRANCE, target="/", method="GET", version="1.1", headers=()):
+    with Http1(address) as connection:
+        lines = (("X-Forwarded-For", client), *headers)
+        return connection.ask(Request(method=method, target=target, hosts=hosts, headers=lines, version=version))
+
+
+def fields(answer):
+    return {name: answer.of(name) for name in NO_STORE}
+
+
+async def page(request):
+    return web.Response(text="The site.", headers=PAGE)
+
+
+async def streamed(request):
+    response = web.StreamResponse(headers=PAGE)
+    await response.prepare(request)
+    await response.write(b"The site.")
+    return response
+
+
+async def raising(request):
+    raise web.HTTPForbidden(text="The site.", headers=PAGE)
+
+
+def application(*routes):
+    app = web.Application()
+    for path, handler in routes or [("/{path:.*}", page)]:
+        app.router.add_route("*", path, handler)
+    return app
+
+
+@contextmanager
+def serving(guard, app):
+    guard.install(app)
+    with serving_aiohttp(app) as address:
+        yield address
+
+
+@pytest.mark.parametrize(
+    ("hosts", "target", "version", "client", "status"),
+    [
+        ([BLOCKED], "/", "1.1", FRANCE, 451), ([BLOCKED], "/", "1.1", GERMANY, 200), (["other.example"], "/", "1.1", FRANCE, 200),
+        (["WWW.Blocked.Example.:8080"], "/", "1.1", FRANCE, 451), ([BLOCKED], "/", "1.0", FRANCE, 451),
+        # The absolute form counts, and Host beside it is not forgotten: an application may go by either.
+        (["other.example"], f"http://{BLOCKED}/", "1.1", FRANCE, 451), ([BLOCKED], "http://other.example/", "1.1", FRANCE, 451),
+        (["other.example"], f"HTTP://{BLOCKED.upper()}:80?x", "1.1", FRANCE, 451),
+        (["other.example"], f"http://{BLOCKED}/", "1.1", GERMANY, 200), (["other.example"], f"/http://{BLOCKED}/", "1.1", FRANCE, 200),
+        (["other.example"], "http:///", "1.1", FRANCE, 400), (["other.example"], f"http://u@{BLOCKED}/", "1.1", FRANCE, 400),
+        # RFC 9112 §3.2
+        ([], "/", "1.1", FRANCE, 400), (["other.example", "other.example"], "/", "1.1", FRANCE, 400),
+        (["other.example", BLOCKED], "/", "1.1", FRANCE, 400), (["a b"], "/", "1.1", GERMANY, 400), ([""], "/", "1.1", FRANCE, 400),
+        # HTTP/1.0 may name nothing.
+        ([], "/", "1.0", FRANCE, 200), ([], f"http://{BLOCKED}/", "1.0", FRANCE, 451),
+    ],
+)  # fmt: skip
+def test_a_request_is_judged_by_its_own_target(guard, hosts, target, version, client, status):
+    """By Host and by the authority of an absolute form, before the application sees either."""
+    with serving(guard, application()) as address:
+        answer = ask(address, *hosts, target=target, version=version, client=client)
+        assert answer.status == status
+        if status == 451:
+            assert answer.of("Link") == ['<https://edge.example/blocked>; rel="blocked-by"']
+            assert answer.of("Cache-Control") == ["no-store"]
+            assert answer.whole
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PURGE", "CONNECT"])
+def test_every_method_is_refused(guard, method):
+    """HEAD without a body; the connection goes on where HTTP lets it."""
+    with serving(guard, application()) as address:
+        answer = ask(address, BLOCKED, method=method, target=f"{BLOCKED}:443" if method == "CONNECT" else "/")
+        assert answer.status == 451
+        assert (answer.body == b"") is (method == "HEAD")
+
+
+@pytest.mark.parametrize("handler", [page, streamed, raising])
+def test_caching_is_switched_off_however_the_handler_answers(guard, handler):
+    """Responses, streams and exceptions: for covered names and clients only."""
+    with serving(guard, application(("/", handler))) as address:
+        for _ in range(2):
+            covered = ask(address, UNCACHED)
+            assert (covered.body, fields(covered)) == (b"The site.", NO_STORE)
+        for other in (ask(address, UNCACHED, client=GERMANY), ask(address, "other.example")):
+            assert (other.body, fields(other)) == (b"The site.", CACHED)
+        assert fields(ask(address, UNCACHED, target="http://other.example/")) == NO_STORE
+
+
+def test_what_no_route_takes_is_judged_too(guard):
+    """A 404 of the application is the application's only where nothing covers the host."""
+    with serving(guard, application(("/here", page))) as address:
+        assert ask(address, "other.example", target="/nowhere").status == 404
+        assert ask(address, BLOCKED, target="/nowhere").status == 451
+
+
+def test_an_answer_without_a_word_is_none_at_all(guard):
+    """Variant `close`: the connection ends."""
+    with serving(guard, application()) as address:
+        assert ask(address, CLOSED).status == 0
+        assert ask(address, CLOSED, client=GERMANY).status == 200
+
+
+@pytest.mark.parametrize("guards", ["both", "the outer", "the inner"])
+def test_sub_applications_and_a_second_guard(enforcer, guard, guards):
+    """A guard holds for sub-applications, may stand on one alone, and does not mind another."""
+    app, sub = application(("/", page)), application(("/", streamed))
+    if guards != "the outer":
+        CdnblockMiddleware(guard._gate).install(sub)
+    if guards != "the inner":
+        guard.install(app)
+    app.add_subapp("/sub", sub)
+    with serving_aiohttp(app) as address:
+        assert ask(address, BLOCKED).status == (200 if guards == "the inner" else 451)
+        assert ask(address, BLOCKED, target="/sub/").status == 451
+        assert fields(ask(address, UNCACHED, target="/sub/")) == NO_STORE
+        assert fields(ask(address, "other.example", target="/sub/")) == CACHED
+
+
+@pytest.mark.parametrize(
+    ("host", "rewritten", "status"), [(BLOCKED, "other.example", 451), ("other.example", BLOCKED, 200)]
+)
+def test_it_decides_before_any_rewrite(guard, host, rewritten, status):
+    """Middlewares of the application come later, wherever they stand in its list."""
+
+    @web.middleware
+    async def rewrite(request, handler):
+        return await handler(request.clone(host=rewritten, headers={**request.headers, "Host": rewritten}))
+
+    app = application()
+    app.middlewares.append(rewrite)
+    with serving(guard, app) as address:
+        assert ask(address, host).status == status
+
+
+def test_a_rewritten_request_is_still_not_cached(guard):
+    """The measure follows the request that came, not the copy that a middleware made of it."""
+
+    @web.middleware
+    async def rewrite(request, handler):
+        return await handler(request.clone(host="other.example"))
+
+    app = application(("/", streamed))
+    app.middlewares.append(rewrite)
+    with serving(guard, app) as address:
+        assert fields(ask(address, UNCACHED)) == NO_STORE
+
+
+def test_an_untrusted_peer_is_the_client(guard):
+    """What it writes into X-Forwarded-For changes nothing."""
+    with serving(guard, application()) as address, Http1(address, source="127.0.0.2") as connection:
+        request = Request(hosts=(BLOCKED,), headers=(("X-Forwarded-For", FRANCE),))
+        assert connection.ask(request).status == 200
+
+
+def test_a_failing_decision_serves_other_hosts_only(guard, clock, caplog):
+    """503 where an order names the host, and one record in the log."""
+    with serving(guard, application()) as address:
+        clock.broken = True
+        assert [ask(address, host).status for host in (BLOCKED, LATER, "other.example", BLOCKED)] == [
+            503,
+            503,
+            200,
+            503,
+        ]
+        clock.broken = False
+    assert [record.levelname for record in caplog.records if record.name == "cdnblock.http_gate"] == ["ERROR"]
+
+
+# What runs
+
+
+class Endless:
+    """Pages without an end, and what became of their handlers."""
+
+    def __init__(self):
+        self.ended = []
+
+    async def stream(self, request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"x" * 10)
+                await asyncio.sleep(0.01)
+        except BaseException as error:
+            self.ended.append(type(error).__name__)
+            raise
+
+    async def silence(self, request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"x")
+        try:
+            await asyncio.Event().wait()
+        except BaseException as error:
+            self.ended.append(type(error).__name__)
+            raise
+
+    async def flood(self, request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 65_536)
+
+    async def socket(self, request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data)
+        self.ended.append("socket")
+        return socket
+
+    async def slow(self, request):
+        await asyncio.sleep(0.5)
+        return web.Response(text="The site.", headers=PAGE)
+
+    def app(self):
+        names = ("stream", "silence", "flood", "socket", "slow")
+        return application(*[(f"/{name}", getattr(self, name)) for name in names])
+
+
+UPGRADE = (
+    ("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+)  # fmt: skip
+
+
+def opened(address, host, target, client=FRANCE):
+    connection = Http1(address)
+    headers = (("X-Forwarded-For", client), *(UPGRADE if target == "/socket" else ()))
+    connection.send(Request(hosts=(host,), target=target, headers=headers).octets())
+    return connection
+
+
+def start(enforcer, clock):
+    """Let the later order start: by the clock alone, as it does in life."""
+    clock.now = STARTS.timestamp() + 1
+
+
+def ends(connection):
+    """Tell whether a connection ends soon, whatever still came before."""
+    end = time.monotonic() + BOUND
+    while not connection.ended and time.monotonic() < end:
+        connection.octets_within(0.05)
+    return connection.ended
+
+
+@pytest.mark.parametrize("target", ["/stream", "/silence", "/flood", "/socket"])
+def test_what_runs_is_cut_when_an_order_takes_effect(guard, enforcer, clock, target):
+    """Streams, silent ones, such as a client does not read, and WebSockets; other hosts and clients go on."""
+    endless = Endless()
+    with serving(guard, endless.app()) as address:
+        covered = [opened(address, LATER, target) for _ in range(3)]
+        others = [opened(address, LATER, target, client=GERMANY), opened(address, "other.example", target)]
+        for connection in (*covered, *others):
+            assert connection.head().status in (101, 200)
+        start(enforcer, clock)
+        assert all(map(ends, covered))
+        assert not any(connection.ended for connection in others)
+        if target == "/stream":
+            assert all(connection.octets_within(BOUND, enough=1) for connection in others)
+        with Http1(address) as connection:
+            assert connection.ask(Request(hosts=("other.example",), target="/slow")).status == 200
+        if target == "/silence":
+            assert endless.ended == ["CancelledError"] * 3  # a handler that waits is told, too
+
+
+def test_a_stream_that_was_cut_does_not_look_whole(guard, enforcer, clock):
+    """A chunked body ends without its last chunk."""
+    with serving(guard, Endless().app()) as address:
+        connection = opened(address, LATER, "/stream")
+        assert connection.head().of("Transfer-Encoding") == ["chunked"]
+        start(enforcer, clock)
+        received = connection.octets_within(BOUND)
+        assert connection.ended
+        assert not received.endswith(b"0\r\n\r\n")
+
+
+def test_a_new_file_cuts_what_it_names(guard, enforcer, tmp_path):
+    """A host that no order named when its stream began."""
+    with serving(guard, Endless().app()) as address:
+        covered, other = (opened(address, host, "/stream") for host in ("new.example", "other.example"))
+        assert (covered.head().status, other.head().status) == (200, 200)
+        (tmp_path / "orders" / "new.yaml").write_text(order_text(id="new", names="[new.example]"))
+        enforcer.reload()
+        assert ends(covered)
+        assert not other.ended
+
+
+@pytest.mark.parametrize("measures", ["{cdn: disable}", "{proxy: terminate}"])
+def test_an_order_that_starts_before_the_answer_holds_for_it(guard, enforcer, tmp_path, measures):
+    """The request was let through; its answer is not stored any more, or does not come."""
+    with serving(guard, Endless().app()) as address:
+        connection = opened(address, "new.example", "/slow")
+        time.sleep(0.1)
+        (tmp_path / "orders" / "new.yaml").write_text(order_text(id="new", names="[new.example]", measures=measures))
+        enforcer.reload()
+        answer = connection.answer()
+        if "proxy" in measures:
+            assert answer.status == 0
+        else:
+            assert fields(answer) == NO_STORE
+
+
+def test_nothing_is_left_of_requests_that_are_over(guard):
+    """Whatever became of them: what is kept of a request goes with it."""
+    endless = Endless()
+    app = endless.app()
+    for path, handler in (("/", page), ("/raising", raising)):
+        app.router.add_get(path, handler)
+    with serving(guard, app) as address:
+        for host in (BLOCKED, UNCACHED, CLOSED, LATER, "other.example", "a b"):
+            for target in ("/", "/raising", "/nowhere"):
+                ask(address, host, target=target)
+        gone = opened(address, UNCACHED, "/stream")
+        gone.head()
+        gone.close()
+        end = time.monotonic() + BOUND
+        while (guard._running or guard._concerned) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert (guard._running, guard._concerned) == ({}, {})
+
+
+def test_an_enforcer_does_not_keep_a_host_alive(enforcer):
+    """What nobody uses any more goes, although it listens."""
+    guard = CdnblockMiddleware(HttpGate(enforcer))
+    alive = weakref.ref(guard)
+    del guard
+    gc.collect()
+    assert alive() is None
+    enforcer.reload()
+
+
+# Reverse proxies
+
+
+class Proxy:
+    """A reverse proxy of a few lines on a bare `web.Server`, with a cache that one can look into."""
+
+    def __init__(self, guard):
+        self.guard = guard
+        self.cache = {}
+        self.asked = []
+
+    async def forward(self, request):
+        key = request.host
+        if not self.guard.uncached(request) and key in self.cache:
+            return web.Response(text="stored")
+        headers = self.guard.to_origin(
+            request, [*request.headers.items(), ("If-None-Match", '"x"')], added_by_cache=["if-none-match"]
+        )
+        self.asked.append("If-None-Match" in dict(headers))
+        if "slow" in request.path:
+            await asyncio.sleep(0.5)
+        if not self.guard.uncached(request):
+            self.cache[key] = True
+        return web.Response(text="fetched", headers=self.guard.to_client(request, PAGE.items()))
+
+
+def test_a_reverse_proxy_asks_before_it_looks_into_its_cache(guard, enforcer, tmp_path):
+    """Measure `cdn`: no stored copy for covered clients, none kept of theirs, headers changed both ways."""
+    proxy = Proxy(guard)
+
+    async def forward(request):
+        return await proxy.forward(request)
+
+    with serving_aiohttp(lambda: web.Server(functools.partial(guard, handler=forward))) as address:
+        covered = ask(address, UNCACHED)
+        assert (covered.body, fields(covered), proxy.cache, proxy.asked) == (b"fetched", NO_STORE, {}, [False])
+        other = ask(address, UNCACHED, client=GERMANY)
+        assert (other.body, fields(other), proxy.asked) == (b"fetched", CACHED, [False, True])
+        assert ask(address, UNCACHED, client=GERMANY).body == b"stored"
+        assert ask(address, UNCACHED).body == b"fetched"
+        assert ask(address, "other.example").body == b"fetched"
+        assert ask(address, "other.example").body == b"stored"
+        assert ask(address, BLOCKED).status == 451
+        assert ask(address, "a b").status == 400
+        assert proxy.cache.keys() == {UNCACHED, "other.example"}
+        # An order that takes effect while the origin is being asked.
+        connection = opened(address, "new.example", "/slow")
+        time.sleep(0.1)
+        (tmp_path / "orders" / "new.yaml").write_text(
+            order_text(id="new", names="[new.example]", measures="{cdn: disable}")
+        )
+        enforcer.reload()
+        assert fields(connection.answer()) == NO_STORE
+        assert "new.example" not in proxy.cache
+
+
+def test_the_example_of_the_docstring_runs(tmp_path):
+    """As it stands there, but for the port."""
+    found = re.search(r"\n\n((?:    .*\n|\n)+)", aiohttp_middleware.__doc__)
+    port = free_port()
+    code = textwrap.dedent(found[1]).replace("run_app(app)", f"run_app(app, host='127.0.0.1', port={port})")
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "order.yaml").write_text(order_text(territory="world"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            with suppress(OSError):
+                assert ask(("127.0.0.1", port), "motogpstream.me").status == 451
+                assert ask(("127.0.0.1", port), "other.example").status == 404
+                return
+            assert process.poll() is None
+            time.sleep(0.05)
+        pytest.fail("it does not listen")
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
