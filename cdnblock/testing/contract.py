@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 import pytest
 
 from cdnblock.testing.play import play
+from cdnblock.testing.random_requests import RandomRequests
 from cdnblock.testing.scenarios import Need, Protocol, Scenario, read_scenarios
 from cdnblock.testing.stage import Host, Stage, open_stage
 
@@ -17,7 +18,8 @@ CANNOT: Final = "cannot: "
 """How the reason of a skip begins that a host has declared: the only skips that are no gap in a run of the tests."""
 
 _SCENARIOS: Final = read_scenarios()
-_CASES: Final = [(scenario, protocol) for scenario in _SCENARIOS for protocol in scenario.protocols]
+_CASES: Final = [(scenario, protocol) for scenario in _SCENARIOS if scenario.steps for protocol in scenario.protocols]
+_H2_SHARE: Final = 10  # of so many random requests one is made over HTTP/2 as well: the client's h2 is slow
 
 
 class AdapterContract(ABC):
@@ -34,6 +36,12 @@ class AdapterContract(ABC):
 
     cannot: ClassVar[Mapping[Need, str]] = {}
     """What this host cannot do, each with the reason that the skip shows."""
+
+    random_requests: ClassVar[int] = 10_000
+    """How many random requests it gets; 2,000 will do for one that takes milliseconds for each."""
+
+    pipelining: ClassVar[int] = 16
+    """How many requests are sent at once on one connection; 1 for a server that does not take pipelined ones."""
 
     @abstractmethod
     def serve(self, stage: Stage) -> AbstractContextManager[Host]:
@@ -53,14 +61,23 @@ class AdapterContract(ABC):
     )
     def test_scenario(self, request: pytest.FixtureRequest, scenario: Scenario, protocol: Protocol) -> None:
         """What comes over the wire is what the scenario says."""
-        self._skip_what_it_cannot(scenario, protocol)
+        self._skip_what_it_cannot(scenario.needs, protocol)
         stage, host = request.getfixturevalue("on_stage")
         wrong = play(scenario, protocol, host, stage)
         if wrong:
             pytest.fail("\n".join([f"{scenario.proves} [{scenario.source}]", *wrong]), pytrace=False)
 
-    def _skip_what_it_cannot(self, scenario: Scenario, protocol: Protocol) -> None:
-        needs = [*scenario.needs, *([Need.HTTP2] if protocol is Protocol.HTTP2 else [])]
-        for need in needs:
+    @pytest.mark.parametrize("protocol", Protocol)
+    def test_random_requests(self, request: pytest.FixtureRequest, protocol: Protocol) -> None:
+        """Never a failure or a hang, never a wrong side: judged by a second reading of the orders."""
+        self._skip_what_it_cannot((), protocol)
+        stage, host = request.getfixturevalue("on_stage")
+        count = self.random_requests if protocol is Protocol.HTTP1 else self.random_requests // _H2_SHARE
+        wrong = RandomRequests(stage, host, self.cannot).run(protocol, count, at_once=self.pipelining)
+        if wrong:
+            pytest.fail("\n".join(wrong), pytrace=False)
+
+    def _skip_what_it_cannot(self, needs: tuple[Need, ...], protocol: Protocol) -> None:
+        for need in (*needs, *([Need.HTTP2] if protocol is Protocol.HTTP2 else [])):
             if need in self.cannot:
                 pytest.skip(f"{CANNOT}{need}: {self.cannot[need]}")

@@ -8,8 +8,8 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Final, Self
+from collections.abc import Iterator
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 from cdnblock.testing.judging import OK, SWITCHING, Told, wrong_beside, wrong_with
@@ -22,8 +22,10 @@ from cdnblock.testing.wire2 import Http2
 CUT_WITHIN: Final = 3.0  # seconds; how quickly it really is, benchmarks tell
 _FLOWS: Final = 3.0  # seconds within which something that goes on must have shown that it does
 _QUIET_END: Final = 3.0  # seconds within which a connection that is to be closed is closed
-_WITNESS: Final = "witness.example"
-_PLAIN_NAME: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+\Z")
+WITNESS: Final = "witness.example"
+"""A host that no scenario's order names: by it the site is asked."""
+
+_PLAIN_NAME: Final = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+\Z")
 
 
 def play(scenario: Scenario, protocol: Protocol, host: Host, stage: Stage) -> list[str]:
@@ -86,13 +88,13 @@ class Play:
         request = _as_sent(step, trace)
         with self._connection(step) as connection:
             answer = connection.ask(request)
-            seen = [*seen_by_site(self._host, trace).values()]
+            seen: list[Told] = ask_site(self._host, "seen", trace).get(trace, [])
             yield from wrong_with(step.expect, request, answer, seen, self._stage.operator_url)
             if step.expect.outcome is Outcome.UPGRADED and answer.status == SWITCHING and not _echoes(connection):
                 yield "the WebSocket does not echo"
             if step.expect.outcome is Outcome.CLOSED and isinstance(connection, Http1) and not answer.status:
                 yield from () if connection.is_at_end(_QUIET_END) else ["the connection stays open"]
-            if step.expect.keeps and connection.ask(Request(hosts=(_WITNESS,))).status != OK:
+            if step.expect.keeps and connection.ask(Request(hosts=(WITNESS,))).status != OK:
                 yield "the connection cannot be used again"
         yield from wrong_beside(step.expect, answer, self._before)
         if step.label is not None:
@@ -179,14 +181,13 @@ class _Opened:
         return "" if whole else "has a gap"
 
 
-def seen_by_site(host: Host, prefix: str) -> Mapping[str, Told]:
-    """Return what the site behind a host was asked, by trace: all traces that begin like this."""
+def ask_site(host: Host, page: str, prefix: str) -> Any:
+    """Ask the site behind a host what it was asked: `seen` for everything, `traces` for the bare traces, by prefix."""
     with Http1(host.address) as connection:
-        answer = connection.ask(Request(hosts=(_WITNESS,), target=f"/seen?trace={quote(prefix)}"))
-    if answer.status != OK or answer.of(MARK[0]) not in ([], [MARK[1]]):
+        answer = connection.ask(Request(hosts=(WITNESS,), target=f"/{page}?trace={quote(prefix)}"))
+    if answer.status != OK or answer.of(MARK[0]) != [MARK[1]] or not answer.whole:
         raise AssertionError(f"the site does not tell what it was asked: {answer.status} {answer.body[:200]!r}")
-    told: Mapping[str, Told] = json.loads(answer.body)
-    return told
+    return json.loads(answer.body)
 
 
 def _as_sent(step: Step, trace: str) -> Request:

@@ -87,18 +87,17 @@ class Site:
     """The pages, by path, and the memory of what was asked for them."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, list[dict[str, Any]]] = {}
         self._numbers: Iterator[int] = itertools.count(1)
 
     def page(self, asked: Asked) -> Page:
         """Answer a request, and remember it by its trace."""
         path, _, query = _path(asked.target).partition("?")
         told = _told(asked)
-        if path == "/seen":  # the memory itself; asking for it leaves no trace in it
+        if path in ("/seen", "/traces"):  # the memory itself; asking for it leaves no trace in it
             prefix = parse_qs(query).get("trace", [""])[0]
-            return _whole(
-                json.dumps({key: self._seen[key] for key in [*self._seen] if key.startswith(prefix)}), _NO_STORE
-            )
+            found = {trace: asked for trace, asked in self._seen.items() if trace.startswith(prefix)}
+            return _whole(json.dumps(found if path == "/seen" else [*found]), MARK, _NO_STORE)
         self._remember(told)
         marks = (MARK, ("X-Answer", str(next(self._numbers))))
         if path in _ENDLESS:
@@ -122,7 +121,7 @@ class Site:
 
     def _remember(self, told: dict[str, Any]) -> None:
         for trace in told["trace"]:
-            self._seen[trace] = told
+            self._seen.setdefault(trace, []).append(told)
 
 
 def _path(target: str) -> str:

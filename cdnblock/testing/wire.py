@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self, TypeAlias
 
@@ -101,6 +101,17 @@ class Http1:
         """Send a request and read its whole answer."""
         self.send(request.octets())
         return self.answer(request.method)
+
+    def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
+        """Send several requests at once and read all answers; fewer where the connection ends before the last."""
+        self.send(b"".join(request.octets() for request in requests))
+        answers: list[Answer] = []
+        for request in requests:
+            answer = self.answer(request.method)
+            if not answer.status:
+                break
+            answers.append(answer)
+        return answers
 
     def start(self, request: Request) -> Running:
         """Send a request and read only the head of its answer."""

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 import h2.config
@@ -53,6 +53,14 @@ class Http2:
         self._pump_until(lambda: stream.over)
         stream.head.whole = stream.ended
         return stream.head
+
+    def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
+        """Send several requests at once, each on its stream, and read all answers."""
+        streams = [self._open(request) for request in requests]
+        self._pump_until(lambda: all(stream.over for stream in streams))
+        for stream in streams:
+            stream.head.whole = stream.ended
+        return [stream.head for stream in streams]
 
     def start(self, request: Request) -> Running:
         """Send a request and read only the head of its answer."""
