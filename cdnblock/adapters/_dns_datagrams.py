@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from cdnblock.adapters._dns_peers import Address, Preface
 from cdnblock.adapters._dns_queries import FORWARD, Verdict
-from cdnblock.measures.dns_message import SMALLEST_UDP, UDP_SIZE, truncated, udp_room
+from cdnblock.measures.dns_message import SMALLEST_UDP, UDP_SIZE
+from cdnblock.measures.dns_relay import truncated, udp_room
 
 _BATCH: Final = 64  # queries that are read in one go, before others have their turn
 _LARGEST_QUERY: Final = 4_096  # octets; what fills all of them may have been longer, and is dropped

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cdnblock.adapters._dns_encrypted import EncryptedSettings, serve_encrypted
 from cdnblock.adapters._dns_peers import Address
 from cdnblock.adapters._dns_queries import Decides, QueryJudge
+from cdnblock.adapters._dns_server import DnsServer
 from cdnblock.adapters._dns_streams import StreamLimits
 from cdnblock.adapters._dns_upstreams import Upstreams
-from cdnblock.adapters.dns_server import DnsServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class FrontSettings:
     contact: str | None = None
     fails_open: bool = False
     limits: StreamLimits = field(default_factory=StreamLimits)
+    encrypted: EncryptedSettings = field(default_factory=EncryptedSettings)
     geo: Path | None = None
     clock: Path | None = None
 
@@ -51,7 +53,7 @@ async def serve_front(settings: FrontSettings, decides: Decides, *, reuse_port: 
     """Serve until the context ends.
 
     Raises:
-        ConfigError: an address cannot be listened on, or a network is none.
+        ConfigError: an address cannot be listened on, a network is none, or a certificate is not usable.
 
     """
     judge = QueryJudge(
@@ -65,6 +67,7 @@ async def serve_front(settings: FrontSettings, decides: Decides, *, reuse_port: 
         timeout=settings.timeout,
         outstanding=settings.outstanding,
         retry_truncated=settings.retry_truncated,
+        amend=judge.amend,
     )
     server = DnsServer(
         judge,
@@ -74,8 +77,9 @@ async def serve_front(settings: FrontSettings, decides: Decides, *, reuse_port: 
         limits=settings.limits,
         reuse_port=reuse_port,
     )
-    async with upstreams, server.serve() as addresses:
-        yield Front(addresses=addresses, metrics=server.metrics)
+    encrypted = serve_encrypted(settings.encrypted, judge, upstreams, settings.limits, reuse_port=reuse_port)
+    async with upstreams, server.serve() as addresses, encrypted as counted:
+        yield Front(addresses=addresses, metrics=lambda: server.metrics() | counted())
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -13,8 +13,8 @@ from cdnblock.adapters._dns_queries import FORWARD, Verdict
 from cdnblock.adapters._dns_records import padded
 from cdnblock.adapters._dns_streams import Asks, Conversations, Judges, StreamLimits, open_listener
 from cdnblock.errors import ConfigError
-from cdnblock.measures.dns_message import is_transfer
 from cdnblock.measures.dns_refusal import not_implemented
+from cdnblock.measures.dns_relay import is_transfer
 
 PROTOCOLS: Final = ("dot",)  # for ALPN: RFC 7858 §3.1 and IANA's list
 HANDSHAKE: Final = 10.0  # seconds for TLS
@@ -69,6 +69,18 @@ class DnsOverTls:
         finally:
             server.close()
             self.streams.close()
+
+    def metrics(self) -> dict[str, object]:
+        """Return the counters as JSON has them."""
+        streams = self.streams
+        return {
+            "tls": {
+                "queries": streams.queries,
+                "connections": len(streams.open),
+                "turned_away": streams.turned_away,
+                "cut_off": streams.cut_off,
+            }
+        }
 
 
 async def listen(

@@ -17,7 +17,7 @@ from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet, Uncovered
 from cdnblock.measures import dns_message as wire
-from cdnblock.measures import dns_refusal
+from cdnblock.measures import dns_refusal, dns_relay
 from cdnblock.orders.model import Measure
 
 _NAMES: Final = 32_768  # spellings that are remembered; about 10 MB when full, and cleared in a millisecond
@@ -70,7 +70,8 @@ class QueryJudge:
     ) -> None:
         self._enforcer = enforcer
         self._contact = contact
-        self._forwarders = TrustedProxies(trusted_forwarders)
+        networks = tuple(trusted_forwarders)
+        self._forwarders = TrustedProxies(networks)
         self._fails_open = fails_open
         self._complained = -_COMPLAIN_EVERY
         self._revision = ""
@@ -78,6 +79,8 @@ class QueryJudge:
         self._clients = _Clients(self._forwarders)
         self._shapes: dict[bytes, _Shape] = {}
         self._canned: dict[tuple[int, bytes], _Canned] = {}
+        self.amend = self._amend if networks else None
+        """What an upstream's answer has to go through before it is handed on, None when it goes as it came."""
         self.refused = self.objected = self.silent = self.forwarded = self.failures = 0
 
     def judge(self, packet: bytes, peer: str, *, limit: int | None = None) -> bytes | Verdict | None:
@@ -104,6 +107,22 @@ class QueryJudge:
         except Exception:  # noqa: BLE001, S110 (broken, unusual, or a decision that fails: all that is told apart below)
             pass
         return self._judge_carefully(packet, peer, limit)
+
+    def _amend(self, query: bytes, answer: bytes) -> bytes:
+        """Keep the answer for a named name from a forwarder's other clients.
+
+        It was given to a client in a network where no order refuses it. A forwarder that caches it for all networks
+        would hand it to those where one does (RFC 7871 §7.3.1).
+        """
+        try:
+            asked = wire.read_query(query)
+            if asked is None or asked.subnet is None or asked.subnet.source == 0:
+                return answer
+            if self._names[asked.question[:-4].lower()] is None:
+                return answer
+            return dns_relay.for_subnet_alone(answer, asked.subnet)
+        except Exception:  # noqa: BLE001 (what cannot be told to be for everybody is for nobody)
+            return dns_refusal.failure(query) or b""
 
     def _judge_named(self, packet: bytes, end: int, name: str, peer: str, limit: int | None) -> bytes | Verdict | None:
         """Judge a query for a name that orders name. Shapes of queries are remembered, and so are refusals."""

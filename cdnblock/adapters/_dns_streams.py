@@ -10,8 +10,8 @@ from typing import Final, Protocol, cast
 
 from cdnblock.adapters._dns_peers import Preface
 from cdnblock.adapters._dns_queries import FORWARD, Verdict
-from cdnblock.measures.dns_message import is_transfer
 from cdnblock.measures.dns_refusal import not_implemented
+from cdnblock.measures.dns_relay import is_transfer
 
 _LENGTH: Final = 2  # octets before each message (RFC 1035 §4.2.2)
 

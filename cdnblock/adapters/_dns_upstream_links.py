@@ -8,7 +8,7 @@ import secrets
 from typing import Final
 
 from cdnblock.adapters._dns_upstream_health import Address
-from cdnblock.measures.dns_message import is_answer_to
+from cdnblock.measures.dns_relay import is_answer_to
 
 _IDLE: Final = 10.0  # seconds without anything to read; upstreams have few connections to give
 _MOST_AT_ONCE: Final = 4_096  # queries that wait on one connection

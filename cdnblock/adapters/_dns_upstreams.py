@@ -20,8 +20,8 @@ from typing import Any, Final, Self, TypeAlias
 from cdnblock.adapters._dns_upstream_health import Address, Source, Upstream, next_to_ask
 from cdnblock.adapters._dns_upstream_links import Link
 from cdnblock.errors import ConfigError
-from cdnblock.measures.dns_message import is_answer_to
 from cdnblock.measures.dns_refusal import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, failure
+from cdnblock.measures.dns_relay import is_answer_to
 
 _SOURCES: Final = 8  # sockets per upstream: more make answers come in smaller batches, fewer are easier to guess
 _SOURCE_LIFE: Final = 5.0  # seconds; a port that somebody has found out is of no use for long
@@ -46,7 +46,7 @@ class Upstreams:
     `timeout` is how long (seconds) one upstream may take before the next is asked. When none answers, the answer is
     SERVFAIL with the extended error 22 (nobody answered in time) or 23 (the network refused). No more than
     `outstanding` queries wait at a time: then the oldest get SERVFAIL. With `retry_truncated` an answer that came
-    truncated is asked for once more, over TCP.
+    truncated is asked for once more, over TCP. `amend(query, answer)` returns an answer as it may be handed on.
 
     Raises ConfigError when there is no upstream, or when more may be outstanding than ids tell apart.
     """
@@ -58,6 +58,7 @@ class Upstreams:
         timeout: float = 3.0,
         outstanding: int = 16_384,
         retry_truncated: bool = False,
+        amend: Callable[[bytes, bytes], bytes] | None = None,
     ) -> None:
         if not addresses or not 0 < outstanding <= _MOST_OUTSTANDING:
             raise ConfigError(f"there must be an upstream, and from 1 to {_MOST_OUTSTANDING} outstanding queries")
@@ -65,6 +66,7 @@ class Upstreams:
         self._timeout = timeout
         self._most = outstanding
         self._retry_truncated = retry_truncated
+        self._amend = amend
         self._waiting: dict[int, _Waiting] = {}  # by the base of the socket and the id: the oldest first
         self._first = self.each[0]
         self._links = {upstream: Link(upstream.address) for upstream in self.each}
@@ -171,6 +173,8 @@ class Upstreams:
                 del waiting[key]
                 upstream.answered(late - deadline)
                 answer = query[:2] + answer[2:]
+                if self._amend is not None:
+                    answer = self._amend(query, answer)
                 if self._retry_truncated and answer[2] & _TC:
                     self._retry_by_tcp(query, done, context, answer)
                 else:
@@ -226,7 +230,7 @@ class Upstreams:
             answer = await self._links[upstream].ask(query, self._timeout)
             if answer is not None:
                 upstream.answered(time.monotonic() - started)
-                return answer
+                return answer if self._amend is None else self._amend(query, answer)
             upstream.timeouts += 1
             upstream.failed(time.monotonic())
         self.unanswered += 1

@@ -18,8 +18,7 @@ import click
 from cdnblock.cli.options import geo_option, orders_option
 
 if TYPE_CHECKING:
-    from cdnblock.adapters._dns_front import FrontSettings
-    from cdnblock.adapters._dns_peers import Address
+    from cdnblock.adapters.dns_server import Address, FrontSettings
     from cdnblock.enforcer import Enforcer
 
 _MOST_WORKERS: Final = 256
@@ -49,6 +48,29 @@ _FILES: Final = 65_536  # a connection takes one, and the default limit is a tho
     "--load-balancer", "load_balancers", multiple=True, metavar="CIDR",
     help="Network of load balancers that always send the PROXY protocol, such as dnsdist. Can be repeated.",
 )  # fmt: skip
+@click.option(
+    "--listen-tls",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address for DNS over TLS, port 853 by default. Can be repeated.",
+)
+@click.option(
+    "--listen-https", multiple=True, metavar="ADDRESS",
+    help="Address for DNS over HTTPS at /dns-query, port 443 by default. Can be repeated.",
+)  # fmt: skip
+@click.option(
+    "--listen-http", multiple=True, metavar="ADDRESS",
+    help="The same without TLS, port 80 by default, behind a proxy that does TLS. Can be repeated.",
+)  # fmt: skip
+@click.option(
+    "--certificate", type=click.Path(path_type=Path),
+    help="Certificate chain for TLS and HTTPS, PEM; when the file is replaced, the new one counts.",
+)  # fmt: skip
+@click.option("--key", type=click.Path(path_type=Path), help="Its private key, PEM.  [default: in the same file]")
+@click.option(
+    "--trusted-proxies", envvar="CDNBLOCK_TRUSTED_PROXIES", multiple=True, metavar="CIDR",
+    help="Network of proxies whose forwarded client addresses DNS over HTTPS believes. Can be repeated.",
+)  # fmt: skip
 @click.option("--contact", help="Whom to contact, for the extended error.  [default: what each order says]")
 @click.option(
     "--on-failure", type=click.Choice(["closed", "open"]), default="closed", show_default=True,
@@ -77,6 +99,12 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     state: Path | None,
     forwarders: Sequence[str],
     load_balancers: Sequence[str],
+    listen_tls: Sequence[str],
+    listen_https: Sequence[str],
+    listen_http: Sequence[str],
+    certificate: Path | None,
+    key: Path | None,
+    trusted_proxies: Sequence[str],
     contact: str | None,
     on_failure: str,
     timeout: float,
@@ -90,8 +118,8 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     The client is whoever sends the query, unless a network is named whose word about its clients is believed. What is
     forwarded goes as it came, but for its id, and so does its answer. SIGHUP has the orders reread, SIGTERM ends it.
     """
-    from cdnblock.adapters._dns_front import FrontSettings
-    from cdnblock.adapters._dns_peers import read_address
+    from cdnblock.adapters._dns_encrypted import EncryptedSettings
+    from cdnblock.adapters.dns_server import FrontSettings, read_address
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     settings = FrontSettings(
@@ -106,6 +134,14 @@ def command(  # noqa: PLR0913 (click hands options over by name)
         fails_open=on_failure == "open",
         geo=geo,
         clock=clock,
+        encrypted=EncryptedSettings(
+            tls=tuple(read_address(text, 853) for text in listen_tls),
+            https=tuple(read_address(text, 443) for text in listen_https),
+            http=tuple(read_address(text, 80) for text in listen_http),
+            certificate=certificate,
+            key=key,
+            trusted_proxies=_split(trusted_proxies),
+        ),
     )
     _allow_many_files()
     if workers == 1:
@@ -116,7 +152,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
 
 def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None) -> None:
     """Serve in this process until SIGTERM or SIGINT."""
-    from cdnblock.adapters._dns_front import run, serve_front
+    from cdnblock.adapters.dns_server import run, serve_front
 
     async def serve(enforcer: Enforcer) -> None:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
@@ -139,7 +175,7 @@ def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None) -> N
 
 def _serve_with_workers(settings: FrontSettings, orders: Path, state: Path | None, number: int) -> None:
     """Supervise workers until SIGTERM or SIGINT."""
-    from cdnblock.adapters._dns_workers import Workers
+    from cdnblock.adapters.dns_server import Workers
 
     ended = threading.Event()
     for wanted in (signal.SIGTERM, signal.SIGINT):

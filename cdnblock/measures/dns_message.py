@@ -161,52 +161,6 @@ def name_text(name: bytes) -> str | None:
     return _presentation(name, 0) if offset + 1 == len(name) else None
 
 
-def is_answer_to(query: bytes, answer: bytes) -> bool:
-    """Tell whether a packet can be the answer to a sound query, ids aside: a standard answer to the same question.
-
-    An upstream that understood nothing answers with a header alone: that is believed when it says that it failed.
-    """
-    if len(answer) < HEADER.size or (answer[2] & 0xF8) != QR >> 8:
-        return False
-    end = HEADER.size
-    while length := query[end]:
-        end += length + 1
-    if answer[12 : end + 5] == query[12 : end + 5]:
-        return answer[4:6] == b"\0\1"
-    if answer[4:6] == b"\0\0":
-        return len(answer) == HEADER.size and answer[3] & 0xF not in (NOERROR, NXDOMAIN)
-    same_name = answer[12 : end + 1].lower() == query[12 : end + 1].lower()
-    return same_name and answer[end + 1 : end + 5] == query[end + 1 : end + 5] and answer[4:6] == b"\0\1"
-
-
-def is_transfer(query: bytes) -> bool:
-    """Tell whether a sound query asks for a zone: AXFR or IXFR (RFC 5936, RFC 1995)."""
-    end = HEADER.size
-    while length := query[end]:
-        end += length + 1
-    return query[end + 1 : end + 3] in (b"\0\xfb", b"\0\xfc")
-
-
-def udp_room(query: bytes) -> int:
-    """Return how many octets a client takes over UDP: what its OPT record says, at least 512 (RFC 6891 §6.2.3)."""
-    asked = read_query(query)
-    return SMALLEST_UDP if asked is None else max(SMALLEST_UDP, asked.udp_size or 0)
-
-
-def truncated(query: bytes, answer: bytes) -> bytes:
-    """Return an answer of an upstream cut down to header and question, with TC and the client's own kind of OPT.
-
-    For clients that have less room than the upstream took (RFC 2181 §9: what stands in a truncated answer is not used).
-    """
-    asked = read_query(query)
-    number, flags, *_ = HEADER.unpack_from(answer)
-    question = asked.question if asked is not None else b""
-    opt = b""
-    if asked is not None and asked.udp_size is not None:
-        opt = opt_record(b"", dnssec_ok=asked.dnssec_ok)
-    return HEADER.pack(number, flags | TC, bool(question), 0, 0, bool(opt)) + question + opt
-
-
 def client_subnet(packet: bytes) -> tuple[str, int] | None:
     """Return the address (missing bits zero) and SOURCE PREFIX-LENGTH of a query's EDNS Client Subnet option.
 
