@@ -56,6 +56,17 @@ class DnsOverHttps:
         self._limits = limits
         self._client_address = client_address
         self._connections: dict[asyncio.BaseTransport, _Connection] = {}
+        self.requests = self.bad_requests = 0
+
+    def metrics(self) -> dict[str, object]:
+        """Return the counters as JSON has them; those of requests only ever grow."""
+        return {
+            "https": {
+                "requests": self.requests,
+                "bad_requests": self.bad_requests,
+                "connections": len(self._connections),
+            }
+        }
 
     @asynccontextmanager
     async def serve(
@@ -84,12 +95,17 @@ class DnsOverHttps:
 
     async def respond(self, request: Request) -> Response:
         """Return the response to a request. Never raises for whatever a client sends."""
+        self.requests += 1
         query = dns_query(request)
         if isinstance(query, Response):
+            self.bad_requests += 1
             return query
         client = self._client_address(request.peer, request.headers)
         answer = await self._resolve(query, client or "")
-        return complaint(400, "this is no DNS query") if answer is None else dns_response(answer)
+        if answer is None:
+            self.bad_requests += 1
+            return complaint(400, "this is no DNS query")
+        return dns_response(answer)
 
     async def _http1(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = self._connections.get(cast("asyncio.BaseTransport", request.transport))
