@@ -11,8 +11,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30  # seconds until a program answers
@@ -144,15 +150,33 @@ def front(
     python: Sequence[str] = (sys.executable,),
     path: Iterable[Path] = (),
 ) -> Daemon:
-    """Start `cdnblock dns`; what stands in `path` is imported before anything that is installed."""
+    """Start `cdnblock dns`; what stands in `path` is imported before anything that is installed.
+
+    In options `{port}` is the port that it listens on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (port,) = free_ports(1)
     command = [*python, "-m", "cdnblock", "dns", "--listen", f"127.0.0.1:{port}", "--orders", str(orders)]
+    options = tuple(option.replace("{port}", str(port)) for option in options)
     for upstream in upstreams:
         command += ["--upstream", f"127.0.0.1:{upstream}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CDNBLOCK_")}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, [*path, ROOT]))
     return start([*command, *options], port, folder / "front.out", core=core, environment=environment)
+
+
+def write_certificate(certificate: Path, key: Path, *, name: str = "localhost") -> None:
+    """Write a certificate for loopback that nobody trusts, and its key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(subject, subject, private.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=30))
+    addresses = [x509.IPAddress(ip_address(address)) for address in ("127.0.0.1", "::1")]
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name), *addresses]), critical=False)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    certificate.write_bytes(builder.sign(private, hashes.SHA256()).public_bytes(pem))
+    key.write_bytes(private.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
 
 
 def start(
