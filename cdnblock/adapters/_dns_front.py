@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -84,10 +83,9 @@ async def serve_front(settings: FrontSettings, decides: Decides, *, reuse_port: 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run an event loop: uvloop's where it is installed."""
-    if importlib.util.find_spec("uvloop") is None:
-        asyncio.run(main)
-    else:
-        import uvloop  # noqa: PLC0415 (an extra)
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415 (an extra, and not to be had everywhere)
+    except ImportError:
+        new_event_loop = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main)
