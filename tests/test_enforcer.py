@@ -377,21 +377,6 @@ def test_a_replaced_file_with_the_same_times_and_size_is_found_by_its_content(fo
     assert "motogpztream.me" in {name.name for name in live.rules.orders["motogp"].each_name()}
 
 
-def test_a_half_written_file_is_not_enforced(folder, small_mmdb):
-    """A writer that takes its time: what is on disk meanwhile is valid YAML and half of what is meant."""
-    with enforcing(folder, small_mmdb) as enforcer:
-        seen = set()
-        enforcer.subscribe(lambda _, new: seen.add(len(new)))
-        with (folder / "slow.yaml").open("w") as file:
-            file.write(order_text(id="slow", names="").rstrip())
-            for number in range(30):
-                file.write(f"\n  - slow{number}.example")
-                file.flush()
-                time.sleep(0.01)
-        wait_until(lambda: enforcer.decide("slow29.example", FRANCE))
-        assert seen == {1 + 9 + 30}
-
-
 def test_the_last_good_set_survives_a_restart(folder, small_mmdb, tmp_path):
     """With a state folder, a start with a broken file goes on with its last good version, loudly."""
     state = tmp_path / "state"

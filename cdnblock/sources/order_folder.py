@@ -226,14 +226,18 @@ def read_bounded(path: Path) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise OSError(0, f"is a {_kind(mode)}; an order is a regular file")
-        with open(descriptor, "rb", closefd=False) as file:  # opened already, without waiting
-            content = file.read(MAX_FILE + 1)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(0, f"is a {_kind(found.st_mode)}; an order is a regular file")
+        content = b""
+        if found.st_size <= MAX_FILE:
+            with open(descriptor, "rb", closefd=False) as file:  # opened already, without waiting
+                content = file.read(found.st_size + 1)  # asked for more, it would take the memory for more
+                if len(content) > found.st_size:  # it has grown meanwhile
+                    content += file.read(MAX_FILE)
     finally:
         os.close(descriptor)
-    if len(content) > MAX_FILE:
+    if max(found.st_size, len(content)) > MAX_FILE:
         raise OSError(0, f"is larger than {MAX_FILE // 1024**2} MiB; move long lists of names into a names_file")
     return content
 
