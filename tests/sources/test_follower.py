@@ -21,6 +21,7 @@ from order_texts import order_text
 from small_table import FRANCE
 
 from cdnblock import Enforcer
+from cdnblock.sources import follower
 
 EXACT = 0.05  # seconds
 BOUND = 10.0  # seconds after which something has gone wrong
@@ -188,6 +189,7 @@ def test_a_stepped_clock_is_noticed_within_50_ms(tmp_path, small_mmdb, direction
 STOPPED = """
 import sys, threading, time
 from cdnblock import Enforcer
+from cdnblock.sources import follower
 
 folder, geo, instant = sys.argv[1], sys.argv[2], float(sys.argv[3])
 ahead = instant - 3600 - time.time()
@@ -345,3 +347,37 @@ def test_closing_twice_and_from_a_listener_does_no_harm(tmp_path, small_mmdb):
     assert closed.wait(BOUND)
     enforcer.close()
     wait_until(lambda: set(threading.enumerate()) <= before)
+
+
+class Looks:
+    """Somebody followed who only notes how the folder is looked at."""
+
+    def __init__(self):
+        self.by_content = []
+
+    def reread(self, *, by_content):
+        self.by_content.append(by_content)
+
+    def instant_passed(self):
+        raise AssertionError("there is no instant")
+
+    def next_change(self, after):
+        return None
+
+
+def test_contents_are_looked_at_less_often_and_even_among_hints(tmp_path, monkeypatch):
+    """Metadata lies now and then; a folder in which something happens all the time is no reason not to look."""
+    monkeypatch.setattr(follower, "_SWEEP", 0.02)
+    monkeypatch.setattr(follower, "_CONTENT_SWEEP", 0.2)
+    looks = Looks()
+    following = follower.Follower(looks, tmp_path, lambda: datetime.now(UTC))
+    try:
+        for number in range(10_000):
+            (tmp_path / "noise").write_text(str(number))
+            time.sleep(0.005)
+            if looks.by_content.count(True) == 3:
+                break
+    finally:
+        following.close()
+    assert looks.by_content.count(True) == 3
+    assert looks.by_content.count(False) > 3
