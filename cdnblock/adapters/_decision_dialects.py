@@ -62,7 +62,7 @@ def read(request: web.BaseRequest, dialect: Dialect | None) -> tuple[Dialect, tu
     """
     headers, raw = request.headers, request.raw_path
     if dialect is None:
-        dialect = DIALECTS.get(raw[1:].partition("/")[0])
+        dialect = DIALECTS.get(raw[1:]) or DIALECTS.get(raw[1:].partition("/")[0].partition("?")[0])
         if dialect is None or dialect.whole:
             return "a path that tells who asks"
     for field in (dialect.host, dialect.method, dialect.target, dialect.client):

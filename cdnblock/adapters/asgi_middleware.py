@@ -45,7 +45,6 @@ _SLASH: Final = ord("/")
 _CUT: Final[Scope] = {}
 """Stands in the place of the scope of an exchange that was cut."""
 
-_MUST_BE_TOLD: Final = "granian"  # ends a response when it is told, and not for sure when the application returns
 _ABORT_AFTER: Final = 0.05  # seconds that a Close frame has to leave
 _HTTP_1_0: Final = ("1.0", "1")  # as uvicorn and granian write it
 
@@ -79,7 +78,7 @@ class CdnblockMiddleware:
         except (Exception, asyncio.CancelledError):
             if running.get(send) is not _CUT:
                 raise
-            await self._end_cut(scope, send)
+            await self._after_cut(scope, send)
         finally:
             running.pop(send, None)
 
@@ -143,42 +142,51 @@ class CdnblockMiddleware:
         ending = [changed for changed in changes if changed.ends and running.get(changed.key) is changed.value]
         tasks = _tasks_by_send(loop) if any(_transport_of(changed.key) is None for changed in ending) else {}
         for changed in ending:
-            send, scope = changed.key, changed.value
-            running[send] = _CUT
-            transport, task = _transport_of(send), tasks.get(send)
-            if transport is not None and scope["type"] == "websocket":
-                _TASKS.add(saying := loop.create_task(self._end_cut(scope, send)))
-                saying.add_done_callback(_TASKS.discard)
-                loop.call_later(_ABORT_AFTER, transport.abort)
-            elif transport is not None:
-                transport.abort()
-            elif task is None or not task.cancel():
-                _TASKS.add(saying := loop.create_task(self._end_cut(scope, send)))
-                saying.add_done_callback(_TASKS.discard)
+            running[changed.key] = _CUT
+            self._end(loop, changed.key, changed.value, tasks.get(changed.key))
 
-    async def _end_cut(self, scope: Scope, send: Send) -> None:
-        """Say what can still be said to the client of an exchange that was cut: a Close, the notice, or the end."""
+    def _end(self, loop: asyncio.AbstractEventLoop, send: Send, scope: Scope, task: asyncio.Task[None] | None) -> None:
+        transport = _transport_of(send)
+        if transport is None and task is not None and task.cancel():
+            return  # what is left to be said is said where that ends, see `_say_goodbye`
+        if transport is None or scope["type"] == "websocket":
+            _keep(loop.create_task(self._say_goodbye(scope, send, and_end=True)))
+        if transport is not None:
+            loop.call_later(_ABORT_AFTER if scope["type"] == "websocket" else 0, transport.abort)
+
+    async def _after_cut(self, scope: Scope, send: Send) -> None:
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
-        if _transport_of(send) is not None and scope["type"] == "http":
-            return
-        if scope["type"] == "websocket":
-            with suppress(Exception):
+        if _transport_of(send) is None:
+            await self._say_goodbye(scope, send)
+
+    async def _say_goodbye(self, scope: Scope, send: Send, *, and_end: bool = False) -> None:
+        """Say what can still be said to the client of an exchange that was cut: a Close, or the notice.
+
+        `and_end`: end a response that has begun; then it looks whole. Otherwise the server does when the application
+        returns, and shows that it is not.
+        """
+        answer = None
+        if scope["type"] == "http" and (asked := _asked(send, scope)) is not None:
+            answer = self._verdict(scope, asked, can_close=False).answer
+        with suppress(Exception):  # servers raise what they like: the response has begun, the client has gone
+            if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": CLOSE_CODE})
-            return
-        asked = _asked(send, scope)
-        answer = None if asked is None else self._verdict(scope, asked, can_close=False).answer
-        try:
-            if answer is not None:  # raises where the response has begun
+            elif answer is not None:
                 await _send_answer(answer, "http", send)
-        except Exception:  # noqa: BLE001 (servers raise what they like)
-            if type(getattr(send, "__self__", None)).__module__.startswith(_MUST_BE_TOLD):
-                with suppress(Exception):
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
+        if and_end and scope["type"] == "http":
+            with suppress(Exception):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 _TASKS: Final[set[asyncio.Task[None]]] = set()  # the event loop itself keeps no strong reference to its tasks
+
+
+def _keep(task: asyncio.Task[None]) -> None:
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
 
 
 def _asked(_send: Send, scope: Scope) -> Asked | None:
@@ -222,8 +230,8 @@ async def _until_disconnected(receive: Receive) -> None:
 
 def _transport_of(send: Send) -> asyncio.WriteTransport | None:
     """Return the connection behind `send`: uvicorn's is a method of what holds it. None if there is none to be seen."""
-    transport = getattr(getattr(send, "__self__", None), "transport", None)
-    return transport if isinstance(transport, asyncio.BaseTransport) else None  # type: ignore[return-value]
+    transport: asyncio.WriteTransport | None = getattr(getattr(send, "__self__", None), "transport", None)
+    return transport if hasattr(transport, "abort") else None  # uvloop's are of no class of asyncio's
 
 
 def _tasks_by_send(loop: asyncio.AbstractEventLoop) -> dict[Send, asyncio.Task[Any]]:
