@@ -86,9 +86,14 @@ def real_rsync(*options):
 COPIES = {
     "as rsync": as_rsync,
     "cp -p": shutil.copy2,
-    "install": lambda source, target: (target.unlink(), shutil.copy2(source, target)),
-    "a hard link": lambda source, target: (target.unlink(), os.link(source, target)),
-    "a symbolic link": lambda source, target: (target.unlink(), target.symlink_to(source)),
+    "ln and mv": lambda source, target: (
+        os.link(source, target.with_name("new")),
+        target.with_name("new").rename(target),
+    ),
+    "ln -s and mv": lambda source, target: (
+        target.with_name("new").symlink_to(source),
+        target.with_name("new").rename(target),
+    ),
 }
 if shutil.which("rsync"):
     COPIES |= {
