@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -83,9 +84,10 @@ async def serve_front(settings: FrontSettings, decides: Decides, *, reuse_port: 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run an event loop: uvloop's where it is installed."""
-    try:
-        from uvloop import new_event_loop  # noqa: PLC0415 (an extra, and not to be had everywhere)
-    except ImportError:
-        new_event_loop = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: PLC0415 (an extra, and not to be had everywhere)
+
+        make = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=make) as runner:
         runner.run(main)
