@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shutil
 import socket
@@ -98,6 +99,15 @@ def started(folder: Path, *command: object, ports: tuple[int, ...] = (), **envir
 def listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
+    return False
+
+
+def answers(port: int) -> bool:
+    """Tell whether a proxy serves what the site behind it has."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", "/", headers={"Host": "witness.example"})
+        return connection.getresponse().getheader("X-Origin") == "site"
     return False
 
 
