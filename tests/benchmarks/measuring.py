@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import statistics
 import sys
 import time
@@ -57,6 +58,16 @@ def write_order(folder: Path, names: list[str]) -> Path:
     (folder / "annex.txt").write_text("".join(f"{name}\n" for name in names))
     (folder / "order.yaml").write_text(ORDER)
     return folder / "annex.txt"
+
+
+def unlisted(seed: int) -> list[str]:
+    """Return hosts that no list names, others for each seed."""
+    chance = random.Random(seed)  # the same hosts in each run
+    return [
+        f"{chance.choice(['www', 'cdn', 'api', 'a.b'])}.{''.join(chance.choices('abcdefghijklmnop', k=9))}-{seed}."
+        f"{chance.choice(['com', 'net', 'co.uk', 'fr'])}"
+        for _ in range(CHUNK)
+    ]
 
 
 def fresh(texts: list[str]) -> list[str]:
