@@ -83,6 +83,11 @@ def good(query):
     return [reply(query)]
 
 
+def lower_case(query):
+    answer = reply(query)
+    return [answer[:12] + answer[12:].lower()]
+
+
 def silent(_query):
     return []
 
@@ -227,7 +232,7 @@ def test_an_upstream_that_changes_the_case_is_believed():
 
     async def converse():
         async with (
-            Scripted(lambda query: [reply(query).lower()]) as upstream,
+            Scripted(lower_case) as upstream,
             Upstreams([upstream.address]) as upstreams,
         ):
             assert told(await upstreams.ask(ask("WWW.Example"))) == ("NOERROR", [])
