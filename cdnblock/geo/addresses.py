@@ -127,6 +127,16 @@ def has_no_country(address: Address) -> bool:
     return number >> 125 != _GLOBAL_UNICAST
 
 
+def placed(version: int) -> tuple[tuple[int, int], ...]:
+    """Return where addresses are looked up in a table: spans (first, first after it) of what is no tunnel and no private."""
+    if version == IPV4:
+        edges = [0, *_EDGES]  # what is before the first edge is empty: a span of no address
+        return tuple((start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end)
+    first, after = _GLOBAL_UNICAST << 125, (_GLOBAL_UNICAST + 1) << 125
+    tunnels = ((_TEREDO << 96, (_TEREDO + 1) << 96), (_SIX_TO_FOUR << 112, (_SIX_TO_FOUR + 1) << 112))
+    return ((first, tunnels[0][0]), (tunnels[0][1], tunnels[1][0]), (tunnels[1][1], after))
+
+
 def _ipv4_number(text: str) -> int | None:
     try:
         first, second, third, fourth = text.split(".")
