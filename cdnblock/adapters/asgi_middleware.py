@@ -78,7 +78,7 @@ class CdnblockMiddleware:
         except (Exception, asyncio.CancelledError):
             if running.get(send) is not _CUT:
                 raise
-            await self._after_cut(scope, send)
+            await self._after_cut(scope, receive, send)
         finally:
             running.pop(send, None)
 
@@ -138,28 +138,35 @@ class CdnblockMiddleware:
         return exchanges.by_key
 
     def _cut(self, loop: asyncio.AbstractEventLoop, changes: list[_Changed]) -> None:
-        running = self._running[loop]
-        ending = [changed for changed in changes if changed.ends and running.get(changed.key) is changed.value]
-        tasks = _tasks_by_send(loop) if any(_transport_of(changed.key) is None for changed in ending) else {}
-        for changed in ending:
-            running[changed.key] = _CUT
-            self._end(loop, changed.key, changed.value, tasks.get(changed.key))
+        running, tasks = self._running[loop], _tasks_by_send(loop)
+        for changed in changes:
+            send, scope = changed.key, changed.value
+            if changed.ends and running.get(send) is scope:
+                running[send] = _CUT
+                self._end(loop, send, scope, tasks.get(send))
 
     def _end(self, loop: asyncio.AbstractEventLoop, send: Send, scope: Scope, task: asyncio.Task[None] | None) -> None:
         transport = _transport_of(send)
-        if transport is None and task is not None and task.cancel():
-            return  # what is left to be said is said where that ends, see `_say_goodbye`
-        if transport is None or scope["type"] == "websocket":
-            _keep(loop.create_task(self._say_goodbye(scope, send, and_end=True)))
+        if transport is not None and scope["type"] == "websocket":
+            _keep(loop.create_task(self._say_goodbye(scope, send)))
+            loop.call_later(_ABORT_AFTER, transport.abort)
+            return
         if transport is not None:
-            loop.call_later(_ABORT_AFTER if scope["type"] == "websocket" else 0, transport.abort)
+            transport.abort()
+        # An application that waits for nothing but `send` would go on for ever: to uvicorn's, nobody is no error.
+        cancelled = task is not None and task.cancel()
+        if transport is None and not cancelled:
+            _keep(loop.create_task(self._say_goodbye(scope, send, and_end=True)))
 
-    async def _after_cut(self, scope: Scope, send: Send) -> None:
+    async def _after_cut(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See that the server has noticed the end, or that the client is told what can still be told."""
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
         if _transport_of(send) is None:
             await self._say_goodbye(scope, send)
+        elif scope["type"] == "http":
+            await _until_disconnected(receive)
 
     async def _say_goodbye(self, scope: Scope, send: Send, *, and_end: bool = False) -> None:
         """Say what can still be said to the client of an exchange that was cut: a Close, or the notice.
