@@ -1,32 +1,41 @@
 """The one canonical form of a host name: what a browser would look up, in ASCII and lower case.
 
 Both the names of an order and the hosts of requests pass through here, so that no spelling can tell them apart.
-Full WHATWG host parsing (https://url.spec.whatwg.org/#host-parsing, UTS 46) is done by ada; plain ASCII names, nearly
-all of them, never get that far.
+UTS 46 and IP addresses (https://url.spec.whatwg.org/#host-parsing) are ada's work; plain ASCII names, nearly all of
+them, never get that far.
 """
 
 from __future__ import annotations
 
 import re
+from binascii import a2b_qp
 from typing import Final
 
 import ada_url
 
+from cdnblock.matching.uts46 import to_ascii
+
 MAX_NAME: Final = 253  # RFC 1035 §2.3.4: 255 octets on the wire
 MAX_LABEL: Final = 63  # RFC 1035 §2.3.4
+_MOST_LABELS: Final = 127  # two octets each on the wire, at least
 
 # Longer than any spelling of a 253-octet name: three percent-encoded UTF-8 octets per character, plus a port.
 _MAX_SPELLING: Final = 253 * 9 + 8
 # Without percent-escapes, port included. UTS 46 may drop or join some characters, but nobody spells a name with that many of them.
 _MAX_UNESCAPED: Final = 300
+_MAX_UTF8: Final = 4  # octets of a character
 # What nearly every host is: a canonical name whose last label does not begin with a digit, so that it is no number.
 _USUAL: Final = re.compile(r"(?:[a-z0-9_-]{1,63}+\.)*+[a-z_-][a-z0-9_-]{0,62}+\Z")
-_PLAIN: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
-_PORT: Final = re.compile(r":[0-9]*\Z")
-# What a URL parser would take for syntax, or silently drop, instead of refusing: it must not reach ada.
-_NOT_IN_A_HOST: Final = re.compile(r"[\x00-\x20\x7f/\\?#@]")
-_MOST_DOTS_OF_IPV4: Final = 3  # more, and a name that ends in a number is none at all
 _NUMBER: Final = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")  # WHATWG "ends in a number": then it is an IPv4 address
+_MOST_DOTS_OF_IPV4: Final = 3  # more, and a name that ends in a number is none at all
+_LABELS: Final = re.compile(rf"(?:[^.]{{1,{MAX_LABEL}}}+\.)*+[^.]{{1,{MAX_LABEL}}}+\Z")
+_PORT: Final = re.compile(r":[0-9]*\Z")
+_DIGITS: Final = b"0123456789"
+_PLAIN: Final = b"abcdefghijklmnopqrstuvwxyz-_." + _DIGITS
+# What a URL parser would take for syntax, or silently drop, instead of refusing.
+_SYNTAX: Final = bytes([*range(0x21), 0x7F]) + b"/\\?#@"
+# WHATWG "forbidden domain code point"; UTS 46 leaves each as it is.
+_FORBIDDEN: Final = _SYNTAX + b"%:<>[]^|"
 
 
 def canonical(host: str | bytes) -> str | None:
@@ -34,9 +43,12 @@ def canonical(host: str | bytes) -> str | None:
 
     Lower case; a port, one trailing dot and IPv6 brackets removed; UTS 46 to A-labels; percent-escapes decoded.
     An IP address comes out in its canonical text. Never raises. A name over 253 octets, or with an empty label or
-    one over 63, is none (RFC 1035 §2.3.4).
+    one over 63, is none (RFC 1035 §2.3.4); nor is what is spelled, once escapes are decoded, with more than 300
+    characters or beyond what `uts46.to_ascii` takes.
     """
     if isinstance(host, bytes):
+        if len(host) > _MAX_UTF8 * (_MAX_SPELLING if b"%" in host else _MAX_UNESCAPED):
+            return None
         try:
             host = host.decode()
         except UnicodeDecodeError:
@@ -45,18 +57,9 @@ def canonical(host: str | bytes) -> str | None:
         return name
     if len(host) > (_MAX_SPELLING if "%" in host else _MAX_UNESCAPED):
         return None
-    port = _PORT.search(host)
-    if port is not None:
+    if ":" in host and (port := _PORT.search(host)) is not None:
         host = host[: port.start()]
-    if host.isascii():
-        name = host.lower().removesuffix(".")
-        if _PLAIN.match(name) and len(name) <= MAX_NAME:
-            if not _ends_in_number(name):
-                return name
-            if name.count(".") > _MOST_DOTS_OF_IPV4:
-                return None
-    # Not lowered here: str.lower() and UTS 46 differ (a final sigma, a capital sharp s).
-    return _by_url_rules(host)
+    return _without_port(host)
 
 
 def canonical_query_name(name: str) -> str | None:
@@ -69,7 +72,7 @@ def canonical_query_name(name: str) -> str | None:
     if len(name) > _MAX_SPELLING:
         return None
     labels = name.removesuffix(".").split(".")
-    if not all(labels):
+    if not all(labels) or len(labels) > _MOST_LABELS:
         return None
     return ".".join([label.lower() if label.isascii() else _label_to_ascii(label) for label in labels])
 
@@ -84,17 +87,85 @@ def to_unicode(name: str) -> str:
         return name
 
 
+def _without_port(host: str) -> str | None:
+    if "%" in host:
+        return _of_escaped(host)
+    if not host.isascii():
+        return _of_unicode(host)
+    if host.startswith("["):
+        return _by_url_rules(host) if _is_free_of(_SYNTAX, host.encode()) else None
+    return _of_ascii(host)
+
+
+def _of_escaped(host: str) -> str | None:
+    try:
+        octets = host.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
+    unescaped = _unescaped(octets) if _is_free_of(_SYNTAX, octets) else None
+    try:
+        host = "" if unescaped is None else unescaped.decode()
+    except UnicodeDecodeError:
+        return None
+    if len(host) > _MAX_UNESCAPED:
+        return None
+    return _of_ascii(host, verify="xn--" in host.lower()) if host.isascii() else _of_unicode(host)
+
+
+def _unescaped(octets: bytes) -> bytes | None:
+    """Return octets with their percent-escapes decoded, None where a `%` is no escape."""
+    # The decoder of quoted-printable is the only one in C; what is special to it alone stands aside meanwhile.
+    aside = octets.replace(b"=", b"%3D") if b"=" in octets else octets
+    decoded = a2b_qp(aside.replace(b"%", b"="))
+    if len(decoded) != len(aside) - 2 * aside.count(b"%"):
+        return None
+    return decoded
+
+
+def _of_ascii(host: str, *, verify: bool = False) -> str | None:
+    """Return the canonical form of ASCII text; `verify` has A-labels looked at, as UTS 46 does."""
+    name = host.lower().removesuffix(".")
+    octets = name.encode()
+    if not _is_free_of(_FORBIDDEN, octets):
+        return None
+    if _ends_in_number(name):
+        return None if name.count(".") > _MOST_DOTS_OF_IPV4 else _by_url_rules(host)
+    if not _fits(name):
+        return None
+    if "xn--" in name and (verify or octets.translate(None, _PLAIN)):
+        return _by_url_rules(host)
+    return name
+
+
+def _of_unicode(host: str) -> str | None:
+    text = to_ascii(host)
+    if text is None:
+        return None
+    name = text.removesuffix(".")
+    if len(name) <= MAX_NAME and _USUAL.match(name):
+        return name
+    if not _is_free_of(_FORBIDDEN, text.encode()):
+        return None
+    if _ends_in_number(name):
+        return _by_url_rules(text)
+    return name if _fits(name) else None
+
+
+def _is_free_of(characters: bytes, octets: bytes) -> bool:
+    return len(octets.translate(None, characters)) == len(octets)
+
+
+def _fits(name: str) -> bool:
+    """Tell whether a name and each of its labels has the length that it may have."""
+    return len(name) <= MAX_NAME and _LABELS.match(name) is not None
+
+
 def _ends_in_number(name: str) -> bool:
     return _NUMBER.match(name, name.rfind(".") + 1) is not None
 
 
 def _by_url_rules(host: str) -> str | None:
-    if not host or _NOT_IN_A_HOST.search(host):
-        return None
-    if host[0] != "[" and ":" in host:
-        return None
-    if (name := _by_idna(host)) is not None:
-        return name
+    """Return what a URL parser makes of a host that holds none of the URL's syntax."""
     try:
         parsed = ada_url.URL(f"http://{host}/").hostname
     except (ValueError, UnicodeError):
@@ -102,21 +173,11 @@ def _by_url_rules(host: str) -> str | None:
     if parsed.startswith("["):
         return parsed[1:-1]
     name = parsed.removesuffix(".")
-    if not name or len(name) > MAX_NAME:
-        return None
-    return name if all(0 < len(label) <= MAX_LABEL for label in name.split(".")) else None
-
-
-def _by_idna(host: str) -> str | None:
-    """Return what URL rules would, at half the time, where there is nothing but UTS 46 to apply; else None."""
-    if host.isascii() or "%" in host:
-        return None
-    try:
-        name = ada_url.idna.encode(host).decode("ascii")
-    except ValueError:
-        return None
-    return name if len(name) <= MAX_NAME and _USUAL.match(name) else None
+    return name if _fits(name) else None
 
 
 def _label_to_ascii(label: str) -> str:
-    return _by_url_rules(label) or label.lower()
+    text = to_ascii(label)
+    if text is None or not _is_free_of(_FORBIDDEN, text.encode()) or not _fits(text):
+        return label.lower()
+    return text

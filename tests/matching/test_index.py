@@ -187,22 +187,6 @@ def test_the_memo_is_bounded():
     assert "a" * 301 not in rules.hosts.keys()  # noqa: SIM118 - `in` on the memo itself would be the same
 
 
-SPELLED = st.lists(
-    st.sampled_from(["a", "b", "-", ".", "ü", "ß", "ς", "Σ", "İ", "\u00ad", "\u200d", "\u3002", "\uff0e", "㍿", "Ａ", "u\u0308", "א", "1", "xn--", "xn--bcher-kva", "₨", "≠", "\ud800"]),
-    min_size=1,
-    max_size=8,
-).map("".join)  # fmt: skip
-
-
-@settings(max_examples=1_500, deadline=None)
-@given(SPELLED)
-def test_the_short_way_to_ascii_is_the_url_way(host):
-    """Where UTS 46 alone gives a name, the whole URL parser gives the same one."""
-    short = canonical_names._by_idna(host)
-    if short is not None:
-        assert canonical_names.ada_url.URL(f"http://{host}/").hostname == short
-
-
 def test_names_longer_than_anybody_spells_are_refused():
     """Without percent-escapes, 300 characters; with them, nine to each of 253."""
     assert canonical_names.canonical("ü.a" * 101) is None

@@ -102,10 +102,12 @@ def test_ten_kilobytes_of_host_cost_nothing(host):
         ("a%2e.motogpstream.me", "a%2e.motogpstream.me"),  # nothing is percent-encoded in the DNS
         ("_dmarc.motogpstream.me", "_dmarc.motogpstream.me"),
         ("1.2.3.4", "1.2.3.4"),
+        ("１.motogpstream.me", "1.motogpstream.me"),  # a label that is a number is no address
         ("", None),
         (".", None),
         ("a..b", None),
         ("x" * 5_000, None),
+        ("ü." * 1_000, None),
     ],
 )
 def test_query_names(name, expected):
