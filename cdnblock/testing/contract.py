@@ -63,7 +63,7 @@ class AdapterContract(ABC):
         """What comes over the wire is what the scenario says."""
         self._skip_what_it_cannot(scenario.needs, protocol)
         stage, host = request.getfixturevalue("on_stage")
-        wrong = play(scenario, protocol, host, stage)
+        wrong = [*play(scenario, protocol, host, stage)]
         if wrong:
             pytest.fail("\n".join([f"{scenario.proves} [{scenario.source}]", *wrong]), pytrace=False)
 

@@ -21,6 +21,7 @@ from cdnblock.testing.wire2 import Http2
 
 CUT_WITHIN: Final = 3.0  # seconds; how quickly it really is, benchmarks tell
 _FLOWS: Final = 3.0  # seconds within which something that goes on must have shown that it does
+_ON_ITS_WAY: Final = 0.1  # seconds that octets may be on their way to us
 _QUIET_END: Final = 3.0  # seconds within which a connection that is to be closed is closed
 WITNESS: Final = "witness.example"
 """A host that no scenario's order names: by it the site is asked."""
@@ -28,16 +29,14 @@ WITNESS: Final = "witness.example"
 _PLAIN_NAME: Final = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+\Z")
 
 
-def play(scenario: Scenario, protocol: Protocol, host: Host, stage: Stage) -> list[str]:
-    """Play a scenario; return every complaint, each with the step that it is about. None: it holds."""
+def play(scenario: Scenario, protocol: Protocol, host: Host, stage: Stage) -> Iterator[str]:
+    """Play a scenario; yield every complaint as it comes, with the step that it is about. None: it holds."""
     run = re.sub(r"[^a-z0-9]", "-", protocol)
-    wrong: list[str] = []
     with Play(host, stage, protocol, run) as playing:
         for number, step in enumerate(scenario.play_for(run), 1):
             names = ascii(" ".join((*step.request.hosts, *step.labels, *step.orders)))
-            where = f"step {number} ({step.says or step.action} {names})"
-            wrong += [f"{where}: {complaint}" for complaint in playing.step(step)]
-    return wrong
+            for complaint in playing.step(step):
+                yield f"step {number} ({step.says or step.action} {names}): {complaint}"
 
 
 class Play:
@@ -65,7 +64,7 @@ class Play:
                 case Action.OPEN:
                     yield from self._open(step)
                 case Action.GOES_ON:
-                    yield from (f"{label} {said}" for label in step.labels if (said := self._opened[label].stops()))
+                    yield from (f"{opened.label} {said}" for opened in self._those(step) if (said := opened.stops()))
                 case Action.ENDS:
                     yield from self._ends(step)
                 case Action.ORDER:
@@ -82,6 +81,11 @@ class Play:
         while (wrong := [*self._ask(step)]) and time.monotonic() < deadline:
             time.sleep(0.1)
         return wrong
+
+    def _those(self, step: Step) -> list[_Opened]:
+        if missing := [label for label in step.labels if label not in self._opened]:
+            raise AssertionError(f"never began: {', '.join(missing)}")
+        return [self._opened[label] for label in step.labels]
 
     def _ask(self, step: Step) -> Iterator[str]:
         trace = uuid.uuid4().hex
@@ -105,7 +109,7 @@ class Play:
             raise AssertionError("what is opened needs a name: `as`")
         connection = self._connect(step) if step.connection is None else self._named(step)
         running = connection.start(_as_sent(step, uuid.uuid4().hex))
-        self._opened[step.label] = opened = _Opened(running, connection)
+        self._opened[step.label] = opened = _Opened(step.label, running, connection)
         wanted = SWITCHING if step.expect.outcome is Outcome.UPGRADED else OK
         if running.head.status != wanted:
             yield f"{step.label} did not begin: {running.head.status}"
@@ -114,12 +118,11 @@ class Play:
 
     def _ends(self, step: Step) -> Iterator[str]:
         deadline = time.monotonic() + CUT_WITHIN
-        for label in step.labels:
-            opened = self._opened[label]
+        for opened in self._those(step):
             while not opened.running.is_over() and time.monotonic() < deadline:
                 opened.take(0.05)
             if not opened.running.is_over():
-                yield f"{label} was not cut within {CUT_WITHIN:.0f} s"
+                yield f"{opened.label} was not cut within {CUT_WITHIN:.0f} s"
 
     @contextlib.contextmanager
     def _connection(self, step: Step) -> Iterator[Http1 | Http2]:
@@ -156,7 +159,8 @@ class Play:
 class _Opened:
     """Something that goes on, and what came of it so far."""
 
-    def __init__(self, running: Running, connection: Http1 | Http2) -> None:
+    def __init__(self, label: str, running: Running, connection: Http1 | Http2) -> None:
+        self.label = label
         self.running = running
         self._connection = connection
         self._came = b""
@@ -167,18 +171,20 @@ class _Opened:
         return octets
 
     def stops(self) -> str:
-        """Return what is wrong if it does not go on without a gap; from a WebSocket, one message must come back."""
+        """Return what is wrong if it does not go on without a gap; from a WebSocket, a message must come back."""
+        self.take(_ON_ITS_WAY)  # what was sent before proves nothing
         deadline = time.monotonic() + _FLOWS
         while time.monotonic() < deadline and not self.running.is_over():
             if self.running.head.status == SWITCHING and isinstance(self._connection, Http1):
                 self._connection.send(websocket_text("still there"))
             if self.take(0.1):
                 break
-        else:
-            return "ended" if self.running.is_over() else f"has sent nothing for {_FLOWS:.0f} s"
+        if self.running.is_over():
+            return "ended"
+        if time.monotonic() >= deadline:
+            return f"has sent nothing for {_FLOWS:.0f} s"
         numbers = [int(line) for line in re.findall(rb"(?<![0-9])([0-9]{9})\n", self._came)]
-        whole = numbers == [*range(1, len(numbers) + 1)]
-        return "" if whole else "has a gap"
+        return "" if numbers == [*range(1, len(numbers) + 1)] else "has a gap"
 
 
 def ask_site(host: Host, page: str, prefix: str) -> Any:
