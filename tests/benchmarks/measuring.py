@@ -95,7 +95,12 @@ def median(values) -> float:
 
 def heading(title: str) -> str:
     """Return the line that says what was measured, where and when."""
-    return f"{title}: {_processor()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
+    return f"{title}: {machine()}"
+
+
+def machine() -> str:
+    """Return where and when: the processor, how many, the Python and the date."""
+    return f"{_processor()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:
