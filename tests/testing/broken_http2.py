@@ -174,6 +174,8 @@ class H2Host:
 @contextmanager
 def speaking_http2(kind, stage):
     """Run an HTTP/2 host of this kind."""
-    with Enforcer(stage.orders, geo=stage.geo, trusted_proxies=stage.trusted_proxies) as enforcer:
-        with served_apart(H2Host(kind, stage, enforcer).serve()) as (clear, tls):
-            yield Host(address=("127.0.0.1", clear), tls=("127.0.0.1", tls), reload=enforcer.reload)
+    with (
+        Enforcer(stage.orders, geo=stage.geo, trusted_proxies=stage.trusted_proxies) as enforcer,
+        served_apart(H2Host(kind, stage, enforcer).serve()) as (clear, tls),
+    ):
+        yield Host(address=("127.0.0.1", clear), tls=("127.0.0.1", tls), reload=enforcer.reload)
