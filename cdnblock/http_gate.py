@@ -89,12 +89,13 @@ def names_of(
 
     Returns () for what deserves a 400 (RFC 9112 §3.2: no Host line, or more than one), as `judge` takes it; None where
     nothing is named and nothing need be, which HTTP/1.0 alone allows: no order can name such a request. There a server
-    may put an empty Host in the place of none.
+    may put an empty Host in the place of none. White space around a Host means nothing (RFC 9110 §5.5).
     """
     if len(host_fields) > 1:
         return ()
+    host_fields = [name.strip(b" \t") if isinstance(name, bytes) else name.strip(" \t") for name in host_fields]
     if http_1_0 and host_fields and not host_fields[0]:
-        host_fields = ()
+        host_fields = []
     octets = target.encode("utf-8", "surrogatepass") if isinstance(target, str) else target
     if method == "CONNECT":
         return (*host_fields, octets)

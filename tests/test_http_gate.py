@@ -314,7 +314,8 @@ def test_a_choice_that_there_is_not_is_refused(enforcer):
         # HTTP/1.0 may name nothing.
         ("GET / HTTP/1.0", [], None), ("GET http://b.example/ HTTP/1.0", [], (b"b.example",)),
         ("GET / HTTP/1.0", ["a.example"], ("a.example",)), ("GET / HTTP/1.0", [""], None), ("GET / HTTP/1.1", [""], ("",)),
-        ("GET http://b.example/ HTTP/1.0", [""], (b"b.example",)),
+        ("GET http://b.example/ HTTP/1.0", [""], (b"b.example",)), ("GET / HTTP/1.1", ["\ta.example \t"], ("a.example",)),
+        ("GET / HTTP/1.1", [" \t"], ("",)), ("GET / HTTP/1.1", ["\va.example"], ("\va.example",)),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("octets", [True, False], ids=["octets", "text"])

@@ -41,6 +41,8 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Changed: TypeAlias = Changed[Send, Scope]
 
+_LARGEST_REST: Final = 1 << 22  # octets of a refused upload that are still taken
+_PATIENCE: Final = 2.0  # seconds that they may take
 _SLASH: Final = ord("/")
 _CUT: Final[Scope] = {}
 """Stands in the place of the scope of an exchange that was cut."""
@@ -212,6 +214,7 @@ def _asked(_send: Send, scope: Scope) -> Asked | None:
 
 async def _refuse(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
+        await _take_rest(scope, receive)
         await _send_answer(answer, "http", send)
         return
     await receive()  # websocket.connect
@@ -219,6 +222,24 @@ async def _refuse(answer: Answer, scope: Scope, receive: Receive, send: Send) ->
         await _send_answer(answer, "websocket.http", send)
     else:
         await send({"type": "websocket.close", "code": CLOSE_CODE})
+
+
+async def _take_rest(scope: Scope, receive: Receive) -> None:
+    """Read the body of a request that is refused: a server may reset the connection of a client that still sends.
+
+    A client that waits for its answer before it sends is not told to.
+    """
+    names = {name.lower() for name, _ in scope["headers"]}
+    if b"expect" in names or not names & {b"content-length", b"transfer-encoding"}:
+        return
+    octets = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while octets < _LARGEST_REST:
+                message = await receive()
+                octets += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 async def _send_answer(answer: Answer, kind: str, send: Send) -> None:

@@ -69,6 +69,7 @@ class TestGranian(AdapterContract):
     cannot = {
         **APPLICATION,
         Need.ABSOLUTE_FORM: "granian drops the authority of a target: Host decides, and Host is what is served",
+        Need.CONNECT: "granian drops the target of CONNECT: the request is answered with 400",
         Need.CLOSE: "granian has no means to end a connection without an answer: the notice is sent",
     }
 
