@@ -68,7 +68,8 @@ def read(request: web.BaseRequest, dialect: Dialect | None) -> tuple[Dialect, tu
     for field in (dialect.host, dialect.method, dialect.target, dialect.client):
         if field is not None and field not in headers:
             return f"the field {field}"
-    hosts = headers.getall(dialect.host or "Host", ())
+    # Some proxies make one line of two (RFC 9110 §5.3). A URL's host may have a comma, a name that is looked up none.
+    hosts = [host for line in headers.getall(dialect.host or "Host", ()) for host in line.split(",")]
     method = request.method if dialect.method is None else headers[dialect.method]
     target = raw if dialect.target is None else headers[dialect.target]
     if len(hosts) == 1 and target[:1] == "/" and method != "CONNECT":  # nearly all

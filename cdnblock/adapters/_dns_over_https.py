@@ -83,6 +83,7 @@ class DnsOverHttps:
             lambda: _Connection(self._connections, self._limits, http1, self.respond),
             address,
             context,
+            handshake=self._limits.idle,
             reuse_port=reuse_port,
         )
         try:

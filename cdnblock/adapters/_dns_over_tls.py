@@ -17,7 +17,6 @@ from cdnblock.measures.dns_refusal import not_implemented
 from cdnblock.measures.dns_relay import is_transfer
 
 PROTOCOLS: Final = ("dot",)  # for ALPN: RFC 7858 §3.1 and IANA's list
-HANDSHAKE: Final = 10.0  # seconds for TLS
 BACKLOG: Final = 1_024
 
 
@@ -51,6 +50,7 @@ class DnsOverTls:
     """Answers DNS over TLS, in one event loop."""
 
     def __init__(self, encrypted: Encrypted, limits: StreamLimits) -> None:
+        self._limits = limits
         self.streams = Conversations(encrypted, encrypted, Preface(()), limits)
 
     @asynccontextmanager
@@ -63,7 +63,7 @@ class DnsOverTls:
             ConfigError: the address cannot be listened on.
 
         """
-        server = await listen(self.streams, address, context, reuse_port=reuse_port)
+        server = await listen(self.streams, address, context, handshake=self._limits.idle, reuse_port=reuse_port)
         try:
             yield address[0], server.sockets[0].getsockname()[1]
         finally:
@@ -84,9 +84,14 @@ class DnsOverTls:
 
 
 async def listen(
-    make: Callable[[], asyncio.Protocol], address: Address, context: ssl.SSLContext | None, *, reuse_port: bool
+    make: Callable[[], asyncio.Protocol],
+    address: Address,
+    context: ssl.SSLContext | None,
+    *,
+    handshake: float,
+    reuse_port: bool,
 ) -> asyncio.Server:
-    """Return a server that listens there; with a TLS context it does TLS.
+    """Return a server that listens there; with a TLS context it does TLS, in `handshake` seconds at most.
 
     Raises ConfigError when the address cannot be listened on.
     """
@@ -96,5 +101,5 @@ async def listen(
     except OSError as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     loop = asyncio.get_running_loop()
-    timeout = None if context is None else HANDSHAKE
+    timeout = None if context is None else handshake
     return await loop.create_server(make, sock=listener, backlog=BACKLOG, ssl=context, ssl_handshake_timeout=timeout)
