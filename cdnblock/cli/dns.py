@@ -84,6 +84,10 @@ _FILES: Final = 65_536  # a connection takes one, and the default limit is a tho
     "--outstanding", type=click.IntRange(1, 32_768), default=16_384, show_default=True,
     help="Queries that may wait for upstreams, per worker; beyond that the oldest get SERVFAIL.",
 )  # fmt: skip
+@click.option(
+    "--idle", type=click.FloatRange(0.1, 600), default=10.0, show_default=True,
+    help="Seconds after which a connection over TCP, TLS or HTTP is closed on which no whole query has come.",
+)  # fmt: skip
 @click.option("--retry-truncated", is_flag=True, help="Ask once more over TCP when an upstream's answer is truncated.")
 @click.option(
     "--workers", type=click.IntRange(1, _MOST_WORKERS), default=1, show_default=True,
@@ -109,6 +113,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     on_failure: str,
     timeout: float,
     outstanding: int,
+    idle: float,
     retry_truncated: bool,
     workers: int,
     clock: Path | None,
@@ -119,7 +124,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     forwarded goes as it came, but for its id, and so does its answer. SIGHUP has the orders reread, SIGTERM ends it.
     """
     from cdnblock.adapters._dns_encrypted import EncryptedSettings
-    from cdnblock.adapters.dns_server import FrontSettings, read_address
+    from cdnblock.adapters.dns_server import FrontSettings, StreamLimits, read_address
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     settings = FrontSettings(
@@ -127,6 +132,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
         upstreams=tuple(read_address(text) for text in upstreams),
         timeout=timeout,
         outstanding=outstanding,
+        limits=StreamLimits(idle=idle),
         retry_truncated=retry_truncated,
         trusted_forwarders=_split(forwarders),
         load_balancers=_split(load_balancers),

@@ -44,6 +44,7 @@ from dns_clients import (
     udp_socket,
     wire_name,
 )
+from dns_orders import write_order
 
 pytestmark = [
     pytest.mark.skipif(bool(dns_peers.missing("nsd")), reason=dns_peers.missing("nsd")),
@@ -71,19 +72,6 @@ $ORIGIN example.
 """
 COVERED = ("refused", "gone", "empty", "french", "french-gone", "escaped\\046dot")
 LARGE = " ".join(f'"{letter * 250}"' for letter in "abcdefghij")
-ORDER = """\
-cdnblock: 1
-id: {id}
-court: Tribunal judiciaire de Paris
-decided: 2024-01-01
-legal_basis: Code du sport, art. L. 333-10
-claimant: A claimant
-from: 2024-01-02T00:00
-until: 2090-01-01T00:00
-territory: {territory}
-measures: {{dns: {variant}}}
-names: [{name}]
-"""
 ORDERS = {
     # Each name with its variant and its territory.
     "refused.example": ("refuse", "world"),
@@ -92,14 +80,6 @@ ORDERS = {
     "french.example": ("refuse", "[FR]"),
     "french-gone.example": ("nxdomain", "[FR]"),
 }
-
-
-def write_order(folder: Path, name: str, variant: str = "refuse", territory: str = "world") -> None:
-    """Write an order whole or not at all; its id is the name's first label."""
-    text = ORDER.format(id=name.partition(".")[0], territory=territory, variant=variant, name=name)
-    beside = folder / f".{name}.new"
-    beside.write_text(text)
-    beside.replace(folder / f"{name}.yaml")
 
 
 def zone() -> str:
