@@ -124,9 +124,13 @@ class Enforcer:
             found = self._rules.hosts[host]
         except TypeError:  # neither text nor octets
             found = self._rules.find(host)
-        if isinstance(found, Uncovered):  # nearly all: told before anything else is asked
-            return found.decision
-        return self._decide(found, client)
+        if (decision := found.decision) is not None:  # nearly all: told before anything else is asked
+            return decision
+        try:
+            decision, since, until = found.current[self._locations[client]]  # type: ignore[index,union-attr]  # see _decide
+        except (KeyError, TypeError):
+            return self._decide(found, client)
+        return decision if since <= self._clock() < until else self._decide(found, client)
 
     def decide_query_name(self, name: str, client: str | None) -> Decision:
         """Return the decision for a DNS query now; `name` as `names.canonical_query_name` takes it. Never raises."""
@@ -189,7 +193,7 @@ class Enforcer:
         self.close()
 
     def _decide(self, coverage: Coverage | Uncovered, client: str | None) -> Decision:
-        if isinstance(coverage, Uncovered):
+        if coverage.decision is not None:
             return coverage.decision
         try:
             country, told_by = self._locations[client]  # type: ignore[index]  # None is never a key: that is the point

@@ -205,6 +205,22 @@ def test_an_order_starts_and_ends_at_its_instant_without_a_file_changing(folder,
         assert 0 <= called[0][0] < 1 <= called[1][0] < 2
 
 
+def test_a_decision_is_handed_out_again_only_while_it_holds(folder, small_mmdb):
+    """To the microsecond at each start, end and window, for a clock that goes back and forth and is no number at times."""
+    text = order_text(until="2025-06-01").replace(
+        "until:", "windows: [{from: 2025-05-01T10:00, until: 2025-05-01T12:00}]\nuntil:"
+    )
+    (folder / "motogp.yaml").write_text(text)
+    instants = {"at": 0.0}
+    opens, closes = (datetime(2025, 5, 1, hour, tzinfo=UTC).timestamp() for hour in (8, 10))  # Paris in summer
+    with enforcing(folder, small_mmdb, follow=False, clock=lambda: instants["at"]) as enforcer:
+        for at in [opens - 1e-6, opens, closes - 1e-6, closes, opens, 0.0, opens, float("nan"), float("inf"), opens]:
+            for client, inside in ((FRANCE, True), (GERMANY, False), (FRANCE, True)):
+                instants["at"] = at
+                decision = enforcer.decide("www.motogpstream.me", client)
+                assert bool(decision) == (inside and opens <= at < closes), (at, client)
+
+
 def test_a_stepped_clock_is_noticed(folder, small_mmdb):
     """A clock that jumps over the end and back: decisions follow at once, subscribers soon."""
     offset = [0.0]

@@ -10,14 +10,16 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from types import MappingProxyType
-from typing import Final
+from typing import ClassVar, Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 from cdnblock.matching.decision import Decision, NotApplied, Reason, Why
 from cdnblock.matching.timeline import Timeline
 from cdnblock.orders.model import VARIANTS, Addition, Measure, Order, UnknownLocation
 
+_Place: TypeAlias = tuple[str | None, str | None]  # country, told by
 _NOTHING: Final[Mapping[Measure, str]] = MappingProxyType({})
 _MAX_DECISIONS: Final = 4096  # countries x stretches of time; beyond it the oldest are built anew
 
@@ -33,26 +35,38 @@ class Held:
 
 
 class Coverage:
-    """All that orders say of one host; `held` is sorted by order id, then from the most specific name up."""
+    """All that orders say of one host; `held` is sorted by order id, then from the most specific name up.
 
-    __slots__ = ("_breaks", "_decisions", "_revision", "held")
+    `current[country, told_by]` is the decision that `decide` returned last, with the instants from which (inclusive)
+    and to which (exclusive) it holds.
+    """
+
+    decision: ClassVar[None] = None
+    """There is no one decision, as there is where nothing covers the host."""
+
+    __slots__ = ("_breaks", "_decisions", "_revision", "current", "held")
 
     def __init__(self, held: Iterable[Held], revision: str) -> None:
         self.held = tuple(held)
         self._revision = revision
         self._breaks = sorted({instant for item in self.held for instant in item.timeline.breaks})
-        self._decisions: dict[tuple[str | None, str | None, int], Decision] = {}
+        self._decisions: dict[tuple[_Place, int], Decision] = {}
+        self.current: dict[_Place, tuple[Decision, float, float]] = {}
 
     def decide(self, country: str | None, told_by: str | None, at: float) -> Decision:
         """Return the decision for a client in `country` (None: unknown) at the instant `at` (seconds since 1970)."""
+        place = (country, told_by)
+        if (current := self.current.get(place)) is not None and current[1] <= at < current[2]:
+            return current[0]
         stretch = bisect_right(self._breaks, at)
-        key = (country, told_by, stretch)
-        decision = self._decisions.get(key)
+        decision = self._decisions.get((place, stretch))
         if decision is None:
             decision = self._build(country, told_by, stretch)
             if len(self._decisions) >= _MAX_DECISIONS:
                 self._decisions.clear()
-            self._decisions[key] = decision
+                self.current.clear()
+            self._decisions[place, stretch] = decision
+        self.current[place] = (decision, *self._ends_of(stretch))
         return decision
 
     def in_force(self, at: float) -> bool:
@@ -95,6 +109,10 @@ class Coverage:
     def _instant(self, stretch: int) -> float:
         """Return an instant inside a stretch; the first one ends where the first break is."""
         return self._breaks[stretch - 1] if stretch else self._breaks[0] - 1
+
+    def _ends_of(self, stretch: int) -> tuple[float, float]:
+        since = self._breaks[stretch - 1] if stretch else -inf
+        return since, self._breaks[stretch] if stretch < len(self._breaks) else inf
 
     def _next_change(self, country: str | None, stretch: int) -> datetime | None:
         """Return the first later break at which other orders, or other names of them, apply to the country."""
