@@ -26,7 +26,7 @@ _QUIET_END: Final = 3.0  # seconds within which a connection that is to be close
 WITNESS: Final = "witness.example"
 """A host that no scenario's order names: by it the site is asked."""
 
-_PLAIN_NAME: Final = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+\Z")
+_PLAIN_NAME: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+\Z")
 
 
 def play(scenario: Scenario, protocol: Protocol, host: Host, stage: Stage) -> Iterator[str]:
