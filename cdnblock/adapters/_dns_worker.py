@@ -12,13 +12,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-from cdnblock.adapters._dns_front import Front, FrontSettings, run, serve_front
+from cdnblock.adapters._dns_front import FrontSettings, run, serve_front
 from cdnblock.errors import ConfigError
 from cdnblock.geo.country import CountryTable, Location, locate
 from cdnblock.matching.decision import Decision
@@ -105,9 +105,15 @@ async def _serve(supervisor: Connection, settings: FrontSettings, rules: ToldRul
     async with serve_front(settings, rules, reuse_port=True) as front:
         supervisor.send(front.addresses)
 
+        async def count() -> dict[str, object]:
+            return {"pid": os.getpid(), "revision": rules.rules.revision, **front.metrics()}
+
+        def counted() -> dict[str, object]:
+            return asyncio.run_coroutine_threadsafe(count(), loop).result()
+
         def obey() -> None:
             try:
-                _obey(supervisor, rules, front)
+                _obey(supervisor, rules, counted)
             finally:
                 loop.call_soon_threadsafe(ended.set)
 
@@ -115,8 +121,11 @@ async def _serve(supervisor: Connection, settings: FrontSettings, rules: ToldRul
         await ended.wait()
 
 
-def _obey(supervisor: Connection, rules: ToldRules, front: Front) -> None:
-    """Do what the supervisor says, beside the event loop, until it is gone."""
+def _obey(supervisor: Connection, rules: ToldRules, count: Callable[[], dict[str, object]]) -> None:
+    """Do what the supervisor says, beside the event loop, until it is gone.
+
+    The counters come from the event loop: one that has stopped going round gives none, and that is noticed.
+    """
     loaded = rules.rules
     slow = SlowRelease()
     while True:
@@ -133,7 +142,7 @@ def _obey(supervisor: Connection, rules: ToldRules, front: Front) -> None:
                 rules.rules = loaded
                 reply = loaded.revision
             case _:
-                reply = {"pid": os.getpid(), "revision": rules.rules.revision, **front.metrics()}
+                reply = count()
         supervisor.send(reply)
         slow.free()
 

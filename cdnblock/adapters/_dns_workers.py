@@ -34,6 +34,7 @@ _START: Final = 120.0  # seconds for a worker to import, compile and listen, or 
 _REPLY: Final = 5.0  # seconds for all else
 _STOP: Final = 5.0
 _LOOK: Final = 0.5  # seconds between two looks at whether to end
+_BEAT: Final = 2.0  # seconds between two questions to each worker whether its event loop still goes round
 _PAUSE: Final = 1.0  # seconds before a worker is replaced that died young
 
 _LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
@@ -90,8 +91,12 @@ class Workers:
             self._workers = []
 
     def watch(self, ended: threading.Event) -> None:
-        """Replace workers that die, until `ended` is set."""
+        """Replace workers that die or hang, until `ended` is set."""
+        asked = time.monotonic()
         while not ended.is_set():
+            if time.monotonic() - asked >= _BEAT:
+                self.metrics()
+                asked = time.monotonic()
             with self._changing:
                 alive = {worker.process.sentinel: worker for worker in self._workers}
             dead = [alive[sentinel] for sentinel in wait(list(alive), timeout=_LOOK) if isinstance(sentinel, int)]
@@ -101,7 +106,7 @@ class Workers:
                     ended.wait(_PAUSE if time.monotonic() - worker.started < _PAUSE else 0)
 
     def metrics(self) -> dict[str, object]:
-        """Return the counters of each worker; one that does not reply has none."""
+        """Return the counters of each worker; one that does not reply has none, and is replaced."""
         with self._changing:
             told = [worker.ask(Count(), _REPLY) for worker in self._workers]
         return {"restarts": self.restarts, "workers": [counted for counted in told if isinstance(counted, dict)]}
@@ -172,11 +177,12 @@ class _Worker:
         return True
 
     def reply(self, within: float) -> Any:
-        """Return the reply, None when there is none within so many seconds; then the worker is of no use any more."""
+        """Return the reply, None when there is none within so many seconds; such a worker is killed."""
         with suppress(EOFError, OSError):
             if self._line.poll(within):
                 return self._line.recv()
         self._line.close()
+        self.process.kill()
         return None
 
     def ask(self, message: object, within: float) -> Any:
