@@ -1,0 +1,308 @@
+"""`cdnblock dns` as people run it: a process, its options, signals, workers, and what status says of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from order_texts import order_text
+
+pytest.importorskip("dns", reason="dnspython is the oracle of these tests (extra `dns`)")
+
+import dns.edns
+import dns.exception
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rrset
+
+from cdnblock.cli.root import root
+
+ROOT = Path(__file__).parents[2]
+LOOPBACK = "127.0.0.1"
+WORLD = order_text(territory="world", names="[refused.example]", contact="legal@edge.example")
+BEGUN = r"cdnblock: DNS on 127\.0\.0\.1:(\d+)"
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    """A name server that knows every name, over UDP."""
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.bind((LOOPBACK, 0))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                query, client = sock.recvfrom(4096)
+                if not query:
+                    return
+                with contextlib.suppress(dns.exception.DNSException):
+                    message = dns.message.from_wire(query)
+                    response = dns.message.make_response(message)
+                    response.answer.append(dns.rrset.from_text(message.question[0].name, 60, "IN", "A", "192.0.2.1"))
+                    sock.sendto(response.to_wire(), client)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"{LOOPBACK}:{sock.getsockname()[1]}"
+    with socket.socket(type=socket.SOCK_DGRAM) as end:
+        end.sendto(b"", sock.getsockname())
+    thread.join(5)
+    sock.close()
+
+
+@pytest.fixture
+def orders(tmp_path):
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(WORLD, encoding="utf-8")
+    return folder
+
+
+class Running:
+    """A front in a process of its own."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cdnblock", "dns", "--listen", f"{LOOPBACK}:0", *map(str, arguments)],
+            env=environment(), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        self.said = []
+        self._begun = threading.Event()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.said.append(line)
+            if re.search(BEGUN, line):
+                self._begun.set()
+
+    def __enter__(self):
+        assert self._begun.wait(60), "".join(self.said)
+        self.port = int(re.search(BEGUN, "".join(self.said))[1])
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self._reading.join(5)
+        self.process.stderr.close()
+
+    def end(self, by=signal.SIGTERM):
+        self.process.send_signal(by)
+        return self.process.wait(20)
+
+    def ask(self, name="refused.example", *, tcp=False, **options):
+        query = dns.message.make_query(name, "A", **options)
+        send = dns.query.tcp if tcp else dns.query.udp
+        return send(query, LOOPBACK, port=self.port, timeout=5)
+
+    def rcode(self, name="refused.example", **options):
+        return dns.rcode.to_text(self.ask(name, **options).rcode())
+
+
+def eventually(holds, within=20.0):
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        with contextlib.suppress(dns.exception.Timeout, OSError):
+            if holds():
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def status(state):
+    done = CliRunner().invoke(root, ["status", "--state", str(state), "--json"])
+    assert done.exit_code in (0, 1), done.output
+    return json.loads(done.stdout)
+
+
+def test_it_refuses_and_forwards_and_ends_by_sigterm(orders, upstream):
+    """The example of its help, over UDP and TCP; the contact is the operator's if there is one."""
+    with Running("--upstream", upstream, "--orders", orders, "--contact", "dns@resolver.example") as front:
+        assert "1 name listed" in "".join(front.said)
+        answer = front.ask(use_edns=0)
+        [error] = [option for option in answer.options if option.otype == dns.edns.OptionType.EDE]
+        assert (answer.rcode(), int(error.code)) == (dns.rcode.REFUSED, 16)
+        assert error.text == "order motogp; contact dns@resolver.example"
+        assert front.rcode(tcp=True) == "REFUSED"
+        assert str(front.ask("open.example").answer[0][0]) == "192.0.2.1"
+        assert front.end() == 0
+
+
+def test_orders_are_followed_and_reread_by_sighup(orders, upstream):
+    """A new name counts as soon as the file says so; SIGHUP is for those who cannot wait a second."""
+    with Running("--upstream", upstream, "--orders", orders) as front:
+        assert front.rcode("later.example") == "NOERROR"
+        (orders / "b.yaml").write_text(order_text(id="b", territory="world", names="[later.example]"), encoding="utf-8")
+        front.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: front.rcode("later.example") == "REFUSED", within=5)
+        assert front.rcode() == "REFUSED"
+        assert front.end(signal.SIGINT) == 0
+
+
+def test_status_counts(orders, upstream, tmp_path):
+    """What `cdnblock status --json` says of a front: its counters, of each worker."""
+    with Running("--upstream", upstream, "--orders", orders, "--state", tmp_path / "state") as front:
+        front.ask()
+        front.ask("open.example")
+        told = status(tmp_path / "state")
+        [worker] = told["dns"]["workers"]
+        assert worker["pid"] == told["pid"] == front.process.pid
+        assert worker["revision"] == told["revision"]
+        assert (worker["queries"]["refused"], worker["queries"]["forwarded"]) == (1, 1)
+        assert worker["upstreams"][0]["answers"] == 1
+
+
+def with_workers(orders, upstream, tmp_path, number=2):
+    return Running("--upstream", upstream, "--orders", orders, "--state", tmp_path / "state", "--workers", number)
+
+
+def pids(state):
+    return {worker["pid"] for worker in status(state)["dns"]["workers"]}
+
+
+def test_workers_enforce_one_revision(orders, upstream, tmp_path):
+    """Whichever worker the kernel chooses; a reload is over when all of them have switched."""
+    state = tmp_path / "state"
+    with with_workers(orders, upstream, tmp_path) as front:
+        assert "with 2 workers" in "".join(front.said)
+        assert len(pids(state)) == 2
+        assert front.process.pid not in pids(state)
+        for number in range(5):
+            text = order_text(id="b", territory="world", names=f"[later{number}.example]")
+            (orders / "b.yaml").write_text(text, encoding="utf-8")
+            assert CliRunner().invoke(root, ["reload", "--state", str(state), "--accept-release"]).exit_code == 0
+            for _ in range(12):  # each from another port: both workers are asked
+                assert front.rcode(f"later{number}.example") == "REFUSED"
+                assert front.rcode(f"later{number - 1}.example") == "NOERROR"
+        told = status(state)
+        assert {worker["revision"] for worker in told["dns"]["workers"]} == {told["revision"]}
+        assert all(worker["udp"]["queries"] for worker in told["dns"]["workers"])
+        children = pids(state)
+        assert front.end() == 0
+        assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_worker_that_dies_is_replaced_by_one_that_knows_the_newest_orders(orders, upstream, tmp_path):
+    """Killed, it is said, counted, and made good; the others answer meanwhile."""
+    state = tmp_path / "state"
+    with with_workers(orders, upstream, tmp_path) as front:
+        before = pids(state)
+        text = order_text(id="b", territory="world", names="[later.example]")
+        (orders / "b.yaml").write_text(text, encoding="utf-8")
+        assert CliRunner().invoke(root, ["reload", "--state", str(state)]).exit_code == 0
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+        assert eventually(lambda: len(pids(state)) == 2 and victim not in pids(state))
+        told = status(state)
+        assert told["dns"]["restarts"] == 1
+        assert {worker["revision"] for worker in told["dns"]["workers"]} == {told["revision"]}
+        assert f"worker {victim} died with exit code -9" in "".join(front.said)
+        for _ in range(12):
+            assert front.rcode("later.example") == "REFUSED"
+
+
+def test_a_worker_that_hangs_is_replaced(orders, upstream, tmp_path):
+    """One that does not reply cannot follow the orders, so it must not go on with old ones."""
+    state = tmp_path / "state"
+    with with_workers(orders, upstream, tmp_path):
+        before = pids(state)
+        victim = min(before)
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            assert eventually(lambda: len(pids(state) - {victim}) == 2, within=40)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGCONT)
+
+
+def test_workers_end_with_their_supervisor_however_it_ends(orders, upstream, tmp_path):
+    """Even by SIGKILL: nobody goes on with orders that nobody follows."""
+    with with_workers(orders, upstream, tmp_path) as front:
+        children = pids(tmp_path / "state")
+        front.process.kill()
+        front.process.wait(10)
+        assert eventually(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()])
+
+
+def test_queries_are_answered_while_orders_change(orders, upstream, tmp_path):
+    """Twenty reloads under load: no query is lost, none for a name that was always refused is let through."""
+    state = tmp_path / "state"
+    with with_workers(orders, upstream, tmp_path) as front:
+        ended = threading.Event()
+
+        def load():
+            count = 0
+            while not ended.is_set():
+                assert front.rcode() == "REFUSED"
+                assert front.rcode("open.example") == "NOERROR"
+                count += 2
+            return count
+
+        with ThreadPoolExecutor(2) as pool:
+            loads = [pool.submit(load) for _ in range(2)]
+            for number in range(20):
+                text = order_text(id="b", territory="world", names=f"[later{number}.example]")
+                (orders / "b.yaml").write_text(text, encoding="utf-8")
+                CliRunner().invoke(root, ["reload", "--state", str(state), "--accept-release"])
+            ended.set()
+            assert all(load.result() > 20 for load in loads)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "Missing option '--upstream'"),
+        (["--upstream", "localhost"], 1, "'localhost' is no address and port"),
+        (["--upstream", "127.0.0.1", "--listen", "nowhere:53"], 1, "'nowhere:53' is no address and port"),
+        (["--upstream", "127.0.0.1", "--trusted-forwarder", "10.0.0.0/33"], 1, "10.0.0.0/33"),
+        (["--upstream", "127.0.0.1", "--load-balancer", "x"], 1, "'x' is no network"),
+        (["--upstream", "127.0.0.1", "--listen", "192.0.2.1:5353"], 1, "cannot listen on 192.0.2.1 port 5353"),
+        (["--upstream", "127.0.0.1", "--listen", "192.0.2.1:5353", "--workers", "2"], 1, "cannot listen on 192.0.2.1"),
+        (["--upstream", "127.0.0.1", "--workers", "0"], 2, "0 is not in the range"),
+        (["--upstream", "127.0.0.1", "--on-failure", "perhaps"], 2, "'perhaps' is not one of"),
+    ],
+)
+def test_what_cannot_work_is_said(orders, arguments, code, message):
+    """2 for what is no command, 1 for what cannot be done; nothing runs on."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cdnblock", "dns", "--orders", str(orders), *arguments],
+        env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_invalid_orders_keep_it_from_starting(orders, upstream):
+    """File, line and column; exit 1."""
+    (orders / "a.yaml").write_text("cdnblock: 1\nid: [\n", encoding="utf-8")
+    for workers in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "cdnblock", "dns", "--orders", orders, "--upstream", upstream, "--workers", workers],
+            env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "a.yaml:" in done.stderr
