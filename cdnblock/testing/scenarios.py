@@ -80,7 +80,7 @@ class Expect:
     """What must come. `number` and `other_than` compare the site's answer number with that of named steps."""
 
     outcome: Outcome
-    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name: exactly these lines
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name: these lines, or all in one
     absent: tuple[str, ...] = ()
     body_has: tuple[str, ...] = ()
     body_lacks: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ class Expect:
     saw: Mapping[str, Any] = field(default_factory=dict)  # what the site was told: method, body_bytes, hosts
     same_as: str | None = None
     other_than: tuple[str, ...] = ()
-    length_of: str | None = None  # for HEAD: Content-Length is how long the body of that step's answer was
+    length_of: str | None = None  # for HEAD: Content-Length, if any, is how long the body of that step's answer was
     keeps: bool = False  # the connection can be used again
 
 
