@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "orders": "State, deadline and next change of each order.",
     "status": "What a running instance enforces, and what is wrong.",
     "reload": "Have a running instance reread its orders now.",
+    "export": "Orders as configuration of other servers: HAProxy, nginx, plain lists.",
     "schema": "JSON Schema of the order file, for editors.",
     "sandbox": "A staging edge on loopback: origin, cache, mitmproxy, resolver, probes.",
     "mitmproxy": "mitmproxy with the addon in its right place.",

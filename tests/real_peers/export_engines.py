@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ import pytest
 
 from cdnblock import exporters
 from cdnblock.cli.export import put
+from cdnblock.orders.model import Measure
 from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.sources.order_folder import load_orders
 
@@ -21,7 +23,9 @@ START = 20.0  # seconds that a slow machine may take to start a server
 
 def needs(program, package):
     """Skip where a program is not installed."""
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed (apt-get install {package})")
+    return pytest.mark.skipif(
+        shutil.which(program) is None, reason=f"{program} is not installed (apt-get install {package})"
+    )
 
 
 def export_for(stage, target, folder, **settings):
@@ -32,11 +36,41 @@ def export_for(stage, target, folder, **settings):
         open_geo_table(stage.geo),
         datetime.now(UTC),
         exporters.Options(
-            folder=str(folder), operator_url=stage.operator_url, trusted_proxies=stage.trusted_proxies, settings=settings
+            folder=str(folder),
+            operator_url=stage.operator_url,
+            trusted_proxies=stage.trusted_proxies,
+            settings=settings,
         ),
     )
     assert done.missing == ()
     return put(folder, done.files)
+
+
+def names_without_cache(stage):
+    """Return the names whose stored answers have to go when they change."""
+    return load_orders(stage.orders).covered_names(Measure.CDN, datetime.now(UTC))
+
+
+@contextlib.contextmanager
+def at_each_turn(stage, act):
+    """Act whenever an order starts, ends, or opens or closes a window: servers know no calendar."""
+    ended = threading.Event()
+
+    def watch():
+        seen = datetime.now(UTC)
+        while not ended.wait(0.1):
+            turn = load_orders(stage.orders).next_change(seen)
+            if turn is not None and turn <= datetime.now(UTC):
+                act()
+                seen = turn
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def free_ports(count):
@@ -48,7 +82,10 @@ def free_ports(count):
 @contextlib.contextmanager
 def running(command, port, log):
     """Run a server until the end of the block, once it listens on a port; what it says goes to a file."""
-    with log.open("wb") as said, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process:
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process,
+    ):
         try:
             wait_until(lambda: process.poll() is not None or listens(port), lambda: log.read_text(errors="replace"))
             assert process.poll() is None, log.read_text(errors="replace")

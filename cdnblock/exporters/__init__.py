@@ -1,0 +1,192 @@
+"""Configuration that we write for servers of others: one file per target, none knows another.
+
+    exporter = load("haproxy")
+    done = export(exporter, rules, open_geo_table(None), at, Options(folder="/etc/haproxy/cdnblock"))
+    done.files, done.missing
+
+Nothing here opens a file: the command line writes what comes out.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from cdnblock.errors import ConfigError, UnsupportedError
+from cdnblock.exporters._exporter import Cannot, Exporter, File, Missing, Options, Work
+from cdnblock.exporters._plan import OTHER, Plan, make_plan
+from cdnblock.exporters._territory import ListableTable, networks
+from cdnblock.matching.ruleset import RuleSet
+from cdnblock.measures.printable import printable
+from cdnblock.orders import calendar
+from cdnblock.orders.model import VARIANTS, Order
+
+__all__ = ["EXPORTERS", "Export", "Exporter", "File", "ListableTable", "Missing", "Options", "export", "load", "table"]
+
+EXPORTERS: Final[Mapping[str, str]] = {
+    # target: its module in this folder
+    "haproxy": "haproxy",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """The files of a target, and what they do not say although orders ask for it: nothing, unless that was agreed to."""
+
+    files: tuple[File, ...]
+    missing: tuple[Missing, ...]
+
+
+def load(target: str) -> Exporter:
+    """Return the exporter of a target. Raises ConfigError where there is none."""
+    if target not in EXPORTERS:
+        raise ConfigError(f"there is no target {target!r}; there are {', '.join(EXPORTERS)}")
+    exporter: Exporter = importlib.import_module(f"cdnblock.exporters.{EXPORTERS[target]}").EXPORTER
+    return exporter
+
+
+def export(
+    exporter: Exporter,
+    rules: RuleSet,
+    table: ListableTable,
+    at: datetime,
+    options: Options,
+    *,
+    served: Iterable[str] | None = None,
+    partial: bool = False,
+) -> Export:
+    """Return a target's configuration for the orders as they stand at `at`: the same orders, the same text.
+
+    `served` are the canonical hosts that the server really serves (`*.name`: all below a name), None for any.
+
+    Raises:
+        UnsupportedError: the target cannot say what an order asks for, and `partial` does not agree to that.
+        ConfigError: a setting has a value that it cannot have.
+
+    """
+    options = _with_settings(exporter, options)
+    plan, missing = _planned(exporter, rules, at)
+    plan = plan if served is None else plan.served(served)
+    if not exporter.territory:
+        missing += () if options.clients_in else _without_territory(plan)
+        plan = plan.seen_from(plan.place_of(options.clients_in) if options.clients_in else OTHER)
+    missing += tuple(exporter.objections(plan, options))
+    if missing and not partial:
+        raise UnsupportedError(
+            "\n".join(
+                [f"{exporter.name} cannot carry out what was ordered (--partial writes the rest):", *map(str, missing)]
+            )
+        )
+    listed = networks(table, plan.countries, unknown=plan.tells_unknown) if exporter.territory else ()
+    work = Work(
+        plan=plan,
+        options=options,
+        networks=tuple(listed),
+        header=tuple(_header(exporter, plan, rules, table, options, missing)),
+    )
+    return Export(files=exporter.render(work), missing=missing)
+
+
+def table() -> str:
+    """Return which target carries which measures, as a Markdown table."""
+    pairs = [(measure, variant) for measure, variants in VARIANTS.items() for variant in variants]
+    rows = [
+        ["target", "for", *(f"{measure.value} {variant}" for measure, variant in pairs), "territory"],
+        ["---"] * (len(pairs) + 3),
+    ]
+    for target in EXPORTERS:
+        exporter = load(target)
+        says = [exporter.says(measure, variant) for measure, variant in pairs]
+        rows.append([f"`{target}`", exporter.title, *says, "yes" if exporter.territory else "no"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _with_settings(exporter: Exporter, options: Options) -> Options:
+    for name, value in options.settings.items():
+        setting = exporter.settings.get(name)
+        if setting is None:
+            known = ", ".join(exporter.settings) or "none"
+            raise ConfigError(f"{exporter.name} has no setting {name!r}; there is {known}")
+        if setting.values and value not in setting.values:
+            raise ConfigError(
+                f"{exporter.name}: {name} cannot be {value!r}; right would be {' or '.join(setting.values)}"
+            )
+    if options.clients_in and exporter.territory:
+        raise ConfigError(
+            f"{exporter.name} asks each client's address where he is; --clients-in is for lists that do not"
+        )
+    defaults = {name: setting.default for name, setting in exporter.settings.items()}
+    return options.with_settings(defaults | dict(options.settings))
+
+
+def _planned(exporter: Exporter, rules: RuleSet, at: datetime) -> tuple[Plan, tuple[Missing, ...]]:
+    """Return what the target can carry, and what of the orders that hold it cannot."""
+    cannot = {pair: reason for pair, reason in exporter.carries.items() if reason is not None}
+    wanted = {pair: pair[1] for pair in exporter.carries}
+    plan = make_plan(rules, at, wanted, exporter.tells)
+    missing = tuple(
+        Missing(order.id, _why(f"{measure.value} {variant}", cannot[measure, variant]))
+        for order in plan.orders
+        for measure, variant in order.measures.items()
+        if (measure, variant) in cannot
+    )
+    if missing:
+        given = {pair: cannot[pair].instead if pair in cannot else pair[1] for pair in wanted}
+        carried = {pair: variant for pair, variant in given.items() if variant is not None}
+        plan = make_plan(rules, at, carried, exporter.tells)
+    return plan, missing
+
+
+def _why(asked: str, cannot: Cannot) -> str:
+    done = f"written as {cannot.instead}" if cannot.instead else "left out"
+    return f"{asked}: {cannot.why}; {done}"
+
+
+def _without_territory(plan: Plan) -> tuple[Missing, ...]:
+    return tuple(
+        Missing(
+            order.id,
+            f"holds in {order.territory}, and this asks no client where he is; left out."
+            " Where all clients of the server are in one country, say so: --clients-in CODE",
+        )
+        for order in plan.orders
+        if not order.territory.world
+    )
+
+
+def _header(
+    exporter: Exporter,
+    plan: Plan,
+    rules: RuleSet,
+    countries: ListableTable,
+    options: Options,
+    missing: tuple[Missing, ...],
+) -> Iterator[str]:
+    yield f"Written by `cdnblock export {exporter.name}`: do not edit, export again."
+    yield f"revision {plan.revision}"
+    if options.rendered is not None:
+        yield f"rendered {options.rendered.isoformat(timespec='seconds')}"
+    yield "holds for ever" if plan.until is None else f"holds until {plan.until.isoformat()}: export again then"
+    if exporter.territory:
+        yield f"countries by {printable(countries.description)}"
+    elif options.clients_in:
+        yield f"has no territory and no time: written for a server all of whose clients are in {options.clients_in}"
+    else:
+        yield "has no territory and no time"
+    for order in plan.orders:
+        yield _about(order)
+    elsewhere = {measure for order in rules.orders.values() for measure in order.measures} & exporter.elsewhere.keys()
+    for measure in sorted(elsewhere):
+        yield f"not here: {measure.value} {exporter.elsewhere[measure]}"
+    for item in missing:
+        yield f"MISSING: {item}"
+
+
+def _about(order: Order) -> str:
+    measures = ", ".join(f"{measure.value} {variant}" for measure, variant in order.measures.items())
+    unknown = " and unknown location" if order.unknown_location.value == "enforce" else ""
+    until = calendar.ends_at(order).isoformat()
+    return f"order {order.id}: {measures}; in {order.territory}{unknown}; until {until}"

@@ -1,0 +1,119 @@
+"""Where the asked countries are, as networks that engines read. Pure over a country table handed in.
+
+Look-ups of ours take an address out of its tunnel first (`cdnblock.geo.addresses`). Engines do not, so each IPv4
+network of a country is also given as 6to4 and NAT64 write it. Teredo cannot be: there the client's address stands at
+the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from ipaddress import IPv6Address
+from typing import Final, NamedTuple, Protocol
+
+from cdnblock.exporters._plan import UNKNOWN
+from cdnblock.geo.addresses import IPV4, IPV6, placed
+from cdnblock.geo.interval_table import IPV6_SHIFT, IntervalTable
+
+_BITS: Final = {IPV4: 32, IPV6: 128 - IPV6_SHIFT}  # of the numbers in an interval
+_SHIFT: Final = {IPV4: 0, IPV6: IPV6_SHIFT}
+# The /64 networks that hold IPv4-mapped and NAT64 addresses: these are told apart by what they carry.
+_CARRIERS: Final = (0, 0x0064_FF9B_0000_0000)
+_LOOPBACK: Final = "::1/128"  # in the first of them, and of no place
+
+
+class ListableTable(Protocol):
+    """A country table whose networks can be listed; both kinds that `open_geo_table` opens are."""
+
+    @property
+    def description(self) -> str:
+        """Return what the table is and of which date."""
+
+    def as_intervals(self) -> IntervalTable:
+        """Return the whole table as intervals."""
+
+
+class Network(NamedTuple):
+    """A network in CIDR form, and the place that it is in: a country, or `unknown`."""
+
+    cidr: str
+    place: str
+
+
+class _Span(NamedTuple):
+    start: int
+    end: int
+    place: str
+
+
+def networks(table: ListableTable, countries: Collection[str], *, unknown: bool) -> Iterator[Network]:
+    """Yield the networks of these countries, merged, IPv4 first; with `unknown` also all that are in no country.
+
+    What is in none of them is in another country.
+    """
+    intervals = table.as_intervals()
+    wanted: dict[str | None, str] = {country: country for country in countries}
+    if unknown:
+        wanted[None] = UNKNOWN
+        yield Network(_LOOPBACK, UNKNOWN)
+    for version in (IPV4, IPV6):
+        spans = [*_placed(intervals, version, wanted), *(_placeless(version) if unknown else ())]
+        for span in _merged(sorted(spans)):
+            yield from _cidrs(span, version)
+
+
+def _placed(table: IntervalTable, version: int, wanted: dict[str | None, str]) -> Iterator[_Span]:
+    looked_up = _looked_up(version)
+    for interval in table.intervals(version):
+        place = wanted.get(interval.country)
+        if place is not None:
+            for first, after in looked_up:
+                if interval.start < after and first < interval.end:
+                    yield _Span(max(interval.start, first), min(interval.end, after), place)
+
+
+def _placeless(version: int) -> Iterator[_Span]:
+    carriers = [(number, number + 1) for number in _CARRIERS] if version == IPV6 else []
+    reached = 0
+    for first, after in (*sorted([*_looked_up(version), *carriers]), (1 << _BITS[version], 0)):
+        if reached < first:
+            yield _Span(reached, first, UNKNOWN)
+        reached = after
+
+
+def _looked_up(version: int) -> list[tuple[int, int]]:
+    return [(first >> _SHIFT[version], after >> _SHIFT[version]) for first, after in placed(version)]
+
+
+def _merged(spans: list[_Span]) -> Iterator[_Span]:
+    held: _Span | None = None
+    for span in spans:
+        if held is not None and (held.end, held.place) == (span.start, span.place):
+            held = held._replace(end=span.end)
+            continue
+        if held is not None:
+            yield held
+        held = span
+    if held is not None:
+        yield held
+
+
+def _cidrs(span: _Span, version: int) -> Iterator[Network]:
+    start, bits = span.start, _BITS[version]
+    while start < span.end:
+        largest = (span.end - start).bit_length() - 1
+        size = min(largest, (start & -start).bit_length() - 1) if start else largest
+        length = bits - size
+        if version == IPV6:
+            yield Network(f"{IPv6Address(start << IPV6_SHIFT)}/{length}", span.place)
+        else:
+            yield from _ipv4_network(start, length, span.place)
+        start += 1 << size
+
+
+def _ipv4_network(number: int, length: int, place: str) -> Iterator[Network]:
+    high, low = number >> 16, number & 0xFFFF
+    yield Network(f"{high >> 8}.{high & 255}.{low >> 8}.{low & 255}/{length}", place)
+    if place != UNKNOWN:  # there are ten times as many of these, and nobody tunnels from nowhere
+        yield Network(f"2002:{high:x}:{low:x}::/{16 + length}", place)  # 6to4, RFC 3056
+        yield Network(f"64:ff9b::{high:x}:{low:x}/{96 + length}", place)  # NAT64, RFC 6052

@@ -1,0 +1,213 @@
+"""HAProxy 2.6 and later, built with Lua as nearly all are.
+
+The frontend takes its rules from a `defaults` section, so that nothing has to be pasted:
+
+    frontend edge from cdnblock
+      bind :80
+      http-request cache-use  mine if !{ var(txn.cdnblock_action) -m str uncached }
+      http-response cache-store mine if !{ var(txn.cdnblock_action) -m str uncached }
+
+A host costs one look-up per label depth that names have (`field`), never `map_dom` or `map_end`, which are linear. All
+that changes from day to day is in the four maps, which the runtime API can change without a reload; a group's and an
+outcome's id stay when others come and go. The 451 is written by a small Lua service from the map of notices, since
+HAProxy itself can neither choose between six texts by key nor put a line break into one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+from typing import Final
+
+from cdnblock.exporters._exporter import PROXY_SERVER, Exporter, File, Missing, Options, Setting, Work, every
+from cdnblock.exporters._notice import LANGUAGES, TYPES, Page, headers, pages
+from cdnblock.exporters._plan import OTHER, Outcome, Plan, notice_told
+from cdnblock.measures.cache_disable import NO_STORE, REMOVED_FROM_RESPONSES
+from cdnblock.measures.notice.wording import default_language
+from cdnblock.measures.proxy_termination import MEANT_BY, UNAVAILABLE
+from cdnblock.orders.model import Measure
+
+FREE: Final = "free"
+"""What a name maps to that is let go below one that is not."""
+MOST_OF_A_LINE: Final = 15_000  # octets: HAProxy reads maps and runtime commands by lines of tune.bufsize, 16 384
+
+# What a Host field may hold (RFC 9110 §7.2, without what no client sends): another is 400, as RFC 9112 §3.2 wants it.
+_HOST: Final = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]*)?$"
+_NO_HOST: Final = "!{ req.fhdr(host) -m found }"
+_SERVICE: Final = "cdnblock-notice"
+
+
+def _render(work: Work) -> tuple[File, ...]:
+    top = work.top("#")
+    hosts = [*((f"={name}", group) for name, group in work.plan.exact.items()), *work.plan.suffixes.items()]
+    return (
+        File("cdnblock.cfg", "\n".join(_configuration(work)) + "\n"),
+        File("cdnblock-hosts.map", top + "".join(f"{name} {group.id if group else FREE}\n" for name, group in hosts)),
+        File("cdnblock-territory.map", top + "".join(f"{cidr} {place}\n" for cidr, place in work.networks)),
+        File("cdnblock-actions.map", top + "".join(_actions(work.plan))),
+        File("cdnblock-notices.map", top + "".join(_notices(work.plan, work.options))),
+        File("cdnblock.lua", _program(work.options)),
+    )
+
+
+def action_of(outcome: Outcome) -> str:
+    """Return what the actions map says: `close`, `uncached`, or `terminate:` and the notice's key."""
+    match outcome.measures.get(Measure.PROXY):
+        case "close":
+            return "close"
+        case "terminate":
+            return f"terminate:{outcome.id}"
+        case _:
+            return "uncached"
+
+
+def quoted(text: str) -> str:
+    """Return text as one argument of HAProxy's configuration, quoted for its parser (section 2.2)."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def in_lua(text: str) -> str:
+    """Return text as a string of Lua."""
+    return (
+        '"'
+        + "".join(c if c.isalnum() or c in " -_./" else "".join(f"\\x{o:02X}" for o in c.encode()) for c in text)
+        + '"'
+    )
+
+
+def in_map(text: str) -> str:
+    """Return text as a map's value, as `cdnblock.lua` reads it: on one line, what is special percent-encoded."""
+    return "".join(f"%{ord(c):02X}" if c in "%|" or (ord(c) < ord("!") and c != " ") else c for c in text)
+
+
+def _configuration(work: Work) -> Iterator[str]:
+    """Yield what changes only when HAProxy has to be reloaded; orders that come and go change the maps."""
+    yield "# Written by `cdnblock export haproxy`: do not edit. For which orders, the maps tell."
+    settings = work.options.settings
+    yield "global"
+    yield f"  lua-load {quoted(work.options.path('cdnblock.lua'))}"
+    base = f" from {settings['defaults']}" if settings["defaults"] else ""
+    yield f"\ndefaults cdnblock{base}"
+    yield "  mode http"
+    yield f"  http-request deny deny_status 400 if {{ req.fhdr(host) -m found }} !{{ req.fhdr(host) -m reg {quoted(_HOST)} }}"
+    yield f"  http-request deny deny_status 400 if {_NO_HOST} !{{ req.ver 1.0 }}"
+    rules = _decision(work, "txn", "req.fhdr(host),host_only,lower,rtrim(.)", "")
+    yield from (f"  http-request {rule}" for rule in rules)
+    yield "  http-request reject if { var(txn.cdnblock_action) -m str close }"
+    yield f"  http-request use-service lua.{_SERVICE} if {{ var(txn.cdnblock_action) -m str terminate }}"
+    uncached = "if { var(txn.cdnblock_action) -m str uncached }"
+    removed = quoted(f"^({'|'.join(REMOVED_FROM_RESPONSES)})$")
+    yield f"  http-response del-header {removed} -m reg {uncached}"
+    yield from (f"  http-response add-header {name} {value} {uncached}" for name, value in NO_STORE)
+    if settings["sni"] == "yes":
+        yield from _by_server_name(work, base)
+    yield f"\n# What follows without a `from` inherits none of this.\ndefaults cdnblock-others{base}"
+
+
+def _by_server_name(work: Work, base: str) -> Iterator[str]:
+    """Yield what refuses TLS by its server name, where it is passed on unopened; the maps are the same."""
+    hello = "{ req.ssl_hello_type 1 }"
+    yield f"\ndefaults cdnblock-tls{base}"
+    yield "  mode tcp"
+    yield "  tcp-request inspect-delay 5s"
+    rules = _decision(work, "sess", "req.ssl_sni,lower,rtrim(.)", hello)
+    yield from (f"  tcp-request content {rule}" for rule in rules)
+    yield "  tcp-request content reject if { var(sess.cdnblock_action) -m str close terminate }"
+    yield f"  tcp-request content accept if {hello}"
+
+
+def _decision(work: Work, scope: str, host: str, when: str) -> Iterator[str]:
+    """Yield the rules that set `cdnblock_action`; `when` is asked before the host is looked up."""
+    plan, hosts = work.plan, f"map_str({work.options.path('cdnblock-hosts.map')})"
+    name, group, unless = f"{scope}.cdnblock_host", f"{scope}.cdnblock_group", ""
+    yield _if(f"set-var({name}) {host}", when)
+    if scope == "txn":  # HTTP/1.0 needs no Host, and may name the host in its target
+        yield f"set-var({name}) url,field(3,/),host_only,lower,rtrim(.) if {_NO_HOST}"
+    if plan.exact:
+        yield _if(f"set-var({group}) str(=),concat(,{name},),{hosts}", when)
+        unless = f"!{{ var({group}) -m found }}"
+    for depth in plan.depths():
+        yield _if(f"set-var({group}) var({name}),field(-1,.,{depth}),{hosts}", when, unless)
+        unless = f"!{{ var({group}) -m found }}"
+    client, place, outcome = f"{scope}.cdnblock_client", f"{scope}.cdnblock_place", f"{scope}.cdnblock_outcome"
+    yield _if(f"set-var({client}) src", f"{{ var({group}) -m found }} !{{ var({group}) -m str {FREE} }}")
+    covered = f"{{ var({client}) -m found }}"
+    if work.options.trusted_proxies and scope == "txn":
+        trusted = " ".join(work.options.trusted_proxies)
+        yield f"lua.cdnblock-client if {{ var({client}) -m ip {trusted} }}"
+    territory = work.options.path("cdnblock-territory.map")
+    yield _if(f"set-var({place}) var({client}),map_ip({territory},{OTHER})", covered)
+    actions = work.options.path("cdnblock-actions.map")
+    placed = f"{{ var({place}) -m found }}"
+    yield _if(f"set-var({outcome}) var({group}),concat(:,{place},),map_str({actions})", placed)
+    yield _if(f"set-var({scope}.cdnblock_action) var({outcome}),field(1,:)", placed)
+
+
+def _if(rule: str, *conditions: str) -> str:
+    asked = " ".join(condition for condition in conditions if condition)
+    return f"{rule} if {asked}" if asked else rule
+
+
+def _actions(plan: Plan) -> Iterator[str]:
+    for group in plan.groups:
+        for place, outcome in group.outcomes.items():
+            yield f"{group.id}:{place} {action_of(outcome)}\n"
+
+
+def _notices(plan: Plan, options: Options) -> Iterator[str]:
+    """Yield what the Lua service needs: words common to all notices, and a text for each key."""
+    told = [outcome for outcome in plan.outcomes if outcome.measures.get(Measure.PROXY) == "terminate"]
+    if not told:
+        return
+    yield f"reason {in_map(UNAVAILABLE[1])}\n"
+    lines = (f"{in_map(name)}: {in_map(value)}" for name, value in headers(told[0], options))
+    yield f"headers {'|'.join(lines)}\n"
+    yield f"languages {'|'.join(LANGUAGES)}\n"
+    yield f"types {'|'.join(TYPES)}\n"
+    for asked, meant in MEANT_BY.items():
+        yield f"meant:{asked} {meant}\n"
+    for place in plan.places:
+        yield f"language:{place} {default_language(place)}\n"
+    for page in pages(told[0], options):
+        yield f"content-type:{page.media_type} {page.content_type}\n" if page.language == LANGUAGES[0] else ""
+    for outcome in told:
+        for page in pages(outcome, options):
+            yield f"{page.outcome}:{page.language}:{page.media_type} {_text(page)}\n"
+
+
+def _text(page: Page) -> str:
+    return "".join(f"|{part}|" if isinstance(part, int) else in_map(part) for part in page.parts)
+
+
+def _objections(plan: Plan, options: Options) -> Iterator[Missing]:
+    """Yield each notice that is too long for a line of a map."""
+    for outcome in plan.outcomes:
+        if outcome.measures.get(Measure.PROXY) != "terminate":
+            continue
+        longest = max(len(_text(page).encode()) for page in pages(outcome, options))
+        if longest > MOST_OF_A_LINE:
+            ids = ", ".join(reason.id for reason in outcome.because(Measure.PROXY))
+            yield Missing(ids, f"their notice has {longest} octets, a line of a map at most {MOST_OF_A_LINE}")
+
+
+def _program(options: Options) -> str:
+    program = resources.files("cdnblock.exporters").joinpath("_haproxy.lua").read_text(encoding="utf-8")
+    trusted = ", ".join(map(in_lua, options.trusted_proxies))
+    return program.replace('"@NOTICES@"', in_lua(options.path("cdnblock-notices.map"))).replace('"@TRUSTED@"', trusted)
+
+
+EXPORTER: Final = Exporter(
+    name="haproxy",
+    title="HAProxy ≥ 2.6",
+    carries={**every(Measure.CDN), **every(Measure.PROXY)},
+    elsewhere=PROXY_SERVER,
+    tells=notice_told,
+    render=_render,
+    objections=_objections,
+    settings={
+        "defaults": Setting("", "name of your defaults section that ours builds on"),
+        "sni": Setting(
+            "no", "also a defaults section `cdnblock-tls`, for TLS that is passed on unopened", ("yes", "no")
+        ),
+    },
+)
