@@ -152,6 +152,8 @@ class Upstreams:
         except OSError:
             del waiting[key]
             self._network_refuses(upstream)
+            self._discard(source)
+            self._give_up(source.base)
             self._fail(query, done, context, (*before, upstream), NETWORK_ERROR)
 
     def _readable(self, source: Source) -> None:
@@ -183,12 +185,20 @@ class Upstreams:
             pass
         except OSError:  # ICMP says that nobody is there
             self._network_refuses(upstream)
+            self._discard(source)
             self._give_up(base)
+
+    def _discard(self, source: Source) -> None:
+        """Close a socket that had an error: uvloop never looks at it again. Another one takes its place."""
+        for sources in (source.upstream.sources, self._retired):
+            if source in sources:
+                sources.remove(source)
+                self._close(source)
 
     def _give_up(self, base: int) -> None:
         """Ask others what was asked from a socket of which the network says that it leads nowhere."""
-        for key in [key for key in self._waiting if key & ~0xFFFF == base]:
-            query, done, context, _, asked = self._waiting.pop(key)
+        here = [key for key in self._waiting if key & ~0xFFFF == base]
+        for query, done, context, _, asked in [self._waiting.pop(key) for key in here]:
             self._fail(query, done, context, asked, NETWORK_ERROR)
 
     def _fail(self, query: bytes, done: Done, context: object, asked: tuple[Upstream, ...], info_code: int) -> None:
