@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import threading
@@ -13,7 +14,7 @@ _TC = 0x0200
 
 
 class RudeUpstream:
-    """Serves UDP and TCP on one port. What it does is the first label of a name, less its digits and dashes:
+    """Serves UDP and TCP on one port. What it does is how the first label of a name begins, up to its first digit or dash:
 
     `slow`: answers after so many tenths of a second as the digits say; `silent`: never answers; `cut`: TC over UDP;
     `id`, `question`, `count`, `port`, `query`: forged answers come first, then the honest one; `drop`: closes the
@@ -119,8 +120,8 @@ class RudeUpstream:
 def manner(query: bytes) -> tuple[str, int]:
     """Return the letters and the number of the first label of what is asked for."""
     label = query[13 : 13 + query[12]].decode("latin-1").lower()
-    digits = "".join(letter for letter in label.partition("-")[0] if letter.isdigit())
-    return "".join(letter for letter in label.partition("-")[0] if letter.isalpha()), int(digits or 0)
+    found = re.match(r"([a-z]*)(\d{0,2})", label, re.ASCII)
+    return found[1], int(found[2] or 0)
 
 
 def answer(query: bytes, address: bytes, *, flags: int = 0) -> bytes:
