@@ -1,4 +1,4 @@
-"""The front: mitmproxy with the addon, as a child process that cannot outlive the sandbox."""
+"""The front for HTTP: mitmproxy with the addon, as a child process that cannot outlive the sandbox."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontSettings:
-    """What the front is told. `folder` is the sandbox's own, in which all else lies; ports of 0 mean free ones."""
+    """What the front is told. `folder` is the sandbox's own, in which all else lies; a port of 0 means a free one."""
 
     orders: Path
     geo: Path | None
@@ -35,37 +35,27 @@ class FrontSettings:
     clock: Path
     operator_url: str
     edge_port: int
-    resolver_port: int
     http_port: int = 0
-    dns_port: int = 0
     broken: Measure | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontPorts:
-    """Where the front listens: for HTTP, and for DNS by UDP and TCP."""
-
-    http: int
-    dns: int
-
-
 @asynccontextmanager
-async def run_front(settings: FrontSettings) -> AsyncIterator[FrontPorts]:
-    """Start mitmproxy, yield its ports when they answer, and end it on leaving.
+async def run_front(settings: FrontSettings) -> AsyncIterator[int]:
+    """Start mitmproxy, yield its port when it answers, and end it on leaving.
 
     Raises `ConfigError` with mitmproxy's own words when it does not start.
     """
     if importlib.util.find_spec("mitmproxy") is None:
         raise ConfigError("the sandbox needs dnspython and mitmproxy; pip install 'cdnblock[all]'")
     for attempt in range(1, _ATTEMPTS + 1):
-        ports = FrontPorts(http=settings.http_port or free_port(), dns=settings.dns_port or free_port())
-        child = await _start(settings, ports)
+        port = settings.http_port or free_port()
+        child = await _start(settings, port)
         said: deque[str] = deque(maxlen=40)
         ready = asyncio.Event()
         reading = asyncio.create_task(_read(child, said, ready))
         try:
             if await _listens(reading, ready):
-                yield ports
+                yield port
                 return
             await _end(child)
             await reading
@@ -77,16 +67,13 @@ async def run_front(settings: FrontSettings) -> AsyncIterator[FrontPorts]:
 
 
 def free_port() -> int:
-    """Return a port that nobody uses now, neither by TCP nor by UDP."""
-    while True:
-        with socket.create_server((LOOPBACK, 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            port: int = tcp.getsockname()[1]
-            with contextlib.suppress(OSError):
-                udp.bind((LOOPBACK, port))
-                return port
+    """Return a port that nobody listens on now."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
-async def _start(settings: FrontSettings, ports: FrontPorts) -> asyncio.subprocess.Process:
+async def _start(settings: FrontSettings, port: int) -> asyncio.subprocess.Process:
     options = {
         "cdnblock_clock": settings.clock,
         "cdnblock_operator_url": settings.operator_url,
@@ -96,8 +83,7 @@ async def _start(settings: FrontSettings, ports: FrontPorts) -> asyncio.subproce
         *("--orders", settings.orders.absolute(), "--trusted-proxies", LOOPBACK),
         *(() if settings.geo is None else ("--geo", settings.geo.absolute())),
         *("-q", "-s", front_script.__file__),
-        *("--mode", f"reverse:http://{LOOPBACK}:{settings.edge_port}@{LOOPBACK}:{ports.http}"),
-        *("--mode", f"reverse:dns://{LOOPBACK}:{settings.resolver_port}@{LOOPBACK}:{ports.dns}"),
+        *("--mode", f"reverse:http://{LOOPBACK}:{settings.edge_port}@{LOOPBACK}:{port}"),
         *(part for name, value in options.items() for part in ("--set", f"{name}={value}")),
     ]
     source = str(Path(front_script.__file__).parents[2])  # the child imports the package from where this one did

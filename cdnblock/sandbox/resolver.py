@@ -1,4 +1,4 @@
-"""The resolver behind the front: a name server that knows every name.
+"""The resolver behind the DNS front: a name server that knows every name.
 
 Whatever is asked, the answer is this machine: so every name of every order can be looked up and opened here, and none
 of these questions ever leaves the machine. UDP and TCP on one port.

@@ -1,4 +1,4 @@
-"""The stage: origin, edge, resolver and front, up together on loopback, with one clock that can be set."""
+"""The stage: origin, edge, name server and the fronts before them, up together, with one clock that can be set."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import Final
 
 from aiohttp import web
 
+from cdnblock.adapters import dns_server
 from cdnblock.enforcer import Enforcer
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders.model import Measure
 from cdnblock.sandbox.edge import Edge
-from cdnblock.sandbox.front import LOOPBACK, FrontPorts, FrontSettings, run_front
+from cdnblock.sandbox.front import LOOPBACK, FrontSettings, run_front
 from cdnblock.sandbox.origin import Origin
 from cdnblock.sandbox.resolver import Resolver
 from cdnblock.sandbox.sabotage import forget
@@ -26,6 +27,7 @@ from cdnblock.sources import staging_clock
 from cdnblock.sources.staging_clock import StagingClock
 
 OPERATOR_URL: Final = "https://edge.example/blocked"
+_PATIENCE: Final = 600.0  # seconds that a connection may be idle: a rehearsal may take its time
 _NOTICED: Final = 3.0  # seconds within which a follower must have noticed the clock
 
 
@@ -41,8 +43,16 @@ class StageSettings:
     broken: Measure | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontPorts:
+    """Where the fronts listen: for HTTP, and for DNS by UDP and TCP."""
+
+    http: int
+    dns: int
+
+
 class Stage:
-    """The running sandbox. `edge_port` is the caching edge; `front` is mitmproxy before it and before the resolver."""
+    """The running sandbox: the caching edge, and the fronts, mitmproxy before the edge and ours before the resolver."""
 
     def __init__(self, enforcer: Enforcer, clock: Path, edge_port: int, front: FrontPorts) -> None:
         self.enforcer = enforcer
@@ -97,10 +107,8 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
         origin_port = await stack.enter_async_context(_serve_origin())
         edge = Edge(f"http://{LOOPBACK}:{origin_port}", enforcer, clock=clock, operator_url=OPERATOR_URL)
         edge_port = await stack.enter_async_context(edge.serve(LOOPBACK, settings.edge_port))
-        resolver = Resolver()
-        resolver_port = await resolver.start(LOOPBACK)
-        stack.callback(resolver.close)
-        front = await stack.enter_async_context(
+        dns_port = await stack.enter_async_context(_serve_dns(enforcer, settings.dns_port))
+        http_port = await stack.enter_async_context(
             run_front(
                 FrontSettings(
                     orders=settings.orders,
@@ -109,14 +117,29 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
                     clock=folder / "clock",
                     operator_url=OPERATOR_URL,
                     edge_port=edge_port,
-                    resolver_port=resolver_port,
                     http_port=settings.http_port,
-                    dns_port=settings.dns_port,
                     broken=settings.broken,
                 )
             )
         )
-        yield Stage(enforcer, folder / "clock", edge_port, front)
+        yield Stage(enforcer, folder / "clock", edge_port, FrontPorts(http=http_port, dns=dns_port))
+
+
+@asynccontextmanager
+async def _serve_dns(enforcer: Enforcer, port: int) -> AsyncIterator[int]:
+    """Serve our DNS front before the resolver that knows every name; probes tell their place by a client subnet."""
+    resolver = Resolver()
+    settings = dns_server.FrontSettings(
+        listen=((LOOPBACK, port),),
+        upstreams=((LOOPBACK, await resolver.start(LOOPBACK)),),
+        trusted_forwarders=(LOOPBACK,),
+        limits=dns_server.StreamLimits(idle=_PATIENCE),
+    )
+    try:
+        async with dns_server.serve_front(settings, enforcer) as front:
+            yield front.addresses[0][1]
+    finally:
+        resolver.close()
 
 
 @asynccontextmanager

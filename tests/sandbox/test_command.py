@@ -95,7 +95,7 @@ def test_an_invalid_order_ends_it_with_the_place(tmp_path):
     assert re.search(r"bad\.yaml:9:\d+: ", done.stderr)
 
 
-@pytest.mark.parametrize("taken", [0, 1])
+@pytest.mark.parametrize("taken", [0, 1, 2])
 def test_a_port_that_is_taken_is_said(orders, taken):
     """Another program's answers are never taken for ours: exit 1."""
     with socket.create_server(("127.0.0.1", 0)) as other:
