@@ -146,14 +146,15 @@ def _page(found: Mapping[str, Tables]) -> Iterable[str]:
     units = ", ".join(of_decisions["E itself (ns)"].values())
     yield f"{machine()}; E, an empty call of a Python function in the same run, took {units} ns.\n"
     sizes = [size for size in SIZES if any(size in cells for figure in FIGURES for cells in _rows(found, figure))]
-    rows = [[figure.what, _at_most(figure.goal), *(_cell(found, figure, size) for size in sizes)] for figure in FIGURES]
+    rows = [[figure.what, at_most(figure.goal), *(_cell(found, figure, size) for size in sizes)] for figure in FIGURES]
     yield table(["", "goal", *(f"{size} names" for size in sizes)], rows)
     memory = next(rows for heading, rows in found["bench_reload.py"].items() if "in a row" in heading)
     told = ", ".join(f"{cells['MB']} MB {when}" for when, cells in memory.items())
     yield f"\nResident memory in a row of reloads: {told} of them (goal: the same within 5 %)."
 
 
-def _at_most(goal: str) -> str:
+def at_most(goal: str) -> str:
+    """Return a goal as the table shows it."""
     return f"≤ {goal.replace('; ', '; ≤ ')}" if goal else ""
 
 
