@@ -51,7 +51,7 @@ www.cdn.mirror.example: let through
 refused: …
 """,
 }
-SERVERS = {"04_mitmproxy.sh", "05_aiohttp_middleware.py"}
+SERVERS = {"04_mitmproxy.sh", "05_aiohttp_middleware.py", "08_dns_front.py"}
 FRENCH, GERMAN = "90.84.144.1", "80.187.0.1"
 STAGED = "2025-05-01T12:00:00+00:00"
 
@@ -184,6 +184,41 @@ def test_aiohttp_example_refuses_and_switches_caching_off():
         assert get(port, "www.motogpstream.me", GERMAN) == (200, ["max-age=600"], "The site.\n")
         assert get(port, "other.example", FRENCH) == (200, ["max-age=600"], "The site.\n")
         assert get(port, "not a host", FRENCH)[0] == 400
+
+
+def test_dns_front_example_refuses_and_forwards():
+    """A French client's query is refused with the contact; a German one's, and other names, reach the resolver."""
+    import dns.message
+    import dns.query
+
+    port = free_port()
+    with socket.socket(type=socket.SOCK_DGRAM) as resolver:
+        resolver.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{resolver.getsockname()[1]}"
+
+        def answer():
+            with contextlib.suppress(OSError):
+                while True:
+                    data, client = resolver.recvfrom(4096)
+                    if not data:
+                        return
+                    resolver.sendto(dns.message.make_response(dns.message.from_wire(data)).to_wire(), client)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        with running([sys.executable, str(EXAMPLES / "08_dns_front.py"), f"127.0.0.1:{port}", address], port):
+            said = {}
+            for subnet in ("90.84.144.0", "80.187.0.0"):
+                option = dns.edns.ECSOption(subnet, 24)
+                query = dns.message.make_query("www.motogpstream.me", "HTTPS", use_edns=0, options=[option])
+                said[subnet] = dns.query.udp(query, "127.0.0.1", port=port, timeout=20)
+            assert said["90.84.144.0"].rcode() == dns.rcode.REFUSED
+            [error] = [option for option in said["90.84.144.0"].options if isinstance(option, dns.edns.EDEOption)]
+            assert (error.code, error.text) == (16, "order tjp-2025-03-28-motogp; contact legal@resolver.example")
+            assert said["80.187.0.0"].rcode() == dns.rcode.NOERROR
+        with socket.socket(type=socket.SOCK_DGRAM) as end:
+            end.sendto(b"", resolver.getsockname())
+        thread.join(5)
 
 
 def test_every_example_is_run():
