@@ -162,6 +162,25 @@ class Smuggler(Sound):
         return await super()._answer(exchange)
 
 
+class BodyIsNext(Sound):
+    """Takes what follows a refused head for the next request."""
+
+    async def _answer(self, exchange):
+        answer = await super()._answer(exchange)
+        if answer.status == 451 and b"GET / " in (body := await exchange.request.content.read(10_000)):
+            trace = re.search(rb"Trace: (\w+)", body)[1].decode()
+            async with self._session.get(self._origin, headers={"Host": NOBODY, "X-Contract-Trace": trace}):
+                pass
+        return answer
+
+
+class DropsFirst(Sound):
+    """Removes what Connection names before it decides."""
+
+    def _asked(self, authority, client, exchange):
+        return authority, (None if "X-Forwarded-For" in exchange.request.headers.get("Connection", "") else client)
+
+
 class OnlyGet(Sound):
     """Decides about GET and HEAD only."""
 

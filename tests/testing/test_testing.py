@@ -45,6 +45,8 @@ BROKEN = [
     (edges.BelievesForwardedHost, "other fields do not name the host"),
     (edges.NoOldVersion, "HTTP/1.0"),
     (edges.Smuggler, "a second request hidden in a first one's body"),
+    (edges.BodyIsNext, "a refused body is no second request"),
+    (edges.DropsFirst, "a client field that is to be dropped"),
     (edges.OnlyGet, "every method"),
     (edges.HeadIsEmpty, "every method"),
     (edges.OnlyGet, "methods that servers treat apart"),
