@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
+from cdnblock.enforcer import Enforcer
 from cdnblock.http_gate import Name, names_of
 
 ACTION: Final = "X-Cdnblock-Action"
@@ -15,6 +16,12 @@ ACTION: Final = "X-Cdnblock-Action"
 
 GENERATION: Final = "X-Cdnblock-Generation"
 """Response field: what a cache makes part of its key, see `_decision_generations`."""
+
+CLIENT: Final = "X-Forwarded-For"
+"""Request field, of every caller: the client, and each proxy between, the caller's own peer last."""
+
+_REMEMBERED: Final = 16_384  # clients
+_LONGEST: Final = 256  # characters of what is remembered; longer lines are hostile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +36,6 @@ class Dialect:
     host: str | None = "X-Forwarded-Host"
     method: str | None = "X-Forwarded-Method"
     target: str | None = "X-Forwarded-Uri"
-    client: str = "X-Forwarded-For"
     passes: int | None = 200
     uncached: int | None = 200
     answers: int | None = None
@@ -65,14 +71,35 @@ def read(request: web.BaseRequest, dialect: Dialect | None) -> tuple[Dialect, tu
         dialect = DIALECTS.get(raw[1:]) or DIALECTS.get(raw[1:].partition("/")[0].partition("?")[0])
         if dialect is None or dialect.whole:
             return "a path that tells who asks"
-    for field in (dialect.host, dialect.method, dialect.target, dialect.client):
-        if field is not None and field not in headers:
-            return f"the field {field}"
-    # Some proxies make one line of two (RFC 9110 §5.3). A URL's host may have a comma, a name that is looked up none.
-    hosts = [host for line in headers.getall(dialect.host or "Host", ()) for host in line.split(",")]
-    method = request.method if dialect.method is None else headers[dialect.method]
-    target = raw if dialect.target is None else headers[dialect.target]
-    if len(hosts) == 1 and target[:1] == "/" and method != "CONNECT":  # nearly all
+    try:
+        hosts = headers.getall("Host", ()) if dialect.host is None else headers.getall(dialect.host)
+        method = request.method if dialect.method is None else headers[dialect.method]
+        target = raw if dialect.target is None else headers[dialect.target]
+        headers[CLIENT]
+    except KeyError as missing:
+        return f"the field {missing.args[0]}"
+    if len(hosts) == 1 and target[:1] == "/" and "," not in hosts[0] and method != "CONNECT":  # nearly all
         return dialect, (hosts[0],)
+    # Some proxies make one line of two (RFC 9110 §5.3). A URL's host may have a comma, a name that is looked up none.
+    hosts = [host for line in hosts for host in line.split(",")]
     old = dialect.host is None and request.version < (1, 1)
     return dialect, names_of(host_fields=hosts, target=target, method=method, http_1_0=old) or ()
+
+
+class Clients:
+    """Whose requests they are. What callers say of one client comes again and again, and is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str | None, str], str | None] = {}
+
+    def told(self, enforcer: Enforcer, peer: str | None, lines: Sequence[str]) -> str | None:
+        """Return the client's address by what the caller `peer` says, None where it cannot be told."""
+        key = (peer, lines[0])
+        if len(lines) == 1 and key in self._known:
+            return self._known[key]
+        client = enforcer.client_address(peer, [(CLIENT, line) for line in lines])
+        if len(lines) == 1 and len(lines[0]) <= _LONGEST:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[key] = client
+        return client

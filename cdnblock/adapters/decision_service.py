@@ -40,10 +40,10 @@ from typing import Final
 from aiohttp import web
 
 from cdnblock.adapters import _decision_pages as pages
-from cdnblock.adapters._decision_dialects import ACTION, DIALECTS, GENERATION, Dialect, read
+from cdnblock.adapters._decision_dialects import ACTION, CLIENT, DIALECTS, GENERATION, Clients, Dialect, read
 from cdnblock.adapters._decision_generations import Generations
 from cdnblock.adapters._decision_listening import SOCKET_MODE, Callers, Listen, listening
-from cdnblock.http_gate import COMPLAIN_EVERY, Action, HttpGate, Name
+from cdnblock.http_gate import COMPLAIN_EVERY, Action, HttpGate, Name, Verdict
 from cdnblock.measures import proxy_termination
 from cdnblock.measures.cache_disable import NO_STORE
 from cdnblock.measures.proxy_termination import Answer
@@ -59,6 +59,8 @@ WORDS: Final[Mapping[Action, str]] = {
 _FORBIDDEN: Final = 403  # to whoever may not ask: no body and no word about why
 _MISASKED: Final = 500  # no proxy takes it for a verdict that opens anything
 _DRAIN: Final = 10.0  # seconds within which what is being answered at the end must be
+_NEGOTIATED: Final = ("Accept", "Accept-Language")
+_NOT_STORED: Final = dict(NO_STORE)  # a verdict is for one client and one instant
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -70,6 +72,7 @@ class DecisionService:
         self._callers = callers
         self._gate: HttpGate | None = None
         self._generations: Generations | None = None
+        self._clients = Clients()
         self._draining = False
         self._told_at = -COMPLAIN_EVERY
 
@@ -124,24 +127,33 @@ class DecisionService:
         request: web.BaseRequest,
     ) -> web.StreamResponse:
         standing = generations.standing  # before the decision: looked at again after it, the two belong together
-        verdict = gate.judge(
-            method=request.method, hosts=names, peer=request.remote or None, headers=request.headers.items()
-        )
+        verdict = self._judged(gate, names, request)
         action, name = verdict.action, names[0] if names else ""
         if action is Action.PASS and not standing.holds(gate.enforcer.rules, generations.clock()):
             # Something is changing: what it may mean is neither read from a cache nor put into one.
             action = Action.PASS_UNCACHED if gate.concerns(name) or standing.ever_meant(name) else action
         self.counts[WORDS[action]] += 1
-        word = {ACTION: WORDS[action], GENERATION: standing.of(name)}
+        word = {ACTION: WORDS[action], GENERATION: standing.of(name), **_NOT_STORED}
         if action is Action.PASS or action is Action.PASS_UNCACHED:
             status = dialect.passes if action is Action.PASS else dialect.uncached
             if status is None:
                 return _sent(proxy_termination.failure(method=request.method))
-            return web.Response(status=status, headers=word | _NOT_STORED)
+            return web.Response(status=status, headers=word)
         if dialect.answers is not None or verdict.answer is None:
-            status = dialect.answers or proxy_termination.UNAVAILABLE[0]
-            return web.Response(status=status, headers=word | _NOT_STORED)
+            return web.Response(status=dialect.answers or proxy_termination.UNAVAILABLE[0], headers=word)
         return _sent(verdict.answer, word)
+
+    def _judged(self, gate: HttpGate, names: tuple[Name, ...], request: web.BaseRequest) -> Verdict:
+        """Ask the gate; about a host that an order names, with a client that most often is remembered."""
+        headers, peer = request.headers, request.remote or None
+        if names and not any(map(gate.concerns, names)):
+            return gate.judge(method=request.method, hosts=names, peer=None, headers=())
+        try:
+            client = self._clients.told(gate.enforcer, peer, headers.getall(CLIENT))
+        except Exception:  # noqa: BLE001 (the gate meets it, too, and has a policy for it)
+            return gate.judge(method=request.method, hosts=names, peer=peer, headers=headers.items())
+        lines = [(field, line) for field in _NEGOTIATED for line in headers.getall(field, ())]
+        return gate.judge(method=request.method, hosts=names, peer=client, headers=lines)
 
     def _misasked(self, lacking: str) -> web.Response:
         self.counts["misasked"] += 1
@@ -151,9 +163,6 @@ class DecisionService:
             self._told_at = now
             _LOG.error("cdnblock: a proxy asks wrongly and gets no verdict (told once a minute): %s", text.strip())
         return web.Response(status=_MISASKED, text=text, headers=_NOT_STORED)
-
-
-_NOT_STORED: Final = dict(NO_STORE)  # a verdict is for one client and one instant
 
 
 def _sent(answer: Answer, word: Mapping[str, str] | None = None) -> web.Response:
