@@ -6,9 +6,10 @@ Needs pytest, h2 (`pip install pytest h2`) and the program openssl. See `Adapter
 from cdnblock.testing.contract import AdapterContract
 from cdnblock.testing.scenarios import Need
 from cdnblock.testing.site import AsgiSite, Asked, Page, Site, aiohttp_site
-from cdnblock.testing.stage import Host, Stage, reload_by_state
+from cdnblock.testing.stage import REWRITES, Host, Stage, reload_by_state
 
 __all__ = [
+    "REWRITES",
     "AdapterContract",
     "AsgiSite",
     "Asked",

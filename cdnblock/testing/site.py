@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
@@ -84,16 +83,20 @@ class Page:
 
 
 class Site:
-    """The pages, by path, and the memory of what was asked for them."""
+    """The pages, by path, and the memory of what was asked for them.
 
-    def __init__(self) -> None:
+    `rewrites` are the hosts that something between the host under the contract and the site replaces by others.
+    """
+
+    def __init__(self, rewrites: Mapping[str, str] | None = None) -> None:
+        self._rewrites = rewrites or {}
         self._seen: dict[str, list[dict[str, Any]]] = {}
         self._numbers: Iterator[int] = itertools.count(1)
 
     def page(self, asked: Asked) -> Page:
         """Answer a request, and remember it by its trace."""
         path, _, query = _path(asked.target).partition("?")
-        told = _told(asked)
+        told = self._told(asked)
         if path in ("/seen", "/traces"):  # the memory itself; asking for it leaves no trace in it
             prefix = parse_qs(query).get("trace", [""])[0]
             found = {trace: asked for trace, asked in self._seen.items() if trace.startswith(prefix)}
@@ -117,7 +120,17 @@ class Site:
 
     def remember(self, asked: Asked) -> None:
         """Remember a request that gets no page: a WebSocket."""
-        self._remember(_told(asked))
+        self._remember(self._told(asked))
+
+    def _told(self, asked: Asked) -> dict[str, Any]:
+        return {
+            "method": asked.method,
+            "target": asked.target,
+            "hosts": [self._rewrites.get(host, host) for host in asked.of("host")],
+            "headers": [list(line) for line in asked.headers],
+            "body_bytes": len(asked.body),
+            "trace": asked.of(TRACE),
+        }
 
     def _remember(self, told: dict[str, Any]) -> None:
         for trace in told["trace"]:
@@ -132,26 +145,14 @@ def _path(target: str) -> str:
     return target
 
 
-def _told(asked: Asked) -> dict[str, Any]:
-    return {
-        "method": asked.method,
-        "target": asked.target,
-        "hosts": asked.of("host"),
-        "headers": [list(line) for line in asked.headers],
-        "body_bytes": len(asked.body),
-        "body_sha256": hashlib.sha256(asked.body).hexdigest(),
-        "trace": asked.of(TRACE),
-    }
-
-
 def _whole(text: str, *headers: tuple[str, str]) -> Page:
     body = text.encode()
     return Page(headers=(("Content-Type", "application/json"), *headers), parts=(body,), length=len(body))
 
 
-def aiohttp_site(middlewares: Sequence[Any] = ()) -> web.Application:
-    """Return the site as an application of aiohttp, behind these middlewares."""
-    site = Site()
+def aiohttp_site(middlewares: Sequence[Any] = (), *, rewrites: Mapping[str, str] | None = None) -> web.Application:
+    """Return the site as an application of aiohttp, behind these middlewares; `rewrites` as `Site` takes them."""
+    site = Site(rewrites)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         lines = tuple(
@@ -203,10 +204,10 @@ async def _parts(page: Page, method: str) -> AsyncIterator[bytes]:
 
 
 class AsgiSite:
-    """The site as an ASGI application: HTTP, WebSocket and lifespan."""
+    """The site as an ASGI application: HTTP, WebSocket and lifespan; `rewrites` as `Site` takes them."""
 
-    def __init__(self) -> None:
-        self._site = Site()
+    def __init__(self, rewrites: Mapping[str, str] | None = None) -> None:
+        self._site = Site(rewrites)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of the server's."""

@@ -205,9 +205,9 @@ def inside(app):
 
 def site():
     """Return the contract's site behind the middleware."""
-    from cdnblock.testing import AsgiSite
+    from cdnblock.testing import REWRITES, AsgiSite
 
-    return CdnblockMiddleware(AsgiSite(), gate())
+    return CdnblockMiddleware(AsgiSite(REWRITES), gate())
 
 
 MAKERS = {

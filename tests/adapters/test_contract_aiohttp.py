@@ -22,14 +22,13 @@ class TestAiohttp(AdapterContract):
     cannot = {
         Need.HTTP2: "aiohttp's server speaks HTTP/1.1 only",
         Need.CACHE: "an application has no cache",
-        Need.REWRITE: "an application answers itself and passes no host on",
     }
 
     @contextmanager
     def serve(self, stage):
         """Run it on an event loop of its own."""
         with Enforcer(stage.orders, geo=stage.geo, trusted_proxies=stage.trusted_proxies) as enforcer:
-            app = aiohttp_site()
+            app = aiohttp_site(rewrites=stage.rewrites)
             CdnblockMiddleware(HttpGate(enforcer, operator_url=stage.operator_url)).install(app)
             with serving_aiohttp(app) as address:
                 yield Host(address=address, reload=enforcer.reload)

@@ -18,7 +18,6 @@ from http_servers import asgi_server, on_a_loop_of_its_own
 
 APPLICATION = {
     Need.CACHE: "an application has no cache",
-    Need.REWRITE: "an application answers itself and passes no host on",
 }
 
 
