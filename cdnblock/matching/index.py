@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Generic, TypeVar
 
-from cdnblock.orders.name_list import SHARD_MASK, SHARDS, NameList, sieve_of, sieve_size
+from cdnblock.orders.name_list import SHARD_MASK, SHARDS, NameList, mark_in, sieve_of, sieve_size
 
 _Claim = TypeVar("_Claim")
 
@@ -100,8 +100,7 @@ def _joined_sieve(largest_first: Sequence[NameList], singly: Sequence[Sequence[s
         return largest.sieve
     sieve = bytearray(largest.sieve * (extent // len(largest.sieve)))  # the longer part of a hash ends with the shorter
     for names in (*others, *singly):
-        for name in names:
-            sieve[hash(name) & (extent - 1)] = 1
+        mark_in(sieve, names)
     return bytes(sieve)
 
 

@@ -59,7 +59,8 @@ class NameList(Sequence[str]):
         self.pieces = tuple(taking.pieces)
         self._ends = list(accumulate(map(len, self.pieces)))
         self.shards = tuple(_with_pauses(taking.shards(), pause)) if len(self) > SHORT else ()
-        self.sieve = sieve_of(self.shards, pause)
+        # In the order in which the names were made, so in memory one after the other: twice as fast as by shards.
+        self.sieve = sieve_of(self.pieces if self.shards else (), pause)
         self.distinct = sum(map(len, self.shards)) if self.shards else len(set(self))
         self.mark = taking.mark
         self.digest = taking.digest.hexdigest()
@@ -174,12 +175,17 @@ def sieve_of(lists: Sequence[Collection[str]], pause: Callable[[], None] | None 
 
     That is one look into memory where a dictionary takes three or four; nearly all hosts need no more.
     """
-    size = sieve_size(sum(map(len, lists)))
-    sieve = bytearray(size)
+    sieve = bytearray(sieve_size(sum(map(len, lists))))
     for names in _with_pauses(lists, pause):
-        for name in names:
-            sieve[hash(name) & (size - 1)] = 1
+        mark_in(sieve, names)
     return bytes(sieve)
+
+
+def mark_in(sieve: bytearray, names: Iterable[str]) -> None:
+    """Let names pass a sieve."""
+    last = len(sieve) - 1
+    for name in names:
+        sieve[hash(name) & last] = 1
 
 
 def sieve_size(names: int) -> int:
