@@ -17,13 +17,19 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, Event, RequestReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 from cdnblock.adapters._dns_http_messages import MOST_OCTETS, Headers, Request, Response, too_large
 
 MOST_STREAMS: Final = 100  # RFC 9113 §6.5.2 recommends no fewer
 _MOST_HEADERS: Final = 16_384  # octets of a request's header fields
 _MOST_RESETS: Final = 200  # requests taken back beyond those that were answered (CVE-2023-44487)
+_SETTINGS: Final = {
+    SettingCodes.MAX_CONCURRENT_STREAMS: MOST_STREAMS,
+    SettingCodes.MAX_HEADER_LIST_SIZE: _MOST_HEADERS,
+    SettingCodes.INITIAL_WINDOW_SIZE: MOST_OCTETS + 1,  # so that one octet too many can be seen
+    SettingCodes.ENABLE_PUSH: 0,
+}
 
 
 @dataclass(slots=True)
@@ -41,7 +47,7 @@ class Http2Connection(asyncio.Protocol):
     """Answers the requests of one connection, each on its own.
 
     `progress` is called whenever a request has come in whole, and whenever a response has gone out whole. What clients
-    send counts against the connection's window (65,535 octets) until its request is whole: so no connection makes us
+    send counts against the connection's window (131,070 octets) until its request is whole: so no connection makes us
     hold more.
     """
 
@@ -56,9 +62,10 @@ class Http2Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the client the limits (asyncio.Protocol)."""
         self._transport = cast("asyncio.Transport", transport)
-        self._h2.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = MOST_STREAMS
-        self._h2.local_settings[SettingCodes.MAX_HEADER_LIST_SIZE] = _MOST_HEADERS
+        self._h2.local_settings = Settings(client=False, initial_values=_SETTINGS)
+        self._h2.decoder.max_header_list_size = _MOST_HEADERS
         self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(MOST_OCTETS)
         self._write()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
@@ -93,7 +100,7 @@ class Http2Connection(asyncio.Protocol):
             case DataReceived() if stream is not None:
                 stream.unacknowledged += event.flow_controlled_length or 0
                 stream.body += event.data or b""
-                if len(stream.body) >= MOST_OCTETS and event.stream_ended is None:
+                if len(stream.body) > MOST_OCTETS:
                     self._turn_down(number)
             case DataReceived():  # of a request that was turned down
                 self._h2.acknowledge_received_data(event.flow_controlled_length or 0, number)
