@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cdnblock.adapters._dns_encrypted import EncryptedSettings, serve_encrypted
+from cdnblock.adapters._dns_memos import Decides
 from cdnblock.adapters._dns_peers import Address
-from cdnblock.adapters._dns_queries import Decides, QueryJudge
+from cdnblock.adapters._dns_queries import QueryJudge
 from cdnblock.adapters._dns_server import DnsServer
 from cdnblock.adapters._dns_streams import StreamLimits
 from cdnblock.adapters._dns_upstreams import Upstreams

@@ -11,18 +11,16 @@ import logging
 import time
 from collections.abc import Iterable
 from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
+from cdnblock.adapters._dns_memos import Clients, Decides, WireNames
 from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.decision import Decision
-from cdnblock.matching.ruleset import RuleSet, Uncovered
+from cdnblock.matching.ruleset import Uncovered
 from cdnblock.measures import dns_message as wire
 from cdnblock.measures import dns_refusal, dns_relay
 from cdnblock.orders.model import Measure
 
-_NAMES: Final = 32_768  # spellings that are remembered; about 10 MB when full, and cleared in a millisecond
-_LONGEST_NAME: Final = 128  # octets; longer ones are looked up anew each time, so that nobody fills memory with them
-_CLIENTS: Final = 32_768  # addresses of peers
 _SHAPES: Final = 4_096  # what stands in queries around the question: a few kinds, unless somebody plays with it
 _LONGEST_SHAPE: Final = 96  # octets
 _STREAM: Final = 65_535  # octets of an answer over a stream (RFC 1035 §4.2.2)
@@ -38,17 +36,6 @@ class Verdict(Enum):
 
 
 FORWARD: Final = Verdict.FORWARD
-
-
-class Decides(Protocol):
-    """What is needed of an enforcer."""
-
-    @property
-    def rules(self) -> RuleSet:
-        """What is enforced now."""
-
-    def decide_query_name(self, name: str, client: str | None) -> Decision:
-        """Return the decision for a DNS query now."""
 
 
 class QueryJudge:
@@ -75,8 +62,8 @@ class QueryJudge:
         self._fails_open = fails_open
         self._complained = -_COMPLAIN_EVERY
         self._revision = ""
-        self._names = _Names(enforcer)
-        self._clients = _Clients(self._forwarders)
+        self._names = WireNames(enforcer)
+        self._clients = Clients(self._forwarders)
         self._shapes: dict[bytes, _Shape] = {}
         self._canned: dict[tuple[int, bytes], _Canned] = {}
         self.amend = self._amend if networks else None
@@ -201,7 +188,7 @@ class QueryJudge:
 
     def _forget(self, revision: str) -> None:
         """Start anew for other rules. The rules themselves are not held on to: freeing them is not a loop's work."""
-        self._names.clear()
+        self._names.forget()
         self._shapes.clear()
         self._canned.clear()
         self._revision = revision
@@ -242,45 +229,3 @@ class _Canned(NamedTuple):
     decision: Decision
     head: bytes
     rest: bytes
-
-
-class _Names(dict[bytes, str | None]):
-    """Names as they stand in packets, in lower case, with their text when an order names them, None when none does.
-
-    What is not exactly one whole name is a KeyError. A name that holds the octet 0 comes here cut off, so it is none.
-    """
-
-    __slots__ = ("_enforcer",)
-
-    def __init__(self, enforcer: Decides) -> None:
-        super().__init__()
-        self._enforcer = enforcer
-
-    def __missing__(self, name: bytes) -> str | None:
-        text = wire.name_text(name)
-        if text is None:
-            raise KeyError(name)
-        found = self._enforcer.rules.find_query_name(text, remember=False)
-        covered = None if isinstance(found, Uncovered) else text
-        if len(name) <= _LONGEST_NAME:
-            if len(self) >= _NAMES:
-                self.clear()
-            self[name] = covered
-        return covered
-
-
-class _Clients(dict[str, str | None]):
-    """Peers and the client's address that each stands for, None when only the query tells: a trusted forwarder's."""
-
-    __slots__ = ("_forwarders",)
-
-    def __init__(self, forwarders: TrustedProxies) -> None:
-        super().__init__()
-        self._forwarders = forwarders
-
-    def __missing__(self, peer: str) -> str | None:
-        client = None if self._forwarders.trusts(peer) else self._forwarders.client_address(peer)
-        if len(self) >= _CLIENTS:
-            self.clear()
-        self[peer] = client
-        return client

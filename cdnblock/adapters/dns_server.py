@@ -14,8 +14,9 @@ PROXY protocol whose packet it is (`load_balancers`), or a forwarder whose clien
 from __future__ import annotations
 
 from cdnblock.adapters._dns_front import Front, FrontSettings, run, serve_front
+from cdnblock.adapters._dns_memos import Decides
 from cdnblock.adapters._dns_peers import Address, read_address
-from cdnblock.adapters._dns_queries import FORWARD, Decides, QueryJudge, Verdict
+from cdnblock.adapters._dns_queries import FORWARD, QueryJudge, Verdict
 from cdnblock.adapters._dns_server import DnsServer
 from cdnblock.adapters._dns_streams import StreamLimits
 from cdnblock.adapters._dns_upstreams import Upstreams

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from cdnblock.matching.claims import Claim, Listing, Release, lifted_at
 from cdnblock.matching.coverage import Coverage, Held
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.index import NameIndex
 from cdnblock.matching.names import canonical, canonical_query_name
+from cdnblock.orders.name_list import SHARD_MASK
 
 _MEMO_SIZE: Final = 65_536  # hosts; about 7 MB when full
 _MEMO_MAX_HOST: Final = 300  # longer spellings are looked up anew each time, so that nobody fills memory with them
 _MAX_COVERAGES: Final = 1_024  # what is remembered of covered names, each with its decisions; about 2 MB when full
+
+
+Kind: TypeAlias = tuple[tuple[object, bool], ...]
+"""For each listed name at or above a name, from there up: the mark of its claims, and whether it is the name itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,19 @@ class Lookup:
                 return self._coverage(suffix, exact=suffix == name)
             suffix = self._names.nearest(suffix.partition(".")[2])
         return self._unnamed
+
+    def kind_of_query_name(self, name: object) -> Kind:
+        """Return what names of one kind have in common: the claims on them and above them. Never raises.
+
+        All that is said of two names of one kind is the same, but for the names. The kind of what is in no list is ().
+        """
+        canonical_name = canonical_query_name(name) if isinstance(name, str) else None
+        kind: list[tuple[object, bool]] = []
+        suffix = self._names.nearest(canonical_name) if canonical_name is not None else ""
+        while suffix:
+            kind.append((self._names.shards[hash(suffix) & SHARD_MASK][suffix], suffix == canonical_name))
+            suffix = self._names.nearest(suffix.partition(".")[2])
+        return tuple(kind)
 
     def held(self, name: str, *, exact: bool) -> Iterator[Held]:
         """Yield each listing that covers a listed or released name itself (`exact`), or any host below it."""

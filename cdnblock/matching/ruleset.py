@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,12 +19,12 @@ from cdnblock.matching.claims import Listing, claims_of, in_force
 from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision, Reason
 from cdnblock.matching.index import NameIndex
-from cdnblock.matching.lookup import Lookup, Memo, Uncovered
+from cdnblock.matching.lookup import Kind, Lookup, Memo, Uncovered
 from cdnblock.matching.revision import revision_of
 from cdnblock.matching.soundness import problems_of, shared_ids
 from cdnblock.orders.model import Measure, Order
 
-_BETWEEN_PAUSES: Final = 4_000  # names
+_AT_ONCE: Final = 1_000  # names that are compared between two pauses: each costs some looks into cold memory
 
 __all__ = ["RuleSet", "Uncovered", "compile_orders", "timestamp"]
 
@@ -78,6 +78,10 @@ class RuleSet:
         Whoever remembers names in a form of its own has no use for the memo (`remember=False`).
         """
         return self._query_names[name] if remember else self._lookup.of_query_name(name)
+
+    def kind_of_query_name(self, name: str) -> Kind:
+        """Return what all names have in common of which the same is said, but for the names (`Lookup`). Never raises."""
+        return self._lookup.kind_of_query_name(name)
 
     def covered_names(self, measure: Measure, at: datetime) -> frozenset[tuple[str, bool]]:
         """Return each (canonical name, with its sub-domains?) on which a measure is in force somewhere at `at`.
@@ -139,17 +143,20 @@ class RuleSet:
         all_hold = all(has.values())
         unpaused = 0
         for mine, theirs in zip(self._names.shards, new._names.shards, strict=True):
-            if all_hold:
-                gone = [name for name in mine if name not in theirs] if mine is not theirs else []
-            else:
-                gone = [name for name in mine if name not in theirs or not has[theirs[name]]]
-            unpaused += len(mine) if mine is not theirs else 0
-            if pause is not None and unpaused >= _BETWEEN_PAUSES:
-                pause()
-                unpaused = 0
-            for name in gone:
-                if had[mine[name]] and not new.is_in_force(name, at):
-                    yield name
+            if all_hold and mine is theirs:
+                continue
+            for names in _batches(mine):
+                if all_hold:
+                    gone = [name for name in names if name not in theirs]
+                else:
+                    gone = [name for name in names if name not in theirs or not has[theirs[name]]]
+                for name in gone:
+                    if had[mine[name]] and not new.is_in_force(name, at):
+                        yield name
+                unpaused += len(names)
+                if pause is not None and unpaused >= _AT_ONCE:
+                    pause()
+                    unpaused = 0
 
     def is_in_force(self, name: str, at: datetime) -> bool:
         """Tell whether a canonical name is covered by any order in force at `at`, by itself or through a parent."""
@@ -194,6 +201,12 @@ def compile_orders(orders: Iterable[Order]) -> RuleSet:
     if problems:
         raise OrderError(problems)
     return RuleSet(found)
+
+
+def _batches(names: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(names)
+    while batch := list(islice(rest, _AT_ONCE)):
+        yield batch
 
 
 def timestamp(at: datetime) -> float:

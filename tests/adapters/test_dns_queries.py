@@ -22,8 +22,10 @@ import dns.message
 import dns.name
 import dns.rcode
 
-from cdnblock.adapters._dns_queries import _NAMES, FORWARD, QueryJudge
+from cdnblock.adapters._dns_memos import CLIENTS, LONGEST_NAME, NAMES
+from cdnblock.adapters._dns_queries import FORWARD, QueryJudge
 from cdnblock.enforcer import Enforcer
+from cdnblock.measures import dns_refusal
 
 FRANCE, GERMANY, NOWHERE = "203.0.113.7", "198.51.100.7", "100.64.0.7"
 FRENCH_SUBNET, GERMAN_SUBNET = "203.0.113.0", "198.51.100.0"
@@ -269,6 +271,36 @@ def test_the_clock_and_new_orders_count_at_once(tmp_path, small_mmdb):
         assert [outcome(judge.judge(query, FRANCE)) for query in (named, other)] == ["forward", "forward"]
 
 
+NESTED = {
+    "a": order_text(id="a", names="[one.example, two.example, {name: www.three.example, subdomains: false}]"),
+    "b": order_text(id="b", names="[www.one.example, three.example]", measures="{dns: nxdomain}", territory="[FR, RE]"),
+    "c": order_text(id="c", names="[example.net]", measures="{dns: nodata}")
+    + "additions:\n  - {notice: N1, authority: ARCOM, notified: 2025-05-01T12:00, names: [deep.www.one.example]}\n",
+    "d": order_text(id="d", names="[two.example, four.example]")
+    + "lifted:\n  - {at: 2025-05-01T00:00:00, names: [four.example]}\n",
+}
+
+
+def test_names_of_which_the_same_is_said_are_refused_alike(tmp_path, small_mmdb):
+    """Orders that overlap, add and lift: whichever name of a kind came first, each is refused as on its own."""
+    for name, text in NESTED.items():
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    tails = ["one.example", "two.example", "three.example", "four.example", "example.net", "example", "five.example"]
+    names = [f"{head}{tail}" for tail in tails for head in ("", "www.", "x.www.", "deep.www.", "y.deep.www.", "my")]
+    with Enforcer(tmp_path, geo=small_mmdb, follow=False) as enforcer:
+        for seed in range(5):
+            judge = QueryJudge(enforcer)
+            random.Random(seed).shuffle(names)
+            for name in names:
+                query = ask(name, use_edns=0)
+                for peer in (FRANCE, GERMANY, "192.0.2.7"):
+                    decision = enforcer.decide_query_name(name, peer)
+                    refused = "dns" in decision.measures
+                    expected = dns_refusal.answer(query, decision, max_size=1232) if refused else FORWARD
+                    assert judge.judge(query, peer, limit=1232) == expected, name
+            assert len(judge._names._first) < 20
+
+
 class Failing:
     """An enforcer with a fault: in the decision, or already in finding out whether a name is named."""
 
@@ -328,9 +360,9 @@ def test_random_names_clients_and_options_fill_no_memory(enforcer):
         cookie = pack("!HH", 10, 8) + dice.randbytes(8)
         query = packet(name, counts=(1, 0, 0, 1), rest=opt(cookie))
         assert judge.judge(query, f"203.0.113.{number % 256}", limit=1232) is not None
-    assert max(map(len, judge._names)) <= 128
-    assert len(judge._names) <= _NAMES
-    assert len(judge._clients) <= 32_768
+    assert max(map(len, judge._names)) <= LONGEST_NAME == 128
+    assert len(judge._names) <= NAMES
+    assert len(judge._clients) <= CLIENTS
     assert len(judge._shapes) <= 4_096
     assert len(judge._canned) <= 4_096
     assert sum(map(sys.getsizeof, judge._names)) < 8_000_000
