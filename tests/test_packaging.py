@@ -100,6 +100,17 @@ def test_the_sandbox_of_the_wheel_finds_its_orders(unpacked, tmp_path):
     assert done.stdout.strip() == f"{unpacked}/cdnblock/sandbox/example_orders", done.stderr
 
 
+def test_the_contract_of_the_wheel_finds_its_scenarios(unpacked, tmp_path):
+    """Installed, `cdnblock.testing` has every scenario of this checkout: others prove their hosts with it."""
+    done = run_there(
+        unpacked, tmp_path, "from cdnblock.testing.scenarios import *; print(len(read_scenarios()), scenarios_folder())"
+    )
+    here = sum(
+        path.read_text(encoding="utf-8").count("scenario: ") for path in (ROOT / "tests" / "scenarios").iterdir()
+    )
+    assert done.stdout.strip() == f"{here} {unpacked}/cdnblock/testing/scenarios", done.stderr
+
+
 def test_the_version_is_told(unpacked, tmp_path):
     """`cdnblock --version` prints the version of the project."""
     done = run_there(
