@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +46,15 @@ class FileState(StrEnum):
     KEPT = "last good version kept"
     HELD = "release held"
     NOT_ENFORCED = "not enforced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """What is to be enforced of each file, the files refused for their id, and the rules that this makes."""
+
+    wanted: _Enforced
+    refused: dict[Path, OrderFile]
+    rules: RuleSet
 
 
 class LiveOrders:
@@ -171,27 +181,26 @@ class LiveOrders:
 
     def _put_in_force(self, now: datetime, *, accept_release: bool) -> None:
         """Let what was read take the place of what is enforced, as far as it may."""
-        self.held = () if accept_release else self._to_hold(now)
-        wanted, self._refused = self._wanted({held.path for held in self.held})
-        rules = self._compiled(wanted)
-        self._keep(wanted)  # before it is enforced: what is in force must be on disk when the process is killed
-        self._enforced = wanted
-        self.rules = rules
-        self._held_until = rules.next_change(now) if self.held else None
+        self.held, chosen = ((), self._choice(())) if accept_release else self._to_hold(now)
+        self._refused = chosen.refused
+        self._keep(chosen.wanted)  # before it is enforced: what is in force must be on disk when the process is killed
+        self._enforced = chosen.wanted
+        self.rules = chosen.rules
+        self._held_until = chosen.rules.next_change(now) if self.held else None
 
-    def _to_hold(self, now: datetime) -> tuple[HeldRelease, ...]:
-        """Return the files that wait for consent.
+    def _to_hold(self, now: datetime) -> tuple[tuple[HeldRelease, ...], _Choice]:
+        """Return the files that wait for consent, and what is to be enforced meanwhile.
 
         Once held, a file waits until it releases nothing any more, however many names come into force meanwhile. To
         hold a file may take its id from another one, so what is left is looked at again until it releases no more
         than it may.
         """
         waiting = {held.path: held.since for held in self.held}
-        wanted, _ = self._wanted(set())
-        on_disk = {order.id for order in _orders(wanted)}
+        chosen = self._choice(())
+        on_disk = {order.id for order in _orders(chosen.wanted)}
         holding: dict[Path, int] = {}
         while True:
-            rules = self._compiled(wanted)
+            wanted, rules = chosen.wanted, chosen.rules
             gone_now = released(self.rules, rules, now, self._pause)
             gone = gone_now | self._gone_later(rules, wanted, now)
             releasing = [
@@ -203,14 +212,15 @@ class LiveOrders:
                     path for path in releasing if path in waiting or (holding and self._id_of(path) in on_disk)
                 ]
             if not releasing:
-                return tuple(
+                held = (
                     HeldRelease(path=path, names=names, since=waiting.get(path, now))
                     for path, names in sorted(holding.items())
                 )
+                return tuple(held), chosen
             for path in releasing:
                 order = self._enforced[path].order
                 holding[path] = 0 if order is None else how_many_listed(order, gone)
-            wanted, _ = self._wanted(holding)
+            chosen = self._choice(holding)
 
     def _gone_later(self, rules: RuleSet, wanted: _Enforced, now: datetime) -> set[str]:
         """Return the names that would be released when an order that is still to start does.
@@ -237,6 +247,11 @@ class LiveOrders:
         if how_many_listed(order, gone):
             return True
         return all(other.id != order.id for other in _orders(wanted)) and now < calendar.ends_at(order)
+
+    def _choice(self, holding: Collection[Path]) -> _Choice:
+        """Return what is to be enforced while some files are held, compiled."""
+        wanted, refused = self._wanted(holding)
+        return _Choice(wanted=wanted, refused=refused, rules=self._compiled(wanted))
 
     def _wanted(self, holding: Collection[Path]) -> tuple[_Enforced, dict[Path, OrderFile]]:
         """Return what is to be enforced of each file, what was read or its last good version; and the files refused.
