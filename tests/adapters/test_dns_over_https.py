@@ -354,10 +354,10 @@ def test_a_client_with_a_small_window(raw2):
         received = client.events(h2.events.DataReceived, 1)
         assert all(len(event.data) <= 10 for event in received)
         data += b"".join(event.data for event in received)
-        client.h2.increment_flow_control_window(10, number)
-        client.flush()
         if any(event.stream_ended for event in received):
             break
+        client.h2.increment_flow_control_window(10, number)
+        client.flush()
     assert Said.of(data).addresses == 1
 
 
@@ -381,6 +381,7 @@ def test_requests_that_are_taken_back(doors, raw2):
 def test_bodies_that_never_end(doors, raw2):
     """They fill no more than the connection's window, and the connection ends."""
     client = raw2()
+    client.events(h2.events.WindowUpdated)
     with contextlib.suppress(h2.exceptions.FlowControlError, OSError):
         for _ in range(100):
             client.ask(bytes(2000), end=False)
