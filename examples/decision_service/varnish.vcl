@@ -62,10 +62,8 @@ sub vcl_backend_fetch {
     unset bereq.body;
     return (fetch);
   }
+  # X-Cdnblock-Generation, the service's own, stays: it goes with the object. The origin sees it, which does no harm.
   unset bereq.http.X-Cdnblock-Action;
-  # The origin need not see it, and what it is for stays with the object.
-  set bereq.http.X-Cdnblock-Stored = bereq.http.X-Cdnblock-Generation;
-  unset bereq.http.X-Cdnblock-Generation;
 }
 
 sub vcl_backend_response {
@@ -74,7 +72,7 @@ sub vcl_backend_response {
     return (deliver);
   }
   # What was fetched under a generation may be handed out under that one alone, and what was on its way, too.
-  set beresp.http.X-Cdnblock-Generation = bereq.http.X-Cdnblock-Stored;
+  set beresp.http.X-Cdnblock-Generation = bereq.http.X-Cdnblock-Generation;
   set beresp.http.X-Cdnblock-Host = bereq.http.Host;
 }
 

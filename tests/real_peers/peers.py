@@ -26,7 +26,9 @@ SECONDS = 20.0  # within which whatever is started must listen
 def program(name: str, package: str) -> str:
     """Return where a program is, on the path or in this environment; skip where it is not installed."""
     beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    found = (
+        str(beside) if beside.exists() else shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    )
     if found is None:
         pytest.skip(f"{name} is not installed ({package})")
     return found

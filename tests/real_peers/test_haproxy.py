@@ -20,7 +20,7 @@ def haproxy(stage, asked: int):
     config = rendered("haproxy.cfg", stage.folder, {
         "origin1 127.0.0.1:8000": f"origin1 {origin_of(stage)}", "decide 127.0.0.1:9451": f"decide 127.0.0.1:{asked}",
         "bind 127.0.0.1:8080": f"bind 127.0.0.1:{plain}", "bind 127.0.0.1:8443": f"bind 127.0.0.1:{tls}",
-        "/etc/ssl/edge.pem": str(stage.certificate),
+        "timeout server 60s": "timeout server 3s", "/etc/ssl/edge.pem": str(stage.certificate),
     })  # fmt: skip
     with started(stage.folder, program("haproxy", "apt-get install haproxy"), "-db", "-f", config, ports=(plain, tls)):
         yield plain, tls

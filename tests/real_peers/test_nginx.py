@@ -27,7 +27,15 @@ def nginx(stage, asked: int):
         "/etc/ssl/edge.pem": str(stage.certificate), "/run/nginx-cdnblock.pid": str(spool / "pid"),
         "/var/log/nginx/cdnblock.log": str(spool / "error.log"), "/var/cache/nginx/": f"{spool}/",
     })  # fmt: skip
-    command = (program("nginx", "apt-get install nginx-light"), "-e", spool / "start.log", "-g", "daemon off;", "-c", config)
+    command = (
+        program("nginx", "apt-get install nginx-light"),
+        "-e",
+        spool / "start.log",
+        "-g",
+        "daemon off;",
+        "-c",
+        config,
+    )
     with started(stage.folder, *command, ports=(plain, tls)):
         yield plain, tls
 

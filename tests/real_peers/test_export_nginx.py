@@ -1,0 +1,186 @@
+"""nginx with the configuration that `cdnblock export nginx` writes, under the contract of every host."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from export_engines import at_each_turn, export_for, free_ports, names_without_cache, needs, running, wait_until
+
+from cdnblock.measures.cache_disable import names_cover, to_purge
+from cdnblock.testing import AdapterContract, Host, Need
+
+MODULES = Path("/usr/lib/nginx/modules")
+HEADERS_MORE = MODULES / "ngx_http_headers_more_filter_module.so"
+
+pytestmark = needs("nginx", "nginx")
+
+CONFIGURATION = """
+{modules}
+{user}
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log notice;
+events {{ worker_connections 1024; }}
+http {{
+  include {out}/cdnblock-http.conf;
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  proxy_cache_path {folder}/cache keys_zone=edge:1m use_temp_path=off;
+  map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
+  map $http_host $asked_port {{ default ""; "~(?<digits>:[0-9]+)$" $digits; }}
+  map $host $asked_for {{ default $host$asked_port; {rewrites} }}
+  server {{
+    listen 127.0.0.1:{port} default_server;
+    listen 127.0.0.1:{tls} ssl http2 default_server;
+    ssl_certificate {certificate}; ssl_certificate_key {certificate};
+    client_max_body_size 0;
+    include {out}/cdnblock-server.conf;
+    location / {{
+      proxy_pass {origin};
+      proxy_http_version 1.1;
+      proxy_set_header Host $asked_for;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
+      proxy_buffering off;
+      include {out}/cdnblock-cache.conf;
+    }}
+    location /cached {{
+      proxy_pass {origin};
+      proxy_set_header Host $asked_for;
+      proxy_cache edge;
+      proxy_cache_key $host$request_uri;
+      include {out}/cdnblock-cache.conf;
+    }}
+    {more}
+  }}
+}}
+"""
+UNCACHED = """
+    location @cdnblock_uncached {{
+      proxy_pass {origin};
+      proxy_set_header Host $asked_for;
+      include {out}/cdnblock-uncached.conf;
+    }}
+"""
+
+
+class Nginx:
+    """An nginx that is reloaded by SIGHUP, and whose cache is purged by deleting what is stored of a name."""
+
+    def __init__(self, stage, **settings):
+        self.stage = stage
+        self.settings = settings
+        self.out = stage.folder / "cdnblock"
+        self.file = stage.folder / "nginx.conf"
+        self.port, self.tls = free_ports(2)
+        self.changing = threading.Lock()
+        self.uncached = names_without_cache(stage)
+        export_for(stage, "nginx", self.out, **settings)
+        modules = f"load_module {HEADERS_MORE};" if settings["headers-more"] == "yes" else ""
+        user = "user root;" if os.geteuid() == 0 else ""  # otherwise workers run as somebody who may read nothing here
+        known = {"folder": stage.folder, "out": self.out, "origin": stage.origin}
+        self.file.write_text(
+            CONFIGURATION.format(
+                **known,
+                modules=modules,
+                user=user,
+                port=self.port,
+                tls=self.tls,
+                certificate=stage.certificate,
+                rewrites=" ".join(f"{old} {new};" for old, new in stage.rewrites.items()),
+                more="" if modules else UNCACHED.format(**known),
+            )
+        )
+
+    def check(self):
+        done = subprocess.run(
+            ["nginx", "-t", "-c", str(self.file), "-e", str(self.stage.folder / "check.log")],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "[warn]" not in done.stderr, done.stderr
+
+    @contextmanager
+    def run(self):
+        self.check()
+        log = self.stage.folder / "nginx.out"
+        command = ["nginx", "-c", str(self.file), "-e", str(self.stage.folder / "nginx.log")]
+        with running(command, self.port, log) as self.process, at_each_turn(self.stage, self.reload):
+            yield
+
+    def reload(self):
+        """Take the orders as they are now; return when no worker that goes by the old ones takes connections."""
+        with self.changing:
+            export_for(self.stage, "nginx", self.out, **self.settings)
+            self.check()
+            before = self.workers()
+            self.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: (now := self.workers()) and not now & before)
+            self.purge()
+
+    def workers(self):
+        """Return the processes that take connections."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return {pid for pid in children if _title(pid) == "nginx: worker process"}
+
+    def purge(self):
+        before, self.uncached = self.uncached, names_without_cache(self.stage)
+        names = to_purge(before, self.uncached)
+        for path in (self.stage.folder / "cache").rglob("*"):
+            if path.is_file() and names_cover(names, _host_of(path)):
+                path.unlink()
+
+
+def _title(pid):
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    return ""
+
+
+def _host_of(path):
+    """Return the host in the key of something stored, which is the host and the target."""
+    key = path.read_bytes().partition(b"\nKEY: ")[2].partition(b"\n")[0]
+    return key.partition(b"/")[0].decode()
+
+
+class ContractOfNginx(AdapterContract):
+    """One nginx with a cache, HTTP/1.1 in clear and both versions over TLS."""
+
+    settings: dict[str, str]
+    cannot = {
+        Need.FORWARDED: "nginx's geo goes by X-Forwarded-For and does not read Forwarded",
+        Need.CONNECT: "nginx answers CONNECT with 405 by itself",
+        Need.LIVE: "a reload of nginx closes the connections that are kept",
+        Need.CUT: "nginx decides a request when it begins, and nothing of its own ends what runs",
+    }
+
+    @contextmanager
+    def serve(self, stage):
+        nginx = Nginx(stage, **self.settings)
+        with nginx.run():
+            yield Host(address=("127.0.0.1", nginx.port), tls=("127.0.0.1", nginx.tls), reload=nginx.reload)
+
+
+@pytest.mark.skipif(not HEADERS_MORE.exists(), reason="apt-get install libnginx-mod-http-headers-more-filter")
+class TestNginx(ContractOfNginx):
+    """With headers-more."""
+
+    settings = {"headers-more": "yes"}
+
+
+class TestNginxWithoutModules(ContractOfNginx):
+    """As it is built, without any module: names under measure `cdn` have a location of their own."""
+
+    settings = {"headers-more": "no"}
