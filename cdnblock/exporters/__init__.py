@@ -29,6 +29,7 @@ __all__ = ["EXPORTERS", "Export", "Exporter", "File", "ListableTable", "Missing"
 EXPORTERS: Final[Mapping[str, str]] = {
     # target: its module in this folder
     "haproxy": "haproxy",
+    "nginx": "nginx",
 }
 
 

@@ -140,6 +140,8 @@ class HAProxy:
 class TestHAProxy(AdapterContract):
     """One HAProxy with a cache of its own, HTTP/1.1 in clear and both versions over TLS."""
 
+    random_requests = 2_000
+
     cannot = {
         Need.ABSOLUTE_FORM: "HAProxy answers 400 where the target names another host than Host",
         Need.FORWARDED: "HAProxy before 2.8 does not read Forwarded; the exported rules go by X-Forwarded-For",

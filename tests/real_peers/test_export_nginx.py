@@ -158,6 +158,7 @@ def _host_of(path):
 class ContractOfNginx(AdapterContract):
     """One nginx with a cache, HTTP/1.1 in clear and both versions over TLS."""
 
+    random_requests = 2_000
     settings: dict[str, str]
     cannot = {
         Need.FORWARDED: "nginx's geo goes by X-Forwarded-For and does not read Forwarded",
