@@ -33,6 +33,14 @@ HOSTILE = {
     "Unicode, 60 characters": "ü" * 47 + ".example",
     "Unicode in every label": "bücher.straße." * 6 + "example",
     "Unicode, 250 characters": ".aüo" * 59 + ".example",
+    "Unicode, as long as a name may be": ("ü" * 50 + ".") * 4 + "example",
+    "Unicode, 62 different characters in each label": ".".join(
+        "".join(chr(0x4E00 + 7 * (62 * label + place)) for place in range(62)) for label in range(4)
+    ),
+    "Unicode, decomposed": ".a\u0301\u0316" * 60 + ".example",
+    "Unicode, percent-encoded": ".a%C3%BC%C3%B6" * 30 + ".example",
+    "mixed": "%C3%BC.bücher.ａ%61.xn--bcher-kva." * 5 + "example",
+    "an address where a name belongs": "." + ":1" * 120,
 }
 SEEN, INSIDE, OUTSIDE, NEW = (
     "seen before, not covered",

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -19,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from measuring import heading, listable_names, median, resident, say, table, write_order
+from measuring import Cores, heading, listable_names, median, resident, say, table, write_order
 
 from cdnblock import Enforcer, load_orders
 
@@ -27,6 +29,7 @@ TICK = 0.001
 PATIENCE = 60  # seconds for one change to be enforced
 CHANGED = 1_000  # names among the long lists
 FIRST = 500  # reloads after which memory should not grow any more
+ROUNDS = 5  # of loading, reloading and letting go, with collections in between
 
 
 def main() -> None:
@@ -35,7 +38,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[14, 100_000, 1_000_000])
     parser.add_argument("--changes", type=int, default=7, help="changes of each list; medians and maxima are of them")
     parser.add_argument("--reloads", type=int, default=10_000, help="reloads in a row of a small order")
+    parser.add_argument("--collections", type=Path, help=argparse.SUPPRESS)  # the part that needs a fresh process
     arguments = parser.parse_args()
+    if arguments.collections is not None:
+        print(json.dumps(_collections(arguments.collections)))
+        return
     with tempfile.TemporaryDirectory() as scratch:
         columns = [_of_size(Path(scratch) / str(size), size, arguments.changes) for size in arguments.sizes]
         heads = [f"{size:,} names" for size in arguments.sizes]
@@ -57,12 +64,14 @@ def _of_size(folder: Path, size: int, changes: int) -> dict[str, float]:
         found["load and validate, wall clock"].append(time.perf_counter() - wall)
         found["load and validate, CPU"].append(time.thread_time() - processor)
     result = {what: median(values) for what, values in found.items()}
-    return {what: 1000 * seconds for what, seconds in (result | _beside(folder, annex, changed)).items()}
+    result |= _beside(folder, annex, changed)
+    fresh = [sys.executable, __file__, "--collections", str(folder)]
+    result |= json.loads(subprocess.run(fresh, capture_output=True, text=True, check=True).stdout)
+    return {what: 1000 * seconds for what, seconds in result.items()}
 
 
 def _beside(folder: Path, annex: Path, changes: list[Path]) -> dict[str, float]:
     """Change the list while an asyncio loop ticks; a tick that comes late is what a request would have waited."""
-    before = _collection()
     with Enforcer(folder) as enforcer:
         enforced = threading.Event()
         enforcer.subscribe(lambda old, new: enforced.set() if old is not new else None)
@@ -81,16 +90,14 @@ def _beside(folder: Path, annex: Path, changes: list[Path]) -> dict[str, float]:
 
         idle = asyncio.run(_late_while(lambda: time.sleep(3)))
         late = asyncio.run(_late_while(change))
-        after = _collection()
-    every = sorted(late)
+    every = sorted(tick for tick, _ in late)
     return {
         "from saved to enforced, median": median(took),
         "from saved to enforced, longest": max(took),
-        "loop late, longest, while nothing happens": max(idle),
+        "loop late, longest, while nothing happens": max(tick for tick, _ in idle),
         "loop late, longest, during the changes": every[-1],
+        "loop late, longest, but for waiting for a core": max(tick - waited for tick, waited in late),
         "loop late, 99 of 100 ticks": every[len(every) * 99 // 100],
-        "full garbage collection before loading": before,
-        "full garbage collection after the changes": after,
     }
 
 
@@ -120,22 +127,50 @@ def _save(path: Path, text: str) -> None:
     beside.rename(path)
 
 
-async def _late_while(work) -> list[float]:
+async def _late_while(work) -> list[tuple[float, float]]:
+    """Return how late each tick came (s), and how much of that this thread or the rereading one waited for a core."""
     loop = asyncio.get_running_loop()
-    working = loop.run_in_executor(None, work)
-    late: list[float] = []
-    while not working.done():
-        before = time.perf_counter()
-        await asyncio.sleep(TICK)
-        late.append(time.perf_counter() - before - TICK)
+    rereading = [thread for thread in threading.enumerate() if thread.name == "cdnblock-follower"]
+    late: list[tuple[float, float]] = []
+    with Cores([threading.current_thread(), *rereading]) as cores:
+        working = loop.run_in_executor(None, work)
+        while not working.done():
+            waited, before = cores.waited_for(), time.perf_counter()
+            await asyncio.sleep(TICK)
+            tick = time.perf_counter() - before - TICK
+            late.append((tick, max(now - then for now, then in zip(cores.waited_for(), waited, strict=True))))
     await working
     return late
 
 
+def _collections(folder: Path) -> dict[str, float]:
+    """Return how long a full collection takes (s) without any rules and after a reload, the best of several rounds.
+
+    For a process that does nothing else: what a benchmark holds itself would drown the difference.
+    """
+    found = {"full garbage collection before loading": [], "full garbage collection after the changes": []}
+    before, after = found.values()
+    annex = folder / "annex.txt"
+    names = annex.read_text()
+    load_orders(folder)  # what is loaded once is not counted
+    for number in range(ROUNDS):
+        before.append(_collection())
+        with Enforcer(folder, follow=False) as enforcer:
+            rules = enforcer.rules
+            _save(annex, f"{names}round{number}.example\n")
+            enforcer.reload()
+            if enforcer.rules is rules:
+                raise AssertionError("nothing was reloaded")
+            del rules
+            after.append(_collection())
+        del enforcer
+    return {what: min(seconds) for what, seconds in found.items()}
+
+
 def _collection() -> float:
-    """Return how long a full collection takes (s), the best of three."""
+    """Return how long a full collection takes (s), the best of some."""
     found = []
-    for _ in range(3):
+    for _ in range(5):
         before = time.perf_counter()
         gc.collect()
         found.append(time.perf_counter() - before)

@@ -109,6 +109,30 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+class Cores:
+    """Tells how long threads have waited for a core (s); always 0 where the system does not say (not Linux)."""
+
+    def __init__(self, threads) -> None:
+        self._files = []
+        for thread in threads:
+            path = Path(f"/proc/self/task/{thread.native_id}/schedstat")
+            if path.exists():
+                self._files.append(path.open("rb", buffering=0))
+        self._threads = len(threads)
+
+    def waited_for(self) -> list[float]:
+        """Return it for each thread."""
+        told = [int(os.pread(file.fileno(), 100, 0).split()[1]) / 1e9 for file in self._files]
+        return told if len(told) == self._threads else [0.0] * self._threads
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        for file in self._files:
+            file.close()
+
+
 def resident() -> float:
     """Return how much memory this process holds (MB)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
