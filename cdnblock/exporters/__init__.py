@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Final
 
 from cdnblock.errors import ConfigError, UnsupportedError
-from cdnblock.exporters._exporter import Cannot, Exporter, File, Missing, Options, Work
+from cdnblock.exporters._exporter import Cannot, Exporter, File, Missing, Options, Otherwise, Work
 from cdnblock.exporters._plan import OTHER, Plan, make_plan
 from cdnblock.exporters._territory import ListableTable, networks
 from cdnblock.matching.ruleset import RuleSet
@@ -30,6 +30,10 @@ EXPORTERS: Final[Mapping[str, str]] = {
     # target: its module in this folder
     "haproxy": "haproxy",
     "nginx": "nginx",
+    "domains": "domains",
+    "hosts": "hosts",
+    "dnsmasq": "dnsmasq",
+    "adblock": "adblock",
 }
 
 
@@ -125,7 +129,7 @@ def _with_settings(exporter: Exporter, options: Options) -> Options:
 
 def _planned(exporter: Exporter, rules: RuleSet, at: datetime) -> tuple[Plan, tuple[Missing, ...]]:
     """Return what the target can carry, and what of the orders that hold it cannot."""
-    cannot = {pair: reason for pair, reason in exporter.carries.items() if reason is not None}
+    cannot = {pair: reason for pair, reason in exporter.carries.items() if isinstance(reason, Cannot)}
     wanted = {pair: pair[1] for pair in exporter.carries}
     plan = make_plan(rules, at, wanted, exporter.tells)
     missing = tuple(
@@ -182,6 +186,9 @@ def _header(
     elsewhere = {measure for order in rules.orders.values() for measure in order.measures} & exporter.elsewhere.keys()
     for measure in sorted(elsewhere):
         yield f"not here: {measure.value} {exporter.elsewhere[measure]}"
+    otherwise = {reason.how for reason in exporter.carries.values() if isinstance(reason, Otherwise)}
+    for how in sorted(otherwise):
+        yield f"names are refused {how}"
     for item in missing:
         yield f"MISSING: {item}"
 

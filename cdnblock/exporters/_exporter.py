@@ -29,6 +29,17 @@ class Cannot:
 
 
 @dataclass(frozen=True, slots=True)
+class Otherwise:
+    """How a target refuses that knows no variants: in a way of its own, which is no omission."""
+
+    how: str
+
+
+Carriage: TypeAlias = Cannot | Otherwise | None
+"""None where a variant is carried as it was ordered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """A target's own setting: its default, what it does, and its values if there are only these."""
 
@@ -108,7 +119,7 @@ class Exporter:
 
     name: str
     title: str
-    carries: Mapping[tuple[Measure, str], Cannot | None]
+    carries: Mapping[tuple[Measure, str], Carriage]
     elsewhere: Mapping[Measure, str]
     tells: Tells
     render: Render
@@ -120,10 +131,15 @@ class Exporter:
         """Return in a word or three whether the target carries a variant."""
         if measure in self.elsewhere:
             return "–"
-        cannot = self.carries[measure, variant]
-        if cannot is None:
-            return "yes"
-        return "no" if cannot.instead is None else f"as {cannot.instead}"
+        match self.carries[measure, variant]:
+            case Cannot(instead=None):
+                return "no"
+            case Cannot(instead=instead):
+                return f"as {instead}"
+            case Otherwise(how=how):
+                return how
+            case _:
+                return "yes"
 
 
 PROXY_SERVER: Final[Mapping[Measure, str]] = {Measure.DNS: "is a name server's: a proxy answers no DNS queries"}
@@ -133,6 +149,6 @@ NAME_SERVER: Final[Mapping[Measure, str]] = {
 }
 
 
-def every(measure: Measure, cannot: Cannot | None = None) -> dict[tuple[Measure, str], Cannot | None]:
+def every(measure: Measure, carriage: Carriage = None) -> dict[tuple[Measure, str], Carriage]:
     """Return the same for every variant of a measure."""
-    return dict.fromkeys(((measure, variant) for variant in VARIANTS[measure]), cannot)
+    return dict.fromkeys(((measure, variant) for variant in VARIANTS[measure]), carriage)

@@ -125,7 +125,6 @@ class Plan:
         for tree in trees:
             if tree not in suffixes and (group := _nearest(self.suffixes, tree)):
                 suffixes[tree] = group
-                exact.setdefault(tree, None)
         return replace(self, exact=dict(sorted(exact.items())), suffixes=dict(sorted(suffixes.items())))
 
     def seen_from(self, place: str) -> Plan:

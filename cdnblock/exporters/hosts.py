@@ -1,0 +1,28 @@
+"""A hosts file: each name alone, at an address that leads nowhere. Sub-domains are beyond it, and so is a refusal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cdnblock.exporters._exporter import NAME_SERVER, Exporter, File, Otherwise, Work, every
+from cdnblock.exporters._lists import alone_is_too_little
+from cdnblock.exporters._plan import nothing_told
+from cdnblock.orders.model import Measure
+
+
+def _render(work: Work) -> tuple[File, ...]:
+    meant = {name for table in (work.plan.exact, work.plan.suffixes) for name in table if work.plan.group_of(name)}
+    lines = "".join(f"0.0.0.0 {name}\n:: {name}\n" for name in sorted(meant))
+    return (File("cdnblock.hosts", work.top("#") + lines),)
+
+
+EXPORTER: Final = Exporter(
+    name="hosts",
+    title="hosts(5), no sub-domains",
+    carries=every(Measure.DNS, Otherwise("as 0.0.0.0")),
+    elsewhere=NAME_SERVER,
+    tells=nothing_told,
+    render=_render,
+    territory=False,
+    objections=alone_is_too_little,
+)
