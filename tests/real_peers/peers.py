@@ -63,7 +63,7 @@ class Running:
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def stop(self, seconds: float = 10) -> int:
+    def stop(self, seconds: float = 3) -> int:
         """End it, by force if it does not go; return its exit code."""
         self.process.terminate()
         try:

@@ -28,7 +28,7 @@ def nginx(stage, asked: int):
         "/var/log/nginx/cdnblock.log": str(spool / "error.log"), "/var/cache/nginx/": f"{spool}/",
     })  # fmt: skip
     command = (
-        program("nginx", "apt-get install nginx-light"),
+        program("nginx", "apt-get install nginx"),
         "-e",
         spool / "start.log",
         "-g",
