@@ -90,27 +90,51 @@ def _service(stage, arguments) -> None:
     asked, empty = free_ports(2)
     with deciding(stage, f"127.0.0.1:{asked}") as service, on_loopback(stage, EMPTY, empty) as handler:
         pin(service.process.pid, handler.process.pid)
-        cases = {"an empty handler": Case(url=f"http://127.0.0.1:{empty}/nginx", pids=(handler.process.pid,), headers=told(*FIELDS["refused"]))}
+        cases = {
+            "an empty handler": Case(
+                url=f"http://127.0.0.1:{empty}/nginx", pids=(handler.process.pid,), headers=told(*FIELDS["refused"])
+            )
+        }
         for what, asked_for in FIELDS.items():
             cases[f"the service: {what}"] = Case(
                 url=f"http://127.0.0.1:{asked}/nginx", pids=(service.process.pid,), headers=told(*asked_for)
             )
         measured = run(cases, arguments)
-    print(table(["one core, 32 connections", "requests/s", "of empty", "CPU µs", "of empty", "p99 ms"], list(rows(measured))))
+    print(
+        table(
+            ["one core, 32 connections", "requests/s", "of empty", "CPU µs", "of empty", "p99 ms"], list(rows(measured))
+        )
+    )
 
 
 def _nginx(stage, arguments) -> None:
     """Load nginx's cache with the example, and with the same example without its question."""
     asked, origin = free_ports(2)
     stage = dataclasses.replace(stage, origin=f"http://127.0.0.1:{origin}")
-    with on_loopback(stage, ORIGIN, origin), deciding(stage, f"127.0.0.1:{asked}") as service, nginx(stage, asked) as (port, _):
+    with (
+        on_loopback(stage, ORIGIN, origin),
+        deciding(stage, f"127.0.0.1:{asked}") as service,
+        nginx(stage, asked) as (port, _),
+    ):
         (bare,) = free_ports(1)
         config = (stage.folder / "nginx.conf").read_text()
         (stage.folder / "bare").mkdir()
-        config = re.sub(r" (auth_request(_set)? |if )[^;]*;( })?", "", config).replace(f"127.0.0.1:{port}", f"127.0.0.1:{bare}")
-        config = re.sub(r"listen [^;]*ssl[^;]*;|ssl_cert[^;]*;", "", config).replace("/scratch/nginx/", "/scratch/bare/")
+        config = re.sub(r" (auth_request(_set)? |if )[^;]*;( })?", "", config).replace(
+            f"127.0.0.1:{port}", f"127.0.0.1:{bare}"
+        )
+        config = re.sub(r"listen [^;]*ssl[^;]*;|ssl_cert[^;]*;", "", config).replace(
+            "/scratch/nginx/", "/scratch/bare/"
+        )
         (stage.folder / "bare.conf").write_text(config.replace("$cdnblock_generation ", ""))
-        command = (program("nginx", "apt"), "-e", stage.folder / "bare" / "start.log", "-g", "daemon off;", "-c", stage.folder / "bare.conf")
+        command = (
+            program("nginx", "apt"),
+            "-e",
+            stage.folder / "bare" / "start.log",
+            "-g",
+            "daemon off;",
+            "-c",
+            stage.folder / "bare.conf",
+        )
         with started(stage.folder, *command, ports=(bare,)) as without:
             ours = next(pid for pid in children_of(os.getpid()) if "nginx.conf" in command_of(pid))
             pin(service.process.pid, *children_of(ours), *children_of(without.process.pid))
@@ -120,7 +144,12 @@ def _nginx(stage, arguments) -> None:
                 "the same, asking": Case(url=f"http://127.0.0.1:{port}/", pids=(*children_of(ours), service.process.pid), headers=headers),
             }, arguments, connections=8)  # fmt: skip
     print()
-    print(table(["one core for both, 8 connections", "requests/s", "of the first", "CPU µs", "of the first", "p99 ms"], list(rows(measured))))
+    print(
+        table(
+            ["one core for both, 8 connections", "requests/s", "of the first", "CPU µs", "of the first", "p99 ms"],
+            list(rows(measured)),
+        )
+    )
     first, second = ([sample[2] for sample in samples] for samples in measured.values())
     print(f"\np99 added to nginx by auth_request: {statistics.median(second) - statistics.median(first):.2f} ms")
 
@@ -134,7 +163,12 @@ def on_loopback(stage, program_text: str, port: int) -> Iterator:
 
 def told(host: str, client: str) -> tuple[str, ...]:
     """Return what nginx tells of a request."""
-    return (f"X-Forwarded-Host: {host}", "X-Forwarded-Method: GET", "X-Forwarded-Uri: /a/page", f"X-Forwarded-For: {client}")
+    return (
+        f"X-Forwarded-Host: {host}",
+        "X-Forwarded-Method: GET",
+        "X-Forwarded-Uri: /a/page",
+        f"X-Forwarded-For: {client}",
+    )
 
 
 def run(cases: dict[str, Case], arguments, *, connections: int = 32) -> dict[str, list[tuple[float, float, float]]]:
@@ -164,7 +198,14 @@ def rows(measured) -> Iterator[list[str]]:
         rates = [sample[0] / other[0] for sample, other in zip(samples, first, strict=True)]
         costs = [sample[1] / other[1] for sample, other in zip(samples, first, strict=True)]
         rate, used, p99 = (statistics.median(column) for column in zip(*samples, strict=True))
-        yield [name, f"{rate:,.0f}", f"{statistics.median(rates):.0%}", f"{used:.1f}", f"{statistics.median(costs):.0%}", f"{p99:.2f}"]
+        yield [
+            name,
+            f"{rate:,.0f}",
+            f"{statistics.median(rates):.0%}",
+            f"{used:.1f}",
+            f"{statistics.median(costs):.0%}",
+            f"{p99:.2f}",
+        ]
 
 
 def cpu(pid: int) -> int:
