@@ -8,7 +8,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ _QUIET_END: Final = 3.0  # seconds within which a connection that is to be close
 WITNESS: Final = "witness.example"
 """A host that no scenario's order names: by it the site is asked."""
 
-_PLAIN_NAME: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+\Z")
+_PLAIN_NAME: Final = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+\Z")
 
 
 def play(scenario: Scenario, protocol: Protocol, host: Host, stage: Stage) -> Iterator[str]:
@@ -45,6 +45,7 @@ class Play:
     def __init__(self, host: Host, stage: Stage, protocol: Protocol, run: str) -> None:
         self._host, self._stage, self._protocol, self._run = host, stage, protocol, run
         self._connections: dict[str, Http1 | Http2] = {}
+        self._begun: dict[str, Callable[[], Answer]] = {}
         self._opened: dict[str, _Opened] = {}
         self._before: dict[str, Answer] = {}
         self._leaving = contextlib.ExitStack()
@@ -61,6 +62,12 @@ class Play:
             match step.action:
                 case Action.ASK:
                     yield from self._ask_within(step)
+                case Action.BEGIN:
+                    connection = self._connect(step) if step.connection is None else self._named(step)
+                    self._begun[_label(step)] = connection.begin(_as_sent(step, uuid.uuid4().hex))
+                    time.sleep(_ON_ITS_WAY)
+                case Action.ANSWERED | Action.DENIED:
+                    yield from self._answers(step)
                 case Action.OPEN:
                     yield from self._open(step)
                 case Action.GOES_ON:
@@ -104,17 +111,23 @@ class Play:
         if step.label is not None:
             self._before[step.label] = answer
 
+    def _answers(self, step: Step) -> Iterator[str]:
+        for label in step.labels:
+            answer = self._begun[label]()
+            served = answer.status == OK and answer.of(MARK[0]) == [MARK[1]] and answer.whole
+            if served != (step.action is Action.ANSWERED):
+                yield f"{label} got {answer.status} {answer.body[:100]!r}"
+
     def _open(self, step: Step) -> Iterator[str]:
-        if step.label is None:
-            raise AssertionError("what is opened needs a name: `as`")
+        label = _label(step)
         connection = self._connect(step) if step.connection is None else self._named(step)
         running = connection.start(_as_sent(step, uuid.uuid4().hex))
-        self._opened[step.label] = opened = _Opened(step.label, running, connection)
+        self._opened[label] = opened = _Opened(label, running, connection)
         wanted = SWITCHING if step.expect.outcome is Outcome.UPGRADED else OK
         if running.head.status != wanted:
-            yield f"{step.label} did not begin: {running.head.status}"
+            yield f"{label} did not begin: {running.head.status}"
         elif said := opened.stops():
-            yield f"{step.label} did not begin: {said}"
+            yield f"{label} did not begin: {said}"
 
     def _ends(self, step: Step) -> Iterator[str]:
         deadline = time.monotonic() + CUT_WITHIN
@@ -194,6 +207,12 @@ def ask_site(host: Host, page: str, prefix: str) -> Any:
     if answer.status != OK or answer.of(MARK[0]) != [MARK[1]] or not answer.whole:
         raise AssertionError(f"the site does not tell what it was asked: {answer.status} {answer.body[:200]!r}")
     return json.loads(answer.body)
+
+
+def _label(step: Step) -> str:
+    if step.label is None:
+        raise AssertionError("what goes on needs a name: `as`")
+    return step.label
 
 
 def _as_sent(step: Step, trace: str) -> Request:

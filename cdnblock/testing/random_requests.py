@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -22,6 +23,7 @@ from cdnblock.testing.wire2 import Http2
 SEED: Final = 20_250_328
 ORDERS: Final = "random-*.yaml"
 _SHOWN: Final = 20  # complaints
+_CLIENTS: Final = 4
 _METHODS: Final = ("GET",) * 8 + ("HEAD", "POST", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 _INNOCENT: Final = ("other.example", "random-other.example", "example.org", "203.0.113.9", "random.example")
 _FIELDS: Final = (
@@ -71,9 +73,8 @@ class RandomRequests:
         drawn = [*self.draw(random.Random(seed), count, prefix, protocol)]  # noqa: S311 (to be repeated, not guessed)
         wrong: list[str] = []
         try:
-            for batch in _batches(drawn, at_once):
-                for item, answer in self._answers(batch, protocol):
-                    wrong += [_shown(item, complaint, seed) for complaint in self._judge(item, answer)]
+            for item, answer in self._all_answers([*_batches(drawn, at_once)], protocol):
+                wrong += [_shown(item, complaint, seed) for complaint in self._judge(item, answer)]
                 if len(wrong) > _SHOWN:
                     return wrong
         except (AssertionError, OSError) as error:
@@ -121,6 +122,16 @@ class RandomRequests:
                 return name.partition(".")[2] if name.count(".") > 1 else name
             case _:
                 return name
+
+    def _all_answers(self, batches: Sequence[Sequence[Drawn]], protocol: Protocol) -> Iterator[tuple[Drawn, Answer]]:
+        """Ask from several clients at once, so that requests of different sides stand beside each other."""
+        with ThreadPoolExecutor(_CLIENTS) as clients:
+            asking = [clients.submit(lambda batch: [*self._answers(batch, protocol)], batch) for batch in batches]
+            try:
+                for answers in asking:
+                    yield from answers.result()
+            finally:
+                clients.shutdown(cancel_futures=True)
 
     def _answers(self, batch: Sequence[Drawn], protocol: Protocol) -> Iterator[tuple[Drawn, Answer]]:
         """Ask; what a connection that was announced to end has left open is asked again on another one."""

@@ -65,9 +65,12 @@ class Outcome(StrEnum):
 
 
 class Action(StrEnum):
-    """What a step does. All but ASK and OPEN name a request that was opened as something before."""
+    """What a step does. Those with labels are about what was opened, or begun, under these names before."""
 
     ASK = "ask"
+    BEGIN = "begin"  # send a request, and leave its answer unread under the name `as`
+    ANSWERED = "answered"  # the site's answer to what was begun comes, whole
+    DENIED = "denied"  # it does not: something else comes, or the end
     OPEN = "open"  # begin what goes on for ever, and leave it running under the name `as`
     GOES_ON = "goes-on"
     ENDS = "ends"
@@ -176,6 +179,7 @@ _REQUEST_KEYS: Final = {"host", "hosts", "method", "path", "target", "headers", 
 _STEP_KEYS: Final = _REQUEST_KEYS | {
     "says", "from", "peer", "x-forwarded-for", "sni", "connection", "expect", "as", "within", *(action.value for action in Action)
 }  # fmt: skip
+_REPEATED: Final = re.compile(r"\$\{([^{}*]+)\*(\d+)\}")
 _MOMENT: Final = re.compile(r"\$\{now([+-]\d+)s\}")
 
 
@@ -204,14 +208,14 @@ def _steps(raw: Mapping[str, Any], where: str) -> Iterator[Step]:
     (action,) = actions
     value = raw[action]
     match action:
-        case Action.ASK | Action.OPEN:
+        case Action.ASK | Action.BEGIN | Action.OPEN:
             for host in value if isinstance(value, list) else [value]:
                 yield _asking(action, host, raw, where)
         case Action.ORDER:
             yield Step(action=action, says=raw.get("says", ""), orders=value)
         case Action.WAIT:
             yield Step(action=action, says=raw.get("says", ""), seconds=float(value))
-        case Action.GOES_ON | Action.ENDS:
+        case Action.ANSWERED | Action.DENIED | Action.GOES_ON | Action.ENDS:
             yield Step(action=action, says=raw.get("says", ""), labels=tuple(value))
 
 
@@ -274,10 +278,14 @@ def _known(raw: Mapping[str, Any], keys: set[str], where: str) -> None:
 
 
 def _filled(value: Any, run: str) -> Any:
-    """Return a value with `${run}` and `${now+2s}` (the first whole second that is at least so far ahead) replaced."""
+    """Return a value with what stands in `${…}` replaced.
+
+    `${run}` by the run, `${now+2s}` by the first whole second that is at least so far ahead, `${a*20}` by twenty `a`.
+    """
     match value:
         case str():
-            return _MOMENT.sub(lambda found: _moment(float(found[1])), value.replace("${run}", run))
+            text = _REPEATED.sub(lambda found: found[1] * int(found[2]), value.replace("${run}", run))
+            return _MOMENT.sub(lambda found: _moment(float(found[1])), text)
         case list():
             return [_filled(item, run) for item in value]
         case dict():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ TRACE: Final = "x-contract-trace"
 
 LARGE: Final = bytes(range(256)) * 8192  # 2 MiB
 TICK: Final = 0.02  # seconds between two parts of what goes on for ever
+_THINKS: Final = 1.0  # seconds that `/slow` takes before its first octet
 _NO_STORE: Final = ("Cache-Control", "no-store")
 _MARKED: Final[Lines] = (
     # Whatever a host might touch when it should touch nothing, and all that measure `cdn` takes away.
@@ -75,6 +77,7 @@ class Page:
     headers: Lines
     parts: tuple[bytes, ...]
     endless: bool = False
+    delay: float = 0.0  # seconds before the head
     length: int | None = None  # what Content-Length says; None: as long as it takes (chunks, or HTTP/2's way)
 
     def all_headers(self) -> list[tuple[str, str]]:
@@ -113,6 +116,8 @@ class Site:
                 return _whole(json.dumps(told), *marks, *_MARKED)
             case "/large":
                 return Page(headers=(*marks, _NO_STORE), parts=(LARGE,), length=len(LARGE))
+            case "/slow":
+                return dataclasses.replace(_whole(json.dumps(told), *marks, _NO_STORE), delay=_THINKS)
             case "/chunks":
                 return Page(headers=(*marks, _NO_STORE), parts=(b"one ", b"two ", b"three"))
             case _:
@@ -163,6 +168,7 @@ def aiohttp_site(middlewares: Sequence[Any] = (), *, rewrites: Mapping[str, str]
             return await _echo(request)
         asked = Asked(method=request.method, target=request.raw_path, headers=lines, body=await request.read())
         page = site.page(asked)
+        await asyncio.sleep(page.delay)
         response = web.StreamResponse()
         for name, value in page.all_headers():
             response.headers.add(name, value)
@@ -229,6 +235,7 @@ class AsgiSite:
             if event["type"] == "http.disconnect" or not event.get("more_body"):
                 break
         page = self._site.page(_asked(scope, body))
+        await asyncio.sleep(page.delay)
         lines = [(name.lower().encode(), value.encode()) for name, value in page.all_headers()]
         await send({"type": "http.response.start", "status": 200, "headers": lines})
         gone = asyncio.ensure_future(_gone(receive)) if page.endless else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import ssl
@@ -99,8 +100,12 @@ class Http1:
 
     def ask(self, request: Request) -> Answer:
         """Send a request and read its whole answer."""
+        return self.begin(request)()
+
+    def begin(self, request: Request) -> Callable[[], Answer]:
+        """Send a request; return what reads its whole answer."""
         self.send(request.octets())
-        return self.answer(request.method)
+        return functools.partial(self.answer, request.method)
 
     def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
         """Send several requests at once and read all answers; fewer where the connection ends before the last."""

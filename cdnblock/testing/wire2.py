@@ -49,18 +49,22 @@ class Http2:
 
     def ask(self, request: Request) -> Answer:
         """Send a request and read its whole answer; status 0 if the stream or the connection ended without one."""
+        return self.begin(request)()
+
+    def begin(self, request: Request) -> Callable[[], Answer]:
+        """Send a request; return what reads its whole answer."""
         stream = self._open(request)
-        self._pump_until(lambda: stream.over)
-        stream.head.whole = stream.ended
-        return stream.head
+
+        def answer() -> Answer:
+            self._pump_until(lambda: stream.over)
+            stream.head.whole = stream.ended
+            return stream.head
+
+        return answer
 
     def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
         """Send several requests at once, each on its stream, and read all answers."""
-        streams = [self._open(request) for request in requests]
-        self._pump_until(lambda: all(stream.over for stream in streams))
-        for stream in streams:
-            stream.head.whole = stream.ended
-        return [stream.head for stream in streams]
+        return [answer() for answer in [self.begin(request) for request in requests]]
 
     def start(self, request: Request) -> Running:
         """Send a request and read only the head of its answer."""

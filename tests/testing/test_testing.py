@@ -105,6 +105,8 @@ BROKEN = [
     (edges.NeverCuts, "an order cuts open WebSockets"),
     (edges.CutsAll, "an order cuts open WebSockets"),
     (edges.NeverCuts, "the clock cuts what runs"),
+    (edges.NeverCuts, "an answer that comes too late"),
+    (edges.ManyLabels, "oversized requests"),
 ]  # fmt: skip
 
 
