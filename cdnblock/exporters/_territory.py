@@ -8,7 +8,7 @@ the end.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network
 from typing import Final, NamedTuple, Protocol
 
 from cdnblock.exporters._plan import UNKNOWN
@@ -17,9 +17,11 @@ from cdnblock.geo.interval_table import IPV6_SHIFT, IntervalTable
 
 _BITS: Final = {IPV4: 32, IPV6: 128 - IPV6_SHIFT}  # of the numbers in an interval
 _SHIFT: Final = {IPV4: 0, IPV6: IPV6_SHIFT}
-# The /64 networks that hold IPv4-mapped and NAT64 addresses: these are told apart by what they carry.
-_CARRIERS: Final = (0, 0x0064_FF9B_0000_0000)
-_LOOPBACK: Final = "::1/128"  # in the first of them, and of no place
+# The /64 networks that hold IPv4-mapped and NAT64 addresses, and what in them carries an address of somewhere.
+_CARRIERS: Final = {
+    IPv6Network("::/64"): IPv6Network("::ffff:0:0/96"),
+    IPv6Network("64:ff9b::/64"): IPv6Network("64:ff9b::/96"),
+}
 
 
 class ListableTable(Protocol):
@@ -55,7 +57,8 @@ def networks(table: ListableTable, countries: Collection[str], *, unknown: bool)
     wanted: dict[str | None, str] = {country: country for country in countries}
     if unknown:
         wanted[None] = UNKNOWN
-        yield Network(_LOOPBACK, UNKNOWN)
+        for whole, carrying in _CARRIERS.items():
+            yield from (Network(str(rest), UNKNOWN) for rest in whole.address_exclude(carrying))
     for version in (IPV4, IPV6):
         spans = [*_placed(intervals, version, wanted), *(_placeless(version) if unknown else ())]
         for span in _merged(sorted(spans)):
@@ -73,9 +76,10 @@ def _placed(table: IntervalTable, version: int, wanted: dict[str | None, str]) -
 
 
 def _placeless(version: int) -> Iterator[_Span]:
-    carriers = [(number, number + 1) for number in _CARRIERS] if version == IPV6 else []
+    numbers = [int(whole.network_address) >> IPV6_SHIFT for whole in _CARRIERS] if version == IPV6 else []
+    elsewhere = [*_looked_up(version), *((number, number + 1) for number in numbers)]
     reached = 0
-    for first, after in (*sorted([*_looked_up(version), *carriers]), (1 << _BITS[version], 0)):
+    for first, after in (*sorted(elsewhere), (1 << _BITS[version], 0)):
         if reached < first:
             yield _Span(reached, first, UNKNOWN)
         reached = after
