@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +23,7 @@ from cdnblock.orders.model import Measure
 from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.sources.order_folder import load_orders
 
+ROOT = Path(__file__).parent.parent.parent
 START = 20.0  # seconds that a slow machine may take to start a server
 
 
@@ -80,11 +86,11 @@ def free_ports(count):
 
 
 @contextlib.contextmanager
-def running(command, port, log):
+def running(command, port, log, env=None):
     """Run a server until the end of the block, once it listens on a port; what it says goes to a file."""
     with (
         log.open("wb") as said,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=env) as process,
     ):
         try:
             wait_until(lambda: process.poll() is not None or listens(port), lambda: log.read_text(errors="replace"))
@@ -111,3 +117,47 @@ def wait_until(holds, complaint=lambda: ""):
     while not holds():
         assert time.monotonic() < deadline, complaint()
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def started_example(name, folder):
+    """Start an example as it stands, but for its ports, with a site behind it; yield where it listens."""
+    (edge,) = free_ports(1)
+    shutil.copytree(ROOT / "examples" / name, folder / name)
+    shutil.copytree(ROOT / "examples" / "orders", folder / "orders")
+    command = folder / "bin" / "cdnblock"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec "{sys.executable}" -m cdnblock "$@"\n')
+    command.chmod(0o755)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        for path in (folder / name).iterdir():
+            text = path.read_text().replace("127.0.0.1:8080", f"127.0.0.1:{edge}")
+            text = text.replace("127.0.0.1:8000", f"127.0.0.1:{site.server_port}")
+            path.write_text(f"user root;\n{text}" if path.name == "nginx.conf" and os.geteuid() == 0 else text)
+        environment = {**os.environ, "PATH": f"{command.parent}:/usr/sbin:{os.environ['PATH']}"}
+        with running([str(folder / name / "start.sh")], edge, folder / "log", env=environment):
+            yield edge
+        site.shutdown()
+
+
+class Site(BaseHTTPRequestHandler):
+    """A site that says whom it was asked for."""
+
+    def do_GET(self):
+        body = f"site {self.headers['Host']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def asked(port, host, client, **headers):
+    """Return status, headers in lower case and body of an answer to a client at an address."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request("GET", "/", headers={"Host": host, "X-Forwarded-For": client} | headers)
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from export_engines import at_each_turn, export_for, free_ports, needs, running, wait_until
+from export_engines import asked, at_each_turn, export_for, free_ports, needs, running, started_example, wait_until
 
 from cdnblock.testing import AdapterContract, Host, Need
 
@@ -155,3 +155,13 @@ class TestHAProxy(AdapterContract):
         haproxy = HAProxy(stage)
         with haproxy.run():
             yield Host(address=("127.0.0.1", haproxy.port), tls=("127.0.0.1", haproxy.tls), reload=haproxy.reload)
+
+
+def test_the_example_starts_as_it_stands(tmp_path):
+    """`examples/haproxy/start.sh` exports, starts, refuses a client in France and serves one in Germany."""
+    with started_example("haproxy", tmp_path) as port:
+        status, headers, body = asked(port, "www.motogpstream.me", "90.84.144.1")
+        assert (status, headers["link"]) == (451, '<https://edge.example/blocked>; rel="blocked-by"')
+        assert "tjp-2025-03-28-motogp" in body
+        assert asked(port, "www.motogpstream.me", "80.187.0.1")[::2] == (200, "site www.motogpstream.me")
+        assert asked(port, "other.example", "90.84.144.1")[::2] == (200, "site other.example")

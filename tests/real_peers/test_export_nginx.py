@@ -14,7 +14,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from export_engines import at_each_turn, export_for, free_ports, names_without_cache, needs, running, wait_until
+from export_engines import (
+    asked,
+    at_each_turn,
+    export_for,
+    free_ports,
+    names_without_cache,
+    needs,
+    running,
+    started_example,
+    wait_until,
+)
 
 from cdnblock.measures.cache_disable import names_cover, to_purge
 from cdnblock.testing import AdapterContract, Host, Need
@@ -185,3 +195,13 @@ class TestNginxWithoutModules(ContractOfNginx):
     """As it is built, without any module: names under measure `cdn` have a location of their own."""
 
     settings = {"headers-more": "no"}
+
+
+def test_the_example_starts_as_it_stands(tmp_path):
+    """`examples/nginx/start.sh` exports, starts, refuses a client in France and serves one in Germany."""
+    with started_example("nginx", tmp_path) as port:
+        status, headers, body = asked(port, "www.motogpstream.me", "90.84.144.1")
+        assert (status, headers["link"]) == (451, '<https://edge.example/blocked>; rel="blocked-by"')
+        assert "tjp-2025-03-28-motogp" in body
+        assert asked(port, "www.motogpstream.me", "80.187.0.1")[::2] == (200, "site www.motogpstream.me")
+        assert asked(port, "other.example", "90.84.144.1")[::2] == (200, "site other.example")
