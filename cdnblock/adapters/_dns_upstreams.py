@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +17,7 @@ from itertools import count, islice
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
-from cdnblock.adapters._dns_upstream_health import Address, Source, Upstream, next_to_ask
+from cdnblock.adapters._dns_upstream_health import Address, Source, Upstream, next_to_ask, open_source
 from cdnblock.adapters._dns_upstream_links import Link
 from cdnblock.errors import ConfigError
 from cdnblock.measures.dns_refusal import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, failure
@@ -29,7 +29,6 @@ _TICK: Final = 0.1  # seconds between two looks at what is late
 _BATCH: Final = 64  # answers that are read in one go, before others have their turn
 _DROPPED: Final = 64  # of the oldest queries, when there are too many
 _MOST_OUTSTANDING: Final = 32_768  # half of the ids of one socket: a free one is found at the first or second try
-_BUFFER: Final = 4 * 1024 * 1024  # octets of answers that the kernel may hold for a socket
 _TC: Final = 0x02  # in the third octet of a header
 _PROBE: Final = b"\0\0\1\0\0\1\0\0\0\0\0\0" + b"\0" + b"\0\2\0\1"  # . NS: what every resolver knows
 
@@ -97,7 +96,7 @@ class Upstreams:
         for upstream in self.each:
             self._links[upstream].close()
             self._retired += upstream.sources
-            upstream.sources = []
+            upstream.sources, upstream.uses = [], 0
         while self._retired:
             self._close(self._retired.pop())
         for query, done, context, *_ in [self._waiting.pop(key) for key in list(self._waiting)]:
@@ -130,23 +129,21 @@ class Upstreams:
         self, query: bytes, done: Done, context: object, upstream: Upstream, before: tuple[Upstream, ...]
     ) -> None:
         waiting = self._waiting
+        upstream.uses -= 1
+        source = upstream.source if upstream.uses >= 0 else upstream.other_source()
+        if source is None:
+            self._fail(query, done, context, (*before, upstream), NETWORK_ERROR)
+            return
         try:
             number = next(self._numbers)
         except StopIteration:
-            self._numbers = iter(memoryview(os.urandom(16_384)).cast("I"))
+            self._numbers = iter(memoryview(os.urandom(16_384)).cast("H"))
             number = next(self._numbers)
-        sources = upstream.sources
-        if not sources:
-            self._fail(query, done, context, (*before, upstream), NETWORK_ERROR)
-            return
-        source = sources[number % len(sources)]
-        key = source.base | number >> 16
-        while key in waiting:
-            number = int.from_bytes(os.urandom(4), "big")
-            key = source.base | number >> 16
+        while (key := source.base | number) in waiting:
+            number = secrets.randbits(16)
         waiting[key] = (query, done, context, time.monotonic() + self._timeout, (*before, upstream))
         try:
-            source.socket.send((number >> 16).to_bytes(2, "big") + query[2:])
+            source.socket.send(number.to_bytes(2, "big") + query[2:])
         except BlockingIOError:
             pass  # as if it were lost on the way
         except OSError:
@@ -190,10 +187,12 @@ class Upstreams:
 
     def _discard(self, source: Source) -> None:
         """Close a socket that had an error: uvloop never looks at it again. Another one takes its place."""
-        for sources in (source.upstream.sources, self._retired):
-            if source in sources:
-                sources.remove(source)
-                self._close(source)
+        if source in source.upstream.sources:
+            source.upstream.take_away(source)
+            self._close(source)
+        elif source in self._retired:
+            self._retired.remove(source)
+            self._close(source)
 
     def _give_up(self, base: int) -> None:
         """Ask others what was asked from a socket of which the network says that it leads nowhere."""
@@ -268,7 +267,8 @@ class Upstreams:
     def _renew(self, upstream: Upstream, now: float) -> None:
         """Replace sockets that are old, or missing, and close those on which nobody waits any more."""
         while upstream.sources and upstream.sources[0].opened + _SOURCE_LIFE <= now:
-            source = upstream.sources.pop(0)
+            source = upstream.sources[0]
+            upstream.take_away(source)
             source.unused_from = now + self._timeout + _TICK
             self._retired.append(source)
         with suppress(OSError):
@@ -278,17 +278,8 @@ class Upstreams:
             self._close(self._retired.pop(0))
 
     def _open(self, upstream: Upstream, now: float) -> Source:
-        host, _ = upstream.address
-        opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            opened.setblocking(False)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            opened.connect(upstream.address)
-        except OSError:
-            opened.close()
-            raise
-        source = Source(opened, next(self._bases) << 16, upstream, now)
-        self._loop.add_reader(opened.fileno(), self._readable, source)
+        source = open_source(upstream, next(self._bases) << 16, now)
+        self._loop.add_reader(source.socket.fileno(), self._readable, source)
         return source
 
     def _close(self, source: Source) -> None:

@@ -135,7 +135,8 @@ def test_ids_and_ports_cannot_be_guessed():
                 source.opened -= 2 * _dns_upstreams._SOURCE_LIFE
             await asyncio.sleep(0.3)
             upstream.peers.clear()
-            await asyncio.gather(*[upstreams.ask(ask(id=7)) for _ in range(100)])
+            for _ in range(20):
+                await asyncio.gather(*[upstreams.ask(ask(id=7)) for _ in range(100)])
             assert not opened & {source.opened for source in upstreams.each[0].sources}
             return (
                 [int.from_bytes(query[:2], "big") for query in upstream.asked],
@@ -148,7 +149,7 @@ def test_ids_and_ports_cannot_be_guessed():
     assert all(sum(low <= number < low + 8_192 for number in ids) > 150 for low in range(0, 65_536, 8_192))
     steps = [second - first for first, second in itertools.pairwise(ids)]
     assert max(map(steps.count, set(steps))) < 10
-    assert (len(before), len(after)) == (8, 8)
+    assert len(before) > 4 < len(after)  # of eight, chosen at random every 32 queries
     assert not before & after
 
 
