@@ -23,6 +23,7 @@ What no order concerns passes with the server's own `receive` and `send`. ASGI h
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import suppress
@@ -43,6 +44,7 @@ _Changed: TypeAlias = Changed[Send, Scope]
 
 _LARGEST_REST: Final = 1 << 22  # octets of a refused upload that are still taken
 _PATIENCE: Final = 2.0  # seconds that they may take
+_LOG: Final = logging.getLogger(__name__)
 _SLASH: Final = ord("/")
 _CUT: Final[Scope] = {}
 """Stands in the place of the scope of an exchange that was cut."""
@@ -145,7 +147,10 @@ class CdnblockMiddleware:
             send, scope = changed.key, changed.value
             if changed.ends and running.get(send) is scope:
                 running[send] = _CUT
-                self._end(loop, send, scope, tasks.get(send))
+                try:
+                    self._end(loop, send, scope, tasks.get(send))
+                except Exception:  # noqa: BLE001 (logged with its trace; the others must be cut all the same)
+                    _LOG.exception("cdnblock: what runs could not be cut")
 
     def _end(self, loop: asyncio.AbstractEventLoop, send: Send, scope: Scope, task: asyncio.Task[None] | None) -> None:
         transport = _transport_of(send)
@@ -264,8 +269,12 @@ def _transport_of(send: Send) -> asyncio.WriteTransport | None:
 
 def _tasks_by_send(loop: asyncio.AbstractEventLoop) -> dict[Send, asyncio.Task[Any]]:
     """Return the task of each exchange that runs here: looked for when something is cut, so that requests cost less."""
-    found = {}
-    for task in asyncio.all_tasks(loop):
+    found: dict[Send, asyncio.Task[Any]] = {}
+    try:
+        tasks = asyncio.all_tasks(loop)
+    except RuntimeError:  # granian's own tasks (`--task-impl rust`) are none of asyncio's, and it stumbles over them
+        return found
+    for task in tasks:
         for coroutine in _awaited(task.get_coro()):
             if coroutine.cr_code is CdnblockMiddleware.__call__.__code__ and coroutine.cr_frame is not None:
                 found[coroutine.cr_frame.f_locals["send"]] = task
