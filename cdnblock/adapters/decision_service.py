@@ -60,6 +60,7 @@ _FORBIDDEN: Final = 403  # to whoever may not ask: no body and no word about why
 _MISASKED: Final = 500  # no proxy takes it for a verdict that opens anything
 _DRAIN: Final = 10.0  # seconds within which what is being answered at the end must be
 _NEGOTIATED: Final = ("Accept", "Accept-Language")
+_NOBODYS_BUSINESS: Final = Verdict(action=Action.PASS)  # no order names the host
 _NOT_STORED: Final = dict(NO_STORE)  # a verdict is for one client and one instant
 _LOG: Final = logging.getLogger(__name__)
 
@@ -127,11 +128,12 @@ class DecisionService:
         request: web.BaseRequest,
     ) -> web.StreamResponse:
         standing = generations.standing  # before the decision: looked at again after it, the two belong together
-        verdict = self._judged(gate, names, request)
+        concerned = not names or any(map(gate.concerns, names))
+        verdict = self._judged(gate, names, request) if concerned else _NOBODYS_BUSINESS
         action, name = verdict.action, names[0] if names else ""
         if action is Action.PASS and not standing.holds(gate.enforcer.rules, generations.clock()):
             # Something is changing: what it may mean is neither read from a cache nor put into one.
-            action = Action.PASS_UNCACHED if gate.concerns(name) or standing.ever_meant(name) else action
+            action = Action.PASS_UNCACHED if concerned or standing.ever_meant(name) else action
         self.counts[WORDS[action]] += 1
         word = {ACTION: WORDS[action], GENERATION: standing.of(name), **_NOT_STORED}
         if action is Action.PASS or action is Action.PASS_UNCACHED:
@@ -144,10 +146,8 @@ class DecisionService:
         return _sent(verdict.answer, word)
 
     def _judged(self, gate: HttpGate, names: tuple[Name, ...], request: web.BaseRequest) -> Verdict:
-        """Ask the gate; about a host that an order names, with a client that most often is remembered."""
+        """Ask the gate about a host that an order names, with a client that most often is remembered."""
         headers, peer = request.headers, request.remote or None
-        if names and not any(map(gate.concerns, names)):
-            return gate.judge(method=request.method, hosts=names, peer=None, headers=())
         try:
             client = self._clients.told(gate.enforcer, peer, headers.getall(CLIENT))
         except Exception:  # noqa: BLE001 (the gate meets it, too, and has a policy for it)
