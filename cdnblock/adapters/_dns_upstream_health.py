@@ -53,6 +53,7 @@ class Upstream:
     network_errors: int = 0
     seconds: float = 0.0
     latencies: list[int] = field(default_factory=lambda: [0] * (len(LATENCIES) + 1))
+    heard: float = 0.0
     in_a_row: int = 0
     look_again: float = 0.0
 
@@ -75,8 +76,9 @@ class Upstream:
         self.sources.remove(source)
         self.uses = 0
 
-    def answered(self, seconds: float) -> None:
+    def answered(self, now: float, seconds: float) -> None:
         """Count an answer that took so long."""
+        self.heard = now
         if self.in_a_row:
             if self.is_down:
                 _LOG.warning("cdnblock: upstream %s answers again", self)
@@ -84,6 +86,12 @@ class Upstream:
         self.answers += 1
         self.seconds += seconds
         self.latencies[bisect_left(LATENCIES, seconds)] += 1
+
+    def timed_out(self, now: float, sent: float) -> None:
+        """Count a query without an answer; a failure only if nothing else has been heard since it was sent."""
+        self.timeouts += 1
+        if self.heard < sent:
+            self.failed(now)
 
     def failed(self, now: float) -> None:
         """Count a failure."""

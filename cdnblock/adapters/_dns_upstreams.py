@@ -156,7 +156,7 @@ class Upstreams:
     def _readable(self, source: Source) -> None:
         """Read answers (called by the event loop)."""
         receive, waiting, upstream, base = source.socket.recv, self._waiting, source.upstream, source.base
-        late = time.monotonic() + self._timeout
+        now, timeout = time.monotonic(), self._timeout
         try:
             for _ in range(_BATCH):
                 answer = receive(65_535)
@@ -170,7 +170,7 @@ class Upstreams:
                     self.disbelieved += 1
                     continue
                 del waiting[key]
-                upstream.answered(late - deadline)
+                upstream.answered(now, now - deadline + timeout)
                 answer = query[:2] + answer[2:]
                 if self._amend is not None:
                     answer = self._amend(query, answer)
@@ -238,10 +238,9 @@ class Upstreams:
             started = time.monotonic()
             answer = await self._links[upstream].ask(query, self._timeout)
             if answer is not None:
-                upstream.answered(time.monotonic() - started)
+                upstream.answered(time.monotonic(), time.monotonic() - started)
                 return answer if self._amend is None else self._amend(query, answer)
-            upstream.timeouts += 1
-            upstream.failed(time.monotonic())
+            upstream.timed_out(time.monotonic(), started)
         self.unanswered += 1
         return None
 
@@ -254,9 +253,8 @@ class Upstreams:
             if found[3] > now:
                 break
             late.append(key)
-        for query, done, context, _, asked in [self._waiting.pop(key) for key in late]:
-            asked[-1].timeouts += 1
-            asked[-1].failed(now)
+        for query, done, context, deadline, asked in [self._waiting.pop(key) for key in late]:
+            asked[-1].timed_out(now, deadline - self._timeout)
             self._fail(query, done, context, asked, NO_REACHABLE_AUTHORITY)
         self._first = next_to_ask(self.each, ()) or self.each[0]
         for upstream in self.each:

@@ -315,8 +315,14 @@ def test_who_is_asked_next():
     assert next_to_ask((one, two, three), (two,)) is three
     assert next_to_ask((one, two, three), (two, three)) is one
     assert next_to_ask((one, two, three), (one, two, three)) is None
-    one.answered(0.001)
+    one.answered(1.0, 0.001)
     assert next_to_ask((one, two, three), ()) is one
+    for _ in range(9):
+        one.timed_out(2.0, 0.9)  # some get lost, and others are answered meanwhile
+    assert next_to_ask((one, two, three), ()) is one
+    for _ in range(3):
+        one.timed_out(2.0, 1.1)
+    assert next_to_ask((one, two, three), ()) is two
 
 
 def test_too_many_outstanding_queries_drop_the_oldest():
