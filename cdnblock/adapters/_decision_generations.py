@@ -1,7 +1,7 @@
 """The generation of a host: what a cache makes part of its key, so that measure `cdn` purges it by a new key.
 
 The rule. A host's generation changes at each instant at which measure `cdn` starts or ends for its name anywhere, and
-whenever orders that ask for it change; it never returns to a value that it had, also not when the order's file is gone
+whenever an order that asks for it changes; it never returns to a value that it had, also not when the order's file is gone
 or the service was restarted. What was stored before is then under a key that nobody asks for any more, and so is what
 was on its way meanwhile. A host that measure `cdn` never meant keeps one generation for ever.
 
@@ -117,14 +117,13 @@ class Generations:
     def recount(self) -> None:
         """Give a new generation to what measure `cdn` starts or stops to mean.
 
-        When the orders themselves have changed, it may hold for other clients of the same names: then to all of them.
+        Where an order itself has changed, the measure may hold for other clients of the same names: then to all of its.
         """
         before, rules, now = self.standing, self._enforcer.rules, self.clock()
         if before.holds(rules, now):
             return
         uncached = _meant(rules, now)
-        same = rules is before.rules
-        changed = cache_disable.to_purge(before.uncached, uncached) if same else before.uncached | uncached
+        changed = cache_disable.to_purge(before.uncached, uncached) | _of_changed_orders(before.rules, rules, now)
         self._remember(changed - before.numbers.keys(), before.base)
         self._number += 1
         self.standing = Standing(
@@ -179,6 +178,15 @@ def _entries(lines: Iterable[str]) -> Iterable[Entry]:
 
 def _meant(rules: RuleSet, now: float) -> frozenset[Entry]:
     return rules.covered_names(Measure.CDN, datetime.fromtimestamp(now, UTC))
+
+
+def _of_changed_orders(old: RuleSet, new: RuleSet, now: float) -> frozenset[Entry]:
+    """Return what measure `cdn` means by the orders that are not in both, or not the same in both."""
+    found: frozenset[Entry] = frozenset()
+    for mine, others in ((old, new), (new, old)):
+        changed = [order for order in mine.orders.values() if others.orders.get(order.id) != order]
+        found |= _meant(RuleSet(changed), now) if changed else frozenset()
+    return found
 
 
 def _until(rules: RuleSet, now: float) -> float:

@@ -333,6 +333,23 @@ def test_a_generation_never_returns(orders, small_mmdb, tmp_path):
     assert seen[0] == bases  # never covered until then; and the others keep theirs through all of it
 
 
+def test_an_edit_of_one_order_leaves_the_others_caches_hot(orders, small_mmdb):
+    """A territory that is changed purges the order's own names, and a new order for other names purges none of them."""
+    with enforcing(orders, small_mmdb) as enforcer:
+        found = generations(enforcer)
+        seen = [found.standing.of("uncached.example")]
+        other = order_text(id="another", names="[another.example]", measures="{cdn: disable}")
+        (orders / "another.yaml").write_text(other)
+        enforcer.reload()
+        found.recount()
+        seen.append(found.standing.of("uncached.example"))
+        (orders / "uncached.yaml").write_text(ORDERS["uncached"].replace("[FR]", "[FR, RE]"))
+        enforcer.reload()
+        found.recount()
+        seen.append(found.standing.of("uncached.example"))
+    assert seen[0] == seen[1] != seen[2]
+
+
 @pytest.mark.parametrize("damage", ["lost", "garbage", "empty", "other"])
 def test_without_its_memory_everything_starts_anew(orders, small_mmdb, tmp_path, damage):
     """A file that is gone or damaged draws another epoch for every host: no old key is asked for again."""
