@@ -159,9 +159,9 @@ class _Taking:
             self.depth += 1
         if dots.startswith(b"\n") or b"\n\n" in dots:
             self.shallowest = 1
-        appends = self._appends
+        appends, mask = self._appends, SHARD_MASK
         for name in piece:
-            appends[hash(name) & SHARD_MASK](name)
+            appends[hash(name) & mask](name)
 
     def shards(self) -> Iterator[dict[str, object]]:
         """Yield the shards; each list is emptied at once, not with all others at the end."""

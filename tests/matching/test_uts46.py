@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cdnblock.matching import uts46
 from cdnblock.matching.names import canonical
 from cdnblock.matching.uts46 import to_ascii
 
@@ -96,3 +97,14 @@ def test_lengths(host, expected):
 def test_what_has_no_ascii_form(text):
     """Sentences with spaces, what a C string cannot hold, half a character, far too much."""
     assert to_ascii(text) is None
+
+
+def test_three_characters_become_dots_and_some_become_nothing():
+    """Text is cut at the dots and counted without the others before ada sees it, so there must be no more of them."""
+    dots = [
+        code
+        for code in range(0x80, sys.maxunicode + 1)
+        if b"." in ada_url.idna.encode(f"a{chr(code)}b".encode("utf-8", "replace"))
+    ]
+    assert [chr(code) for code in dots] == list(uts46._DOTS)
+    assert all(ada_url.idna.encode(f"a{character}b") == b"ab" for character in uts46._LEFT_OUT)
