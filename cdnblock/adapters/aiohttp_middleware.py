@@ -118,16 +118,18 @@ class CdnblockMiddleware:
             _put(response, cache_disable.response_headers(response.headers.items()))
 
     def _tell(self, changes: list[_Changed]) -> None:
-        for changed in changes:
-            changed.key.get_loop().call_soon_threadsafe(self._act, changed)
+        for loop in {changed.key.get_loop() for changed in changes}:
+            loop.call_soon_threadsafe(self._act, [changed for changed in changes if changed.key.get_loop() is loop])
 
-    def _act(self, changed: _Changed) -> None:
-        if self._running.get(changed.key) is not changed.value:
-            return  # over meanwhile
-        self._concerned[changed.key] = changed.names, changed.client
-        if changed.ends:
+    def _act(self, changes: list[_Changed]) -> None:
+        """End connections first, all of them, and then the handlers that are left without one: that takes longer."""
+        running = [changed for changed in changes if self._running.get(changed.key) is changed.value]
+        self._concerned.update({changed.key: (changed.names, changed.client) for changed in running})
+        ending = [changed for changed in running if changed.ends]
+        for changed in ending:
             _abort(changed.value)
-            changed.key.cancel()
+        for changed in ending:
+            changed.key.get_loop().call_soon(changed.key.cancel)
 
 
 def _asked(_task: _Task, request: web.BaseRequest) -> Asked | None:

@@ -160,9 +160,11 @@ class CdnblockMiddleware:
             return
         if transport is not None:
             transport.abort()
-        # An application that waits for nothing but `send` would go on for ever: to uvicorn's, nobody is no error.
-        cancelled = task is not None and task.cancel()
-        if transport is None and not cancelled:
+            # An application that waits for nothing but `send` would go on for ever: to uvicorn's, nobody is no error.
+            # It ends when all connections have: that takes longer.
+            if task is not None:
+                loop.call_soon(task.cancel)
+        elif task is None or not task.cancel():
             _keep(loop.create_task(self._say_goodbye(scope, send, and_end=True)))
 
     async def _after_cut(self, scope: Scope, receive: Receive, send: Send) -> None:
