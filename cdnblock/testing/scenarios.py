@@ -42,6 +42,7 @@ class Need(StrEnum):
     CUT = "cut"  # end what runs when an order takes effect
     FORWARDED = "forwarded"  # RFC 7239
     REWRITE = "rewrite"  # rewrite the host of a request inside itself
+    TRAILERS = "trailers"  # pass a body that fields follow
     UPLOAD = "upload"  # pass on a body of two megabytes
 
 

@@ -45,6 +45,10 @@ _MARKED: Final[Lines] = (
     ("Link", '<https://site.example/next>; rel="next"'),
     ("X-Kept", "as it was"),
 )
+_TRAILERS: Final = (
+    b"HTTP/1.1 200 OK\r\nX-Origin: site\r\nCache-Control: no-store\r\nTrailer: X-Last\r\nConnection: close\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n4\r\none \r\n4\r\ntwo \r\n5\r\nthree\r\n0\r\nX-Last: yes\r\n\r\n"
+)
 _ENDLESS: Final = {
     # path: Content-Type, one part, Content-Length
     "/stream": ("text/plain", b"", None),  # numbered lines, so that a gap shows
@@ -118,7 +122,7 @@ class Site:
                 return Page(headers=(*marks, _NO_STORE), parts=(LARGE,), length=len(LARGE))
             case "/slow":
                 return dataclasses.replace(_whole(json.dumps(told), *marks, _NO_STORE), delay=_THINKS)
-            case "/chunks":
+            case "/chunks" | "/trailers":
                 return Page(headers=(*marks, _NO_STORE), parts=(b"one ", b"two ", b"three"))
             case _:
                 return _whole(json.dumps(told), *marks, _NO_STORE)
@@ -170,6 +174,10 @@ def aiohttp_site(middlewares: Sequence[Any] = (), *, rewrites: Mapping[str, str]
         page = site.page(asked)
         await asyncio.sleep(page.delay)
         response = web.StreamResponse()
+        if request.path == "/trailers" and request.transport is not None:  # which aiohttp itself does not send
+            request.transport.write(_TRAILERS)
+            request.transport.close()
+            return response
         for name, value in page.all_headers():
             response.headers.add(name, value)
         await response.prepare(request)

@@ -139,9 +139,9 @@ class Http2:
 
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
-            # What it still answers may come after it (RFC 9113 §6.8); what it will not answer is over.
+            # After an orderly one what it still answers may come (RFC 9113 §6.8), after an error nothing (§5.4.1).
             for number, unheard in self._streams.items():
-                unheard.is_reset |= number > (event.last_stream_id or 0)
+                unheard.is_reset |= bool(event.error_code) or number > (event.last_stream_id or 0)
             return
         stream = self._streams.get(getattr(event, "stream_id", None) or 0)
         if stream is not None:

@@ -39,6 +39,7 @@ class TestVarnish(AdapterContract):
     random_requests = 2_000
     cannot = {
         Need.HTTP2: "Varnish has no TLS",
+        Need.TRAILERS: "Varnish 7.1 answers 503 to an origin that sends them",
         Need.CLOSE: "Varnish answers every request: a covered one gets an empty 451",
         Need.CUT: "what Varnish has let through is its own until it ends: the service is asked once a request",
         Need.FORWARDED: "Varnish tells the client in X-Forwarded-For, its own peer included",

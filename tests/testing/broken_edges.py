@@ -530,6 +530,15 @@ class Collects(Sound):
         return await super()._answer(exchange)
 
 
+class NoTrailers(Sound):
+    """Stops where trailers are announced."""
+
+    async def _answer(self, exchange):
+        if exchange.target.path == "/trailers":
+            return web.Response(body=b"one two ", headers={"X-Origin": "site"})
+        return await super()._answer(exchange)
+
+
 class ClosesAlways(Sound):
     """Serves one request on a connection."""
 

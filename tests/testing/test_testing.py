@@ -98,6 +98,7 @@ BROKEN = [
     (edges.ForgetsPorts, "requests arrive as they were sent"),
     (edges.CutsShort, "large bodies"),
     (edges.Collects, "bodies of unknown length"),
+    (edges.NoTrailers, "trailers"),
     (edges.ClosesAlways, "a connection serves many"),
     (edges.NoLeave, "leave to send"),
     (edges.NeverCuts, "an order cuts what runs"),

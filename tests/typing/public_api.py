@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import cdnblock
 from cdnblock import Decision, Enforcer, Measure, Order, RuleSet
 from cdnblock.measures import cache_disable, dns_refusal, proxy_termination
+from cdnblock.testing import AdapterContract, Host, Need, Stage, reload_by_state
 
 
 def load_and_decide() -> bool:
@@ -116,6 +118,19 @@ def answer(decision: Decision, query: bytes) -> bytes | None:
     sent: list[tuple[str, str]] = cache_disable.response_headers([("Cache-Control", "max-age=60")])
     print(status, headers, body, sent, proxy_termination.closes(decision))
     return dns_refusal.answer(query, decision, contact="legal@edge.example", max_size=1232)
+
+
+class TestAnybodysProxy(AdapterContract):
+    """A host is proved by saying how it is started."""
+
+    cannot = {Need.HTTP2: "it speaks HTTP/1.1 only"}
+    random_requests = 100
+
+    @contextmanager
+    def serve(self, stage: Stage) -> Iterator[Host]:
+        """Run it."""
+        print(stage.origin, stage.orders, stage.geo, stage.trusted_proxies, stage.certificate, stage.rewrites)
+        yield Host(address=("127.0.0.1", 80), tls=("127.0.0.1", 443), reload=lambda: reload_by_state(stage))
 
 
 def mistakes_of_others() -> tuple[cdnblock.Problem, ...]:
