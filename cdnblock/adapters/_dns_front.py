@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cdnblock.adapters._dns_encrypted import EncryptedSettings, serve_encrypted
 from cdnblock.adapters._dns_memos import Decides
@@ -17,6 +17,9 @@ from cdnblock.adapters._dns_queries import QueryJudge
 from cdnblock.adapters._dns_server import DnsServer
 from cdnblock.adapters._dns_streams import StreamLimits
 from cdnblock.adapters._dns_upstreams import Upstreams
+from cdnblock.errors import ConfigError
+
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,10 @@ async def serve_front(settings: FrontSettings, decides: Decides, *, reuse_port: 
         ConfigError: an address cannot be listened on, a network is none, or a certificate is not usable.
 
     """
+    for host, port in settings.listen:
+        for upstream in settings.upstreams:
+            if upstream == (host, port) or (host in _WILDCARDS and upstream == (_WILDCARDS[host], port)):
+                raise ConfigError(f"the front would ask itself: {upstream[0]} port {port} is listened on, too")
     judge = QueryJudge(
         decides,
         contact=settings.contact,

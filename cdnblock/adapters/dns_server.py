@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from cdnblock.adapters._dns_front import Front, FrontSettings, run, serve_front
 from cdnblock.adapters._dns_memos import Decides
+from cdnblock.adapters._dns_metrics import serve_metrics
 from cdnblock.adapters._dns_peers import Address, read_address
 from cdnblock.adapters._dns_queries import FORWARD, QueryJudge, Verdict
 from cdnblock.adapters._dns_server import DnsServer
@@ -37,4 +38,5 @@ __all__ = [
     "read_address",
     "run",
     "serve_front",
+    "serve_metrics",
 ]

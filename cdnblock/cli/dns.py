@@ -9,9 +9,9 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -93,6 +93,9 @@ _FILES: Final = 65_536  # a connection takes one, and the default limit is a tho
     "--workers", type=click.IntRange(1, _MOST_WORKERS), default=1, show_default=True,
     help="Processes that share the addresses, each with an event loop, all with the same orders.",
 )  # fmt: skip
+@click.option(
+    "--metrics", metavar="ADDRESS", help="Address and port for Prometheus' GET /metrics, such as 127.0.0.1:9153."
+)
 @click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
 def command(  # noqa: PLR0913 (click hands options over by name)
     *,
@@ -116,6 +119,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     idle: float,
     retry_truncated: bool,
     workers: int,
+    metrics: str | None,
     clock: Path | None,
 ) -> None:
     """Stand before a resolver: refuse the names of the orders to the clients they concern, forward everything else.
@@ -150,13 +154,14 @@ def command(  # noqa: PLR0913 (click hands options over by name)
         ),
     )
     _allow_many_files()
+    counters = None if metrics is None else read_address(metrics, 9153)
     if workers == 1:
-        _serve_alone(settings, orders, state)
+        _serve_alone(settings, orders, state, counters)
     else:
-        _serve_with_workers(settings, orders, state, workers)
+        _serve_with_workers(settings, orders, state, counters, workers)
 
 
-def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None) -> None:
+def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None, counters: Address | None) -> None:
     """Serve in this process until SIGTERM or SIGINT."""
     from cdnblock.adapters.dns_server import run, serve_front
 
@@ -171,15 +176,17 @@ def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None) -> N
             return {"restarts": 0, "workers": [own]}
 
         async with serve_front(settings, enforcer) as front:
-            enforcer.report("dns", counted)
-            _say(front.addresses, enforcer, 1)
-            await ended.wait()
+            with _reporting(enforcer, counters, counted):
+                _say(front.addresses, enforcer, 1)
+                await ended.wait()
 
     with _enforcer(settings, orders, state) as enforcer:
         run(serve(enforcer))
 
 
-def _serve_with_workers(settings: FrontSettings, orders: Path, state: Path | None, number: int) -> None:
+def _serve_with_workers(
+    settings: FrontSettings, orders: Path, state: Path | None, counters: Address | None, number: int
+) -> None:
     """Supervise workers until SIGTERM or SIGINT."""
     from cdnblock.adapters.dns_server import Workers
 
@@ -192,9 +199,23 @@ def _serve_with_workers(settings: FrontSettings, orders: Path, state: Path | Non
         enforcer = stack.enter_context(_enforcer(settings, orders, state))
         signal.signal(signal.SIGHUP, lambda *_: _reload(enforcer))
         workers = stack.enter_context(Workers(enforcer, settings, number))
-        enforcer.report("dns", workers.metrics)
+        stack.enter_context(_reporting(enforcer, counters, workers.metrics))
         _say(workers.addresses, enforcer, number)
         workers.watch(ended)
+
+
+@contextlib.contextmanager
+def _reporting(enforcer: Enforcer, counters: Address | None, tell: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    """Tell the counters in `cdnblock status`, and to Prometheus where it is told to ask."""
+    from cdnblock.adapters.dns_server import serve_metrics
+
+    enforcer.report("dns", tell)
+    if counters is None:
+        yield
+        return
+    with serve_metrics(counters, tell) as (host, port):
+        click.echo(f"cdnblock: metrics on http://{f'[{host}]' if ':' in host else host}:{port}/metrics", err=True)
+        yield
 
 
 def _enforcer(settings: FrontSettings, orders: Path, state: Path | None) -> Enforcer:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -175,6 +176,34 @@ def test_status_counts(orders, upstream, tmp_path):
         assert worker["upstreams"][0]["answers"] == 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_prometheus_reads_the_counters(orders, upstream, workers):
+    """Of all workers together, in its text format; no name and no client's address in them."""
+    with Running(
+        "--upstream", upstream, "--orders", orders, "--workers", workers, "--metrics", f"{LOOPBACK}:0"
+    ) as front:
+        assert eventually(lambda: "metrics on" in "".join(front.said))
+        url = re.search(r"http://\S+/metrics", "".join(front.said))[0]
+        for number in range(10):
+            front.ask(f"h{number}.refused.example")
+        front.ask("open.example")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as response:
+            assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            text = response.read().decode()
+        samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        assert samples['cdnblock_dns_queries_total{outcome="refused"}'] == "10"
+        assert samples['cdnblock_decisions_total{adapter="dns_server",measure="dns",action="answer"}'] == "10"
+        assert samples['cdnblock_dns_upstream_seconds_count{upstream="1"}'] == "1"
+        assert samples['cdnblock_dns_upstream_seconds_bucket{upstream="1",le="+Inf"}'] == "1"
+        assert (samples["cdnblock_dns_workers"], samples["cdnblock_dns_outstanding"]) == (str(workers), "0")
+        assert "example" not in text
+        assert LOOPBACK not in text
+        types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+        assert len(types) == len(set(types))
+        named = {re.sub(r"_(bucket|sum|count)$", "", key.partition("{")[0]) for key in samples}
+        assert named == set(types)
+
+
 def with_workers(orders, upstream, tmp_path, number=2):
     return Running("--upstream", upstream, "--orders", orders, "--state", tmp_path / "state", "--workers", number)
 
@@ -281,6 +310,13 @@ def test_queries_are_answered_while_orders_change(orders, upstream, tmp_path):
         (["--upstream", "127.0.0.1", "--load-balancer", "x"], 1, "'x' is no network"),
         (["--upstream", "127.0.0.1", "--listen", "192.0.2.1:5353"], 1, "cannot listen on 192.0.2.1 port 5353"),
         (["--upstream", "127.0.0.1", "--listen", "192.0.2.1:5353", "--workers", "2"], 1, "cannot listen on 192.0.2.1"),
+        (["--upstream", "127.0.0.1:5353", "--listen", "127.0.0.1:5353"], 1, "the front would ask itself"),
+        (["--upstream", "127.0.0.1:5353", "--listen", "0.0.0.0:5353"], 1, "the front would ask itself"),
+        (
+            ["--upstream", "127.0.0.1", "--listen", "127.0.0.1:0", "--metrics", "192.0.2.1:9"],
+            1,
+            "cannot listen on 192.0.2.1",
+        ),
         (["--upstream", "127.0.0.1", "--workers", "0"], 2, "0 is not in the range"),
         (["--upstream", "127.0.0.1", "--on-failure", "perhaps"], 2, "'perhaps' is not one of"),
     ],
