@@ -51,7 +51,9 @@ www.cdn.mirror.example: let through
 refused: …
 """,
 }
-SERVERS = {"04_mitmproxy.sh", "05_aiohttp_middleware.py", "08_dns_front.py"}
+SERVERS = {
+    "04_mitmproxy.sh", "05_aiohttp_middleware.py", "06_aiohttp_app.py", "07_asgi_app.py", "08_dns_front.py",
+}  # fmt: skip
 FRENCH, GERMAN = "90.84.144.1", "80.187.0.1"
 STAGED = "2025-05-01T12:00:00+00:00"
 
@@ -174,10 +176,32 @@ def test_mitmproxy_example_refuses_in_http_and_dns(origin, staged_clock):
         assert [option.code for option in answer.options if isinstance(option, dns.edns.EDEOption)] == [16]
 
 
-def test_aiohttp_example_refuses_and_switches_caching_off():
-    """The middleware answers 451 where measure proxy applies, and leaves other hosts and clients alone."""
+ASGI = ["--port", "{port}", "--app-dir", str(EXAMPLES), "07_asgi_app:app"]
+HTTP = {
+    "05_aiohttp_middleware.py": [str(EXAMPLES / "05_aiohttp_middleware.py"), "{port}"],
+    "06_aiohttp_app.py": [str(EXAMPLES / "06_aiohttp_app.py"), "{port}"],
+    "07_asgi_app.py by uvicorn": ["-m", "uvicorn", "--no-proxy-headers", *ASGI],
+    "07_asgi_app.py by granian": [
+        "-m",
+        "granian",
+        "--interface",
+        "asgi",
+        "--working-dir",
+        str(EXAMPLES),
+        "--port",
+        "{port}",
+        "07_asgi_app:app",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HTTP)
+def test_http_examples_refuse_and_leave_others_alone(name):
+    """The middlewares answer 451 where measure proxy applies, and leave other hosts and clients alone."""
     port = free_port()
-    with running([sys.executable, str(EXAMPLES / "05_aiohttp_middleware.py"), str(port)], port):
+    if " by " in name:
+        pytest.importorskip(name.rpartition(" ")[2], reason="of the extra `test`")
+    with running([sys.executable, *(part.format(port=port) for part in HTTP[name])], port):
         status, cache, text = get(port, "www.motogpstream.me", FRENCH)
         assert (status, cache) == (451, ["no-store"])
         assert "Code du sport" in text

@@ -1,0 +1,319 @@
+"""What the HTTP middlewares cost, and how fast they cut what runs, as Markdown tables.
+
+    python tests/benchmarks/bench_adapters.py [--seconds 1.5] [--rounds 15] [--streams 1000] [--bystanders 100]
+
+Each server runs twice at the same time on one core, bare and with the middleware, and wrk on another core asks them by
+turns for a host that no order names. Times are CPU time of the server's processes per request, and the ratio is the
+median of the rounds' ratios. Then streams are opened, an order takes effect, and the clock stops at the last end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from measuring import heading, table
+
+from cdnblock.sources import control_socket
+
+HERE = Path(__file__).resolve()
+ROOT = HERE.parents[2]
+SERVER_CORE, CLIENT_CORE = "0", "1"
+CONNECTIONS = 32
+FIELDS = {
+    # as a browser has them
+    "Host": "www.other.example",
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept": "text/html,application/xhtml+xml,*/*;q=0.8",
+    "Accept-Language": "fr,en;q=0.5",
+    "Accept-Encoding": "gzip, deflate, br",
+}
+ORDER = """\
+cdnblock: 1
+id: {id}
+court: Tribunal judiciaire de Paris
+decided: 2025-03-28
+legal_basis: Code du sport, art. L. 333-10
+claimant: SECP
+from: {begins}
+until: 2195-01-01
+territory: world
+measures: {{proxy: terminate}}
+names: [{names}]
+"""
+SERVERS = {
+    "aiohttp": [sys.executable, str(HERE), "--serve-aiohttp", "{port}"],
+    "uvicorn, plain ASGI": "uvicorn --no-access-log --log-level error --port {port} bench_adapters:plain",
+    "granian, plain ASGI": "granian --interface asgi --backlog 4096 --log-level error --port {port} bench_adapters:plain",
+    "uvicorn, Starlette": "uvicorn --no-access-log --log-level error --port {port} bench_adapters:starlette",
+}
+CUT = ("aiohttp", "uvicorn, plain ASGI", "granian, plain ASGI")
+TICKS = {"/slow": 1.0, "/fast": 0.05}  # seconds between two lines of a stream: of those that are cut, of the others
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--serve-aiohttp", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of wrk, per round")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--streams", type=int, default=1000, help="that an order cuts")
+    parser.add_argument("--bystanders", type=int, default=100, help="streams of other hosts")
+    arguments = parser.parse_args()
+    if arguments.serve_aiohttp is not None:
+        serve_aiohttp(arguments.serve_aiohttp)
+        return
+    print(heading("HTTP middlewares"))
+    if arguments.rounds:
+        rows = [_cost(name, arguments) for name in SERVERS]
+        print(table(["µs of CPU per request", "bare", "with the middleware", "ratio", "worst half of rounds"], rows))
+    if arguments.streams:
+        rows = [_cut(name, arguments) for name in CUT]
+        print(table([f"{arguments.streams} streams cut, ms", "first", "last", "bystanders' longest gap", "lost"], rows))
+
+
+# The servers
+
+
+def _gate():
+    from cdnblock.enforcer import Enforcer
+    from cdnblock.http_gate import HttpGate
+
+    return HttpGate(Enforcer(os.environ["BENCH_ORDERS"], state=os.environ["BENCH_STATE"]))
+
+
+def _guarded(app):
+    from cdnblock.adapters.asgi_middleware import CdnblockMiddleware
+
+    return CdnblockMiddleware(app, _gate()) if "BENCH_STATE" in os.environ else app
+
+
+def serve_aiohttp(port: int) -> None:
+    """Serve with aiohttp."""
+    from aiohttp import web
+
+    from cdnblock.adapters.aiohttp_middleware import CdnblockMiddleware
+
+    async def answer(_request):
+        return web.Response(body=b"The site.")
+
+    async def stream(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        number = 0
+        while True:
+            number += 1
+            await response.write(b"%d\n" % number)
+            await asyncio.sleep(TICKS[request.path])
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    for path in TICKS:
+        app.router.add_get(path, stream)
+    if "BENCH_STATE" in os.environ:
+        CdnblockMiddleware(_gate()).install(app)
+    web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None, shutdown_timeout=0.1)
+
+
+async def _plain(scope, receive, send):
+    if scope["type"] != "http":
+        raise RuntimeError("no lifespan here")
+    start = {"type": "http.response.start", "status": 200}
+    if scope["path"] in TICKS:
+        await send({**start, "headers": [(b"content-type", b"text/plain")]})
+        number = 0
+        while True:
+            number += 1
+            await send({"type": "http.response.body", "body": b"%d\n" % number, "more_body": True})
+            await asyncio.sleep(TICKS[scope["path"]])
+    await send({**start, "headers": [(b"content-type", b"text/plain"), (b"content-length", b"9")]})
+    await send({"type": "http.response.body", "body": b"The site."})
+
+
+def _starlette():
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    async def answer(_request):
+        return PlainTextResponse("The site.")
+
+    return Starlette(routes=[Route("/", answer)])
+
+
+def __getattr__(name: str):
+    """Make an application when a server asks for it, once."""
+    makers = {"plain": lambda: _plain, "starlette": _starlette}
+    if name not in makers:
+        raise AttributeError(name)
+    return globals().setdefault(name, _guarded(makers[name]()))
+
+
+@contextmanager
+def _serving(name: str, folder: Path | None, core: str | None = SERVER_CORE):
+    """Run a server on its core, with the middleware where there is a folder for it; yield process id and port."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    command = SERVERS[name]
+    command = [sys.executable, "-m", *command.split()] if isinstance(command, str) else command
+    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}:{ROOT}"}
+    if folder is not None:
+        environment |= {"BENCH_ORDERS": str(folder / "orders"), "BENCH_STATE": str(folder / "state")}
+    process = subprocess.Popen(
+        [*(["taskset", "-c", core] if core else []), *(part.format(port=port) for part in command)],
+        env=environment, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            time.sleep(0.05)
+        yield process.pid, port
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=3)
+        except subprocess.TimeoutExpired:  # uvicorn waits for applications that do not see that nobody listens
+            process.kill()
+            process.wait()
+
+
+def _write_orders(folder: Path) -> None:
+    (folder / "orders").mkdir()
+    (folder / "state").mkdir(mode=0o700)
+    names = ", ".join(f"live{number}.example" for number in range(1000))
+    (folder / "orders" / "bench.yaml").write_text(ORDER.format(id="bench", names=names, begins="2025-04-03T09:00"))
+
+
+# What it costs
+
+
+def _cost(name: str, arguments) -> list[str]:
+    measured: dict[str, list[float]] = {"bare": [], "guarded": []}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        _write_orders(folder)
+        servers = {
+            "bare": stack.enter_context(_serving(name, None)),
+            "guarded": stack.enter_context(_serving(name, folder)),
+        }
+        for which in servers:
+            _wrk(servers[which], 0.5)
+        for number in range(arguments.rounds):
+            for which in list(servers)[:: 1 if number % 2 else -1]:
+                measured[which].append(_wrk(servers[which], arguments.seconds))
+    ratios = sorted(b / a for a, b in zip(measured["bare"], measured["guarded"], strict=True))
+    bare, guarded = (statistics.median(measured[which]) for which in measured)
+    quartiles = f"{ratios[len(ratios) // 4]:.3f}-{ratios[-1 - len(ratios) // 4]:.3f}"
+    return [name, f"{bare:.1f}", f"{guarded:.1f}", f"{statistics.median(ratios):.3f}", quartiles]
+
+
+def _wrk(server: tuple[int, int], seconds: float) -> float:
+    """Return the CPU time that a request costs the server, in µs."""
+    pid, port = server
+    headers = [part for name, value in FIELDS.items() for part in ("-H", f"{name}: {value}")]
+    before = _cpu(pid)
+    ran = subprocess.run(
+        ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s" if seconds >= 1 else "-d1s",
+         *headers, f"http://127.0.0.1:{port}/"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    spent = _cpu(pid) - before
+    requests = int(re.search(r"(\d+) requests in", ran.stdout)[1])
+    assert "Non-2xx" not in ran.stdout, ran.stdout
+    return spent / requests / 1000
+
+
+def _cpu(pid: int) -> int:
+    """Return the CPU time of a process, its threads and its children, in ns."""
+    spent = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            spent += int((task / "schedstat").read_text().split()[0])
+            spent += sum(map(_cpu, map(int, (task / "children").read_text().split())))
+    return spent
+
+
+# How fast it cuts
+
+
+def _cut(name: str, arguments) -> list[str]:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _write_orders(folder)
+        with _serving(name, folder) as (_, port):
+            return [name, *asyncio.run(_watch(port, folder, arguments.streams, arguments.bystanders))]
+
+
+class _Stream(asyncio.Protocol):
+    """One open stream: when it ended, and what it missed."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.get_running_loop().create_future()
+        self.at = 0.0
+        self.gap = 0.0
+        self.received = b""
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter()
+        if self.received:
+            self.gap = max(self.gap, now - self.at)
+        self.at = now
+        self.received += data
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(time.perf_counter())
+
+    def lost(self) -> int:
+        """Return how many lines are missing between the first and the last."""
+        numbers = [int(line) for line in re.findall(rb"\r\n(\d+)\n\r\n", self.received)]
+        return numbers[-1] - numbers[0] + 1 - len(numbers)
+
+
+async def _watch(port: int, folder: Path, streams: int, bystanders: int) -> list[str]:
+    covered = [await _open(port, "new.example", "/slow") for _ in range(streams)]
+    others = [await _open(port, f"other{number}.example", "/fast") for number in range(bystanders)]
+    while not all(stream.received for stream in (*covered, *others)):
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(1)
+    for stream in others:
+        stream.gap = 0.0
+    starts = datetime.fromtimestamp(int(time.time()) + 3, UTC)
+    (folder / "orders" / "new.yaml").write_text(ORDER.format(id="new", names="new.example", begins=starts.isoformat()))
+    await asyncio.to_thread(control_socket.ask, folder / "state", {"command": "reload"}, 10)
+    began = time.perf_counter() + starts.timestamp() - time.time()
+    assert not any(stream.ended.done() for stream in covered), "cut too early"
+    ended = await asyncio.wait_for(asyncio.gather(*(stream.ended for stream in covered)), 30)
+    await asyncio.sleep(0.5)
+    assert not any(stream.ended.done() for stream in others), "a bystander was cut"
+    return [
+        f"{(min(ended) - began) * 1000:.0f}", f"{(max(ended) - began) * 1000:.0f}",
+        f"{max(stream.gap for stream in others) * 1000:.0f}", str(sum(stream.lost() for stream in others)),
+    ]  # fmt: skip
+
+
+async def _open(port: int, host: str, path: str) -> _Stream:
+    transport, stream = await asyncio.get_running_loop().create_connection(_Stream, "127.0.0.1", port)
+    transport.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    return stream
+
+
+if __name__ == "__main__":
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed")
+    main()
