@@ -43,8 +43,8 @@ def to_ascii(text: str) -> str | None:
     """Return the ASCII form of a name by UTS 46, non-transitional; its length is not judged. None where it has none.
 
     Also None for what cannot have 253 octets, or a label of 63: a name that has more than 254 characters, or a label
-    more than 63, those left out that nobody sees. A label of decomposed text (NFD) is counted as it is composed,
-    unless eight marks follow each other.
+    more than 63, those left out that nobody sees. Decomposed text (NFD) is counted as it is composed, unless eight
+    marks follow each other.
     """
     if "\0" in text or _TWO_SENTENCES[0] in text or _TWO_SENTENCES[1] in text:
         return None
@@ -78,7 +78,7 @@ def _counted(text: str) -> str:
     """Return the same name in as many characters as are counted."""
     for character in _LEFT_OUT:
         text = text.replace(character, "")
-    if len(text) <= MAX_CHARACTERS and _COMBINING.search(text) and not _MANY_MARKS.search(text):
+    if _COMBINING.search(text) and not _MANY_MARKS.search(text):
         text = normalize("NFC", text.replace(_IOTA_BELOW, _IOTA))
     return text
 

@@ -73,6 +73,10 @@ def test_no_mark_but_one_becomes_a_letter():
         (".".join(["ü" * 57] * 3 + ["ü" * 55]), 253),  # as long as a name may be
         (".".join(["u\u0308" * 28] * 4), 34 * 4 + 3),
         ("\u1112\u1161\u11ab" * 21 + ".example", 36),
+        (
+            ".".join(["e\u0301" * 30, "\u1100\u1161" * 45, "e\u0301" * 50, "o\u0308" * 10, "example"]),
+            171,
+        ),  # in 280 characters
         ("a\u00ad" * 63 + ".example", 71),
         ("aü." * 24 + "example", 24 * 10 + 7),
         (".".join(["ü" * 57] * 4), None),
