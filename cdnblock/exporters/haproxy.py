@@ -99,7 +99,7 @@ def _configuration(work: Work) -> Iterator[str]:
     removed = quoted(f"^({'|'.join(REMOVED_FROM_RESPONSES)})$")
     yield f"  http-response del-header {removed} -m reg {uncached}"
     yield from (f"  http-response add-header {name} {value} {uncached}" for name, value in NO_STORE)
-    if settings["sni"] == "yes":
+    if settings["sni"]:
         yield from _by_server_name(work, base)
     yield f"\n# What follows without a `from` inherits none of this.\ndefaults cdnblock-others{base}"
 
@@ -107,13 +107,17 @@ def _configuration(work: Work) -> Iterator[str]:
 def _by_server_name(work: Work, base: str) -> Iterator[str]:
     """Yield what refuses TLS by its server name, where it is passed on unopened; the maps are the same."""
     hello = "{ req.ssl_hello_type 1 }"
-    yield f"\ndefaults cdnblock-tls{base}"
+    bind, _, backend = work.options.settings["sni"].partition(" ")
+    yield "\n# A whole frontend: for rules that stand in defaults HAProxy 2.6 does not wait until a server name is there."
+    yield f"frontend cdnblock-tls{base}"
     yield "  mode tcp"
+    yield f"  bind {bind}"
     yield "  tcp-request inspect-delay 5s"
     rules = _decision(work, "sess", "req.ssl_sni,lower,rtrim(.)", hello)
     yield from (f"  tcp-request content {rule}" for rule in rules)
     yield "  tcp-request content reject if { var(sess.cdnblock_action) -m str close terminate }"
     yield f"  tcp-request content accept if {hello}"
+    yield f"  default_backend {backend}"
 
 
 def _decision(work: Work, scope: str, host: str, when: str) -> Iterator[str]:
@@ -207,7 +211,7 @@ EXPORTER: Final = Exporter(
     settings={
         "defaults": Setting("", "name of your defaults section that ours builds on"),
         "sni": Setting(
-            "no", "also a defaults section `cdnblock-tls`, for TLS that is passed on unopened", ("yes", "no")
+            "", "also a frontend for TLS that is passed on unopened: where it listens and its backend, `:443 tls`"
         ),
     },
 )

@@ -7,6 +7,7 @@ import http.client
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,9 +20,11 @@ import pytest
 
 from cdnblock import exporters
 from cdnblock.cli.export import put
+from cdnblock.measures.proxy_termination import notice
 from cdnblock.orders.model import Measure
 from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.sources.order_folder import load_orders
+from cdnblock.testing.stage import open_stage, put_orders
 
 ROOT = Path(__file__).parent.parent.parent
 START = 20.0  # seconds that a slow machine may take to start a server
@@ -155,9 +158,73 @@ class Site(BaseHTTPRequestHandler):
         pass
 
 
-def asked(port, host, client, **headers):
+def shakes_hands(port, name):
+    """Tell whether TLS comes about with a server name."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        try:
+            with context.wrap_socket(connection, server_hostname=name):
+                return True
+        except OSError:
+            return False
+
+
+def asked(port, host, client, path="/", **headers):
     """Return status, headers in lower case and body of an answer to a client at an address."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
-        connection.request("GET", "/", headers={"Host": host, "X-Forwarded-For": client} | headers)
+        connection.request("GET", path, headers={"Host": host, "X-Forwarded-For": client} | headers)
         answer = connection.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode()
+
+
+HOSTILE = """A "quoted" $host ${x} \\\\ {brace} %[src] %{x} ; # % | |2| <b>&amp; ’é' 'single' *"""
+"""What a court may write, and languages take for their own."""
+
+COMBINATIONS = [
+    {"Accept": accept, "Accept-Language": language}
+    for accept in (
+        "text/html,application/xhtml+xml,*/*;q=0.8",
+        "*/*",
+        "application/json;q=0.5, text/*;q=0.1",
+        "image/png",
+    )
+    for language in ("fr-FR,fr;q=0.9,en;q=0.8", "de,en;q=0.5,fr;q=0.3", "*")
+]
+
+
+@contextlib.contextmanager
+def stage_with(folder, **orders):
+    """Open a stage with these orders alone."""
+    with open_stage(folder, ()) as stage:
+        put_orders(stage.orders, orders)
+        yield stage
+
+
+def notices(stage, port, host, client):
+    """Yield what is answered beside what the library answers, for many wishes, each as (status, headers, text)."""
+    decision = load_orders(stage.orders).decide(
+        host, country=open_geo_table(stage.geo).locate(client), at=datetime.now(UTC)
+    )
+    for wishes in COMBINATIONS:
+        mine = notice(
+            decision,
+            accept=wishes["Accept"],
+            accept_language=wishes["Accept-Language"],
+            operator_url=stage.operator_url,
+        )
+        status, headers, text = asked(port, host, client, **wishes)
+        added = {"date", "server", "connection", "content-length"}
+        yield (
+            (status, {name: value for name, value in headers.items() if name not in added}, _unwrapped(text)),
+            (
+                mine.status,
+                {name.lower(): value for name, value in mine.headers if name.lower() not in added},
+                _unwrapped(mine.body.decode()),
+            ),
+        )
+
+
+def _unwrapped(text):
+    """Return a text without its line ends: plain text is wrapped before the engine puts the name in."""
+    return " ".join(text.split())

@@ -10,11 +10,27 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 
-from export_engines import asked, at_each_turn, export_for, free_ports, needs, running, started_example, wait_until
+from export_engines import (
+    HOSTILE,
+    asked,
+    at_each_turn,
+    export_for,
+    free_ports,
+    needs,
+    notices,
+    running,
+    shakes_hands,
+    stage_with,
+    started_example,
+    wait_until,
+)
 
 from cdnblock.testing import AdapterContract, Host, Need
+from cdnblock.testing.places import PLACES
 
 pytestmark = needs("haproxy", "haproxy")
 
@@ -42,6 +58,11 @@ backend site from base
 {rewrites}
   server site {origin}
 """
+PASSING = """
+backend passing from base
+  mode tcp
+  server edge 127.0.0.1:{tls}
+"""
 MAPS = ("hosts", "territory", "actions", "notices")
 CHUNK = 15_000  # octets of a command
 
@@ -49,16 +70,18 @@ CHUNK = 15_000  # octets of a command
 class HAProxy:
     """A HAProxy that is changed by its runtime API where that is enough, else by a reload without a gap."""
 
-    def __init__(self, stage):
+    def __init__(self, stage, *, sni=False):
         self.stage = stage
+        self.port, self.tls, self.sni = free_ports(3)
+        self.settings = {"defaults": "base"} | ({"sni": f"127.0.0.1:{self.sni} passing"} if sni else {})
         self.out = stage.folder / "cdnblock"
-        self.port, self.tls = free_ports(2)
         self.changing = threading.Lock()
         self.files = [stage.folder / "base.cfg", self.out / "cdnblock.cfg", stage.folder / "edge.cfg"]
-        export_for(stage, "haproxy", self.out, defaults="base")
+        export_for(stage, "haproxy", self.out, **self.settings)
         self.files[0].write_text(CONFIGURATION.format(folder=stage.folder))
+        passing = PASSING if sni else ""
         self.files[2].write_text(
-            FRONTEND.format(
+            (FRONTEND + passing).format(
                 rewrites="\n".join(
                     f"  http-request set-header Host {new} if {{ req.hdr(host) {old} }}"
                     for old, new in stage.rewrites.items()
@@ -97,7 +120,7 @@ class HAProxy:
             self.change()
 
     def change(self):
-        changed = export_for(self.stage, "haproxy", self.out, defaults="base")
+        changed = export_for(self.stage, "haproxy", self.out, **self.settings)
         self.check()
         if "cdnblock.cfg" in changed or "cdnblock.lua" in changed:
             self.restart()
@@ -165,3 +188,64 @@ def test_the_example_starts_as_it_stands(tmp_path):
         assert "tjp-2025-03-28-motogp" in body
         assert asked(port, "www.motogpstream.me", "80.187.0.1")[::2] == (200, "site www.motogpstream.me")
         assert asked(port, "other.example", "90.84.144.1")[::2] == (200, "site other.example")
+
+
+ORDERS = {
+    "hostile": {
+        "names": ["a.example", {"name": "alone.example", "subdomains": False}],
+        "title": HOSTILE,
+        "claimant": HOSTILE,
+    },
+    "second": {"names": ["www.a.example"], "measures": {"proxy": "terminate", "cdn": "disable"}, "contact": HOSTILE},
+    "everywhere": {"names": ["everywhere.example"], "territory": "world"},
+    "unknown": {"names": ["unknown.example"], "unknown_location": "enforce", "measures": {"proxy": "close"}},
+    "uncached": {"names": ["cdn.example"], "measures": {"cdn": "disable"}},
+    "lifted": {"names": ["b.example"], "lifted": [{"names": ["free.b.example"], "at": "2025-05-01T12:00"}]},
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with stage_with(tmp_path_factory.mktemp("haproxy"), **ORDERS) as stage:
+        haproxy = HAProxy(stage, sni=True)
+        with haproxy.run():
+            yield stage, haproxy
+
+
+@pytest.mark.parametrize("host", ["a.example", "x.www.a.example", "alone.example", "b.example"])
+@pytest.mark.parametrize("client", [PLACES["france"], PLACES["france-6"]])
+def test_the_notice_is_the_librarys(served, host, client):
+    """Header by header and word by word, in each language and type, whatever the orders hold."""
+    stage, haproxy = served
+    for answered, expected in notices(stage, haproxy.port, host, client):
+        assert answered == expected
+
+
+def test_a_free_name_below_a_covered_one_is_served(served):
+    """A lifted name, and what is below one that is meant without its sub-domains."""
+    _, haproxy = served
+    for host in ("free.b.example", "x.free.b.example", "x.alone.example"):
+        assert asked(haproxy.port, host, PLACES["france"])[0] == 200
+
+
+def test_covered_clients_get_no_stored_copy_and_leave_none(served):
+    """HAProxy's own cache answers others, before and after; covered clients get the site's answer each time."""
+    _, haproxy = served
+    answers = [
+        asked(haproxy.port, "cdn.example", PLACES[place], path="/cached")[1]
+        for place in ("germany", "germany", "france", "france", "germany")
+    ]
+    numbers = [headers["x-answer"] for headers in answers]
+    assert numbers[0] == numbers[1] == numbers[4]
+    assert len({*numbers}) == 3
+    assert [headers["cache-control"] for headers in answers[2:4]] == ["no-store", "no-store"]
+    assert "no-store" not in answers[4]["cache-control"]
+
+
+def test_tls_that_is_passed_on_is_refused_by_its_server_name(served):
+    """A covered name's handshake ends; others', and those of clients whom the order spares, are passed on."""
+    _, haproxy = served
+    assert not shakes_hands(haproxy.sni, "www.everywhere.example")
+    assert not shakes_hands(haproxy.sni, "www.Unknown.Example")
+    assert shakes_hands(haproxy.sni, "www.a.example")  # an order for France: loopback addresses are in no country
+    assert shakes_hands(haproxy.sni, "other.example")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
@@ -15,21 +16,29 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from export_engines import (
+    HOSTILE,
     asked,
     at_each_turn,
     export_for,
     free_ports,
     names_without_cache,
     needs,
+    notices,
     running,
+    shakes_hands,
+    stage_with,
     started_example,
     wait_until,
 )
 
 from cdnblock.measures.cache_disable import names_cover, to_purge
 from cdnblock.testing import AdapterContract, Host, Need
+from cdnblock.testing.places import PLACES
+from cdnblock.testing.stage import put_orders
 
 MODULES = Path("/usr/lib/nginx/modules")
+STREAM_MODULE = MODULES / "ngx_stream_module.so"
+GEOIP2_MODULE = MODULES / "ngx_http_geoip2_module.so"
 HEADERS_MORE = MODULES / "ngx_http_headers_more_filter_module.so"
 
 pytestmark = needs("nginx", "nginx")
@@ -205,3 +214,118 @@ def test_the_example_starts_as_it_stands(tmp_path):
         assert "tjp-2025-03-28-motogp" in body
         assert asked(port, "www.motogpstream.me", "80.187.0.1")[::2] == (200, "site www.motogpstream.me")
         assert asked(port, "other.example", "90.84.144.1")[::2] == (200, "site other.example")
+
+
+ORDERS = {
+    "hostile": {
+        "names": ["a.example", {"name": "alone.example", "subdomains": False}],
+        "title": HOSTILE,
+        "claimant": HOSTILE,
+    },
+    "second": {"names": ["www.a.example"], "measures": {"proxy": "terminate", "cdn": "disable"}, "contact": HOSTILE},
+    "lifted": {"names": ["b.example"], "lifted": [{"names": ["free.b.example"], "at": "2025-05-01T12:00"}]},
+    "below": {"names": [{"name": "c.example", "subdomains": False}, "c.example"]},
+    "close": {"names": [{"name": "b.example", "subdomains": False}], "measures": {"proxy": "close"}},
+    "everywhere": {"names": ["everywhere.example"], "territory": "world"},
+    "unknown": {"names": ["unknown.example"], "unknown_location": "enforce", "measures": {"proxy": "close"}},
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with stage_with(tmp_path_factory.mktemp("nginx"), **ORDERS) as stage:
+        nginx = Nginx(stage, **{"headers-more": "no"})
+        with nginx.run():
+            yield stage, nginx
+
+
+@pytest.mark.parametrize("host", ["a.example", "x.www.a.example", "alone.example", "x.b.example"])
+@pytest.mark.parametrize("client", [PLACES["france"], PLACES["france-6"]])
+def test_the_notice_is_the_librarys(served, host, client):
+    """Header by header and word by word, in each language and type, whatever the orders hold."""
+    stage, nginx = served
+    for answered, expected in notices(stage, nginx.port, host, client):
+        assert answered == expected
+
+
+def test_the_longest_name_decides(served):
+    """A lifted name, what is below one that is meant without its sub-domains, and a name with two kinds of order."""
+    _, nginx = served
+    for host in ("free.b.example", "x.free.b.example", "x.alone.example"):
+        assert asked(nginx.port, host, PLACES["france"])[0] == 200
+    with pytest.raises(http.client.RemoteDisconnected):
+        asked(nginx.port, "b.example", PLACES["france"])
+    assert asked(nginx.port, "x.b.example", PLACES["france"])[0] == 451
+
+
+def test_the_type_is_that_of_the_notice_whatever_the_path(served):
+    """A path with an ending that nginx knows does not make a picture of the notice."""
+    _, nginx = served
+    _, headers, _ = asked(nginx.port, "a.example", PLACES["france"], path="/picture.png")
+    assert headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_a_reload_takes_what_was_ordered_meanwhile(tmp_path):
+    """Export again, SIGHUP: new names are refused, and those that were refused no longer are."""
+    with stage_with(tmp_path, before={"names": ["before.example"]}) as stage:
+        nginx = Nginx(stage, **{"headers-more": "no"})
+        with nginx.run():
+            assert [asked(nginx.port, f"{name}.example", PLACES["france"])[0] for name in ("before", "after")] == [
+                451,
+                200,
+            ]
+            put_orders(stage.orders, {"before": {"names": ["after.example"]}})
+            nginx.reload()
+            assert [asked(nginx.port, f"{name}.example", PLACES["france"])[0] for name in ("before", "after")] == [
+                200,
+                451,
+            ]
+
+
+STREAM = """
+{modules}
+daemon off;
+pid {folder}/stream.pid;
+error_log {folder}/stream.log notice;
+events {{ worker_connections 256; }}
+stream {{
+  include {out}/cdnblock-stream.conf;
+  server {{ listen 127.0.0.1:{port}; ssl_preread on; proxy_pass $cdnblock_sni_backend; }}
+}}
+"""
+
+
+@pytest.mark.skipif(not STREAM_MODULE.exists(), reason="apt-get install libnginx-mod-stream")
+def test_tls_that_is_passed_on_is_refused_by_its_server_name(served, tmp_path):
+    """A covered name's handshake ends; others', and those of clients whom the order spares, are passed on."""
+    stage, nginx = served
+    (port,) = free_ports(1)
+    export_for(stage, "nginx", tmp_path / "out", sni=f"127.0.0.1:{nginx.tls}")
+    known = {"folder": tmp_path, "out": tmp_path / "out", "port": port, "modules": f"load_module {STREAM_MODULE};"}
+    (tmp_path / "stream.conf").write_text(STREAM.format(**known))
+    command = ["nginx", "-c", str(tmp_path / "stream.conf"), "-e", str(tmp_path / "stream.log")]
+    with running(command, port, tmp_path / "out.log"):
+        assert not shakes_hands(port, "www.everywhere.example")
+        assert not shakes_hands(port, "www.Unknown.Example")
+        assert shakes_hands(port, "www.a.example")  # an order for France: loopback addresses are in no country
+        assert shakes_hands(port, "other.example")
+
+
+@pytest.mark.skipif(not GEOIP2_MODULE.exists(), reason="apt-get install libnginx-mod-http-geoip2")
+def test_the_country_can_come_from_geoip2(tmp_path):
+    """`--set country=$VARIABLE`: no list of networks is written, and an unknown country is an empty variable."""
+    with stage_with(tmp_path, **ORDERS) as stage:
+        nginx = Nginx(stage, **{"headers-more": "no", "country": "$country"})
+        text = f"load_module {GEOIP2_MODULE};\n" + nginx.file.read_text().replace(
+            "http {\n",
+            f"http {{\n  geoip2 {stage.geo} {{ $country source=$remote_addr country iso_code; }}\n"
+            "  set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;\n",
+        )
+        nginx.file.write_text(text)
+        assert not (nginx.out / "cdnblock-territory.conf").exists()
+        with nginx.run():
+            found = [asked(nginx.port, "a.example", PLACES[place])[0] for place in ("france", "germany", "nowhere")]
+            assert found == [451, 200, 200]
+            with pytest.raises(http.client.RemoteDisconnected):
+                asked(nginx.port, "unknown.example", PLACES["nowhere"])
+            assert asked(nginx.port, "unknown.example", PLACES["germany"])[0] == 200
