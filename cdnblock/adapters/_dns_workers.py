@@ -31,7 +31,7 @@ from cdnblock.errors import ConfigError
 from cdnblock.matching.ruleset import RuleSet
 
 _START: Final = 120.0  # seconds for a worker to import, compile and listen, or to compile anew
-_REPLY: Final = 5.0  # seconds for all else
+_REPLY: Final = 10.0  # seconds for all else: a busy machine is not a hanging worker
 _STOP: Final = 5.0
 _LOOK: Final = 0.5  # seconds between two looks at whether to end
 _BEAT: Final = 2.0  # seconds between two questions to each worker whether its event loop still goes round
@@ -41,12 +41,16 @@ _LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
 
 
 class Workers:
-    """Some workers and their supervisor, which is whoever makes this. `enforcer` must have a state folder."""
+    """Some workers and their supervisor, which is whoever makes this. `enforcer` must have a state folder.
 
-    def __init__(self, enforcer: Enforcer, settings: FrontSettings, number: int) -> None:
+    A worker that does not reply within `patience` seconds, compiling apart, is taken for one that hangs.
+    """
+
+    def __init__(self, enforcer: Enforcer, settings: FrontSettings, number: int, *, patience: float = _REPLY) -> None:
         self._enforcer = enforcer
         self._settings = settings
         self._number = number
+        self._patience = patience
         self._changing = threading.Lock()
         self._newest: Load | None = None
         self._workers: list[_Worker] = []
@@ -108,7 +112,7 @@ class Workers:
     def metrics(self) -> dict[str, object]:
         """Return the counters of each worker; one that does not reply has none, and is replaced."""
         with self._changing:
-            told = [worker.ask(Count(), _REPLY) for worker in self._workers]
+            told = [worker.ask(Count(), self._patience) for worker in self._workers]
         return {"restarts": self.restarts, "workers": [counted for counted in told if isinstance(counted, dict)]}
 
     def _follow(self, old: RuleSet, new: RuleSet) -> None:
@@ -121,7 +125,7 @@ class Workers:
             ready = [worker for worker in self._workers if worker.send(newest)]
             ready = [worker for worker in ready if worker.reply(_START) == newest.revision]
             ready = [worker for worker in ready if worker.send(Switch())]
-            ready = [worker for worker in ready if worker.reply(_REPLY) == newest.revision]
+            ready = [worker for worker in ready if worker.reply(self._patience) == newest.revision]
             for worker in self._workers:
                 if worker not in ready:
                     _LOG.error("cdnblock: worker %s does not follow the orders; it is replaced", worker.process.pid)

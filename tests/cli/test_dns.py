@@ -29,7 +29,9 @@ import dns.query
 import dns.rcode
 import dns.rrset
 
+from cdnblock.adapters.dns_server import FrontSettings, Workers
 from cdnblock.cli.root import root
+from cdnblock.enforcer import Enforcer
 
 ROOT = Path(__file__).parents[2]
 LOOPBACK = "127.0.0.1"
@@ -253,18 +255,26 @@ def test_a_worker_that_dies_is_replaced_by_one_that_knows_the_newest_orders(orde
             assert front.rcode("later.example") == "REFUSED"
 
 
-def test_a_worker_that_hangs_is_replaced(orders, upstream, tmp_path):
+def test_a_worker_that_hangs_is_replaced(orders, upstream, tmp_path, caplog):
     """One that does not reply cannot follow the orders, so it must not go on with old ones."""
-    state = tmp_path / "state"
-    with with_workers(orders, upstream, tmp_path):
-        before = pids(state)
-        victim = min(before)
-        os.kill(victim, signal.SIGSTOP)
-        try:
-            assert eventually(lambda: len(pids(state) - {victim}) == 2, within=40)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGCONT)
+    host, port = upstream.split(":")
+    settings = FrontSettings(listen=((LOOPBACK, 0),), upstreams=((host, int(port)),))
+    ended = threading.Event()
+    with Enforcer(orders, state=tmp_path / "state", follow=False) as enforcer:
+        with Workers(enforcer, settings, 2, patience=2.0) as workers:
+            watching = threading.Thread(target=workers.watch, args=(ended,))
+            watching.start()
+            try:
+                before = {worker["pid"] for worker in workers.metrics()["workers"]}
+                assert len(before) == 2
+                os.kill(min(before), signal.SIGSTOP)
+                assert eventually(lambda: workers.restarts >= 1, within=40)
+                assert eventually(lambda: len(workers.metrics()["workers"]) == 2)
+                assert min(before) not in {worker["pid"] for worker in workers.metrics()["workers"]}
+            finally:
+                ended.set()
+                watching.join(20)
+    assert f"worker {min(before)} died with exit code -9" in caplog.text
 
 
 def test_workers_end_with_their_supervisor_however_it_ends(orders, upstream, tmp_path):
