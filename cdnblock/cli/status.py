@@ -150,6 +150,17 @@ def _summary(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     change = status["next_change"]
     yield "next change", "none" if change is None else f"{_legal(change)}, {_since(change, now)}"
     yield "last reload", last_reload(status)
+    if "dns" in status:
+        yield "DNS", _dns(status["dns"]["workers"])
+
+
+def _dns(workers: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a DNS front has done so far, all its workers together."""
+    counted = [
+        f"{sum(worker['queries'][outcome] for worker in workers):,} {outcome}"
+        for outcome in ("refused", "forwarded", "failed")
+    ]
+    return f"{', '.join(counted)} by {many(len(workers), 'worker')}"
 
 
 def _files(files: Sequence[Mapping[str, Any]]) -> Iterator[str]:

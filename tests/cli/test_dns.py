@@ -176,6 +176,8 @@ def test_status_counts(orders, upstream, tmp_path):
         assert worker["revision"] == told["revision"]
         assert (worker["queries"]["refused"], worker["queries"]["forwarded"]) == (1, 1)
         assert worker["upstreams"][0]["answers"] == 1
+        page = CliRunner().invoke(root, ["status", "--state", str(tmp_path / "state")]).stdout
+        assert "DNS          1 refused, 1 forwarded, 0 failed by 1 worker" in page.splitlines()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -260,20 +262,22 @@ def test_a_worker_that_hangs_is_replaced(orders, upstream, tmp_path, caplog):
     host, port = upstream.split(":")
     settings = FrontSettings(listen=((LOOPBACK, 0),), upstreams=((host, int(port)),))
     ended = threading.Event()
-    with Enforcer(orders, state=tmp_path / "state", follow=False) as enforcer:
-        with Workers(enforcer, settings, 2, patience=2.0) as workers:
-            watching = threading.Thread(target=workers.watch, args=(ended,))
-            watching.start()
-            try:
-                before = {worker["pid"] for worker in workers.metrics()["workers"]}
-                assert len(before) == 2
-                os.kill(min(before), signal.SIGSTOP)
-                assert eventually(lambda: workers.restarts >= 1, within=40)
-                assert eventually(lambda: len(workers.metrics()["workers"]) == 2)
-                assert min(before) not in {worker["pid"] for worker in workers.metrics()["workers"]}
-            finally:
-                ended.set()
-                watching.join(20)
+    with (
+        Enforcer(orders, state=tmp_path / "state", follow=False) as enforcer,
+        Workers(enforcer, settings, 2, patience=2.0) as workers,
+    ):
+        watching = threading.Thread(target=workers.watch, args=(ended,))
+        watching.start()
+        try:
+            before = {worker["pid"] for worker in workers.metrics()["workers"]}
+            assert len(before) == 2
+            os.kill(min(before), signal.SIGSTOP)
+            assert eventually(lambda: workers.restarts >= 1, within=40)
+            assert eventually(lambda: len(workers.metrics()["workers"]) == 2)
+            assert min(before) not in {worker["pid"] for worker in workers.metrics()["workers"]}
+        finally:
+            ended.set()
+            watching.join(20)
     assert f"worker {min(before)} died with exit code -9" in caplog.text
 
 
