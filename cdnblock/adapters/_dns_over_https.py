@@ -160,9 +160,11 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Pass on what came, once it is clear to whom (asyncio.Protocol)."""
         if self._inner is None:
-            data = self._start = self._start + data
+            data = self._start + data
             if len(data) < len(_PREFACE) and _PREFACE.startswith(data):
+                self._start = data
                 return
+            self._start = b""
             self._inner = self._speak(data)
             self._inner.connection_made(self._transport)
         self._inner.data_received(data)
@@ -175,8 +177,9 @@ class _Connection(asyncio.Protocol):
         """Pass it on (asyncio.Protocol)."""
         self._connections.pop(self._transport, None)
         self._timer.cancel()
-        if self._inner is not None:
-            self._inner.connection_lost(exc)
+        inner, self._inner = self._inner, None  # what goes round in circles keeps memory until it is searched for
+        if inner is not None:
+            inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Pass it on (asyncio.Protocol)."""
@@ -218,10 +221,13 @@ async def _http1_request(request: web.BaseRequest, peer: str | None) -> Request 
         request.transport.write(_CONTINUE)  # RFC 9110 §10.1.1
     body = bytearray()
     try:
-        async for part in request.content.iter_any():
+        while part := await request.content.readany():
             body += part
             if len(body) > MOST_OCTETS:
                 return too_large()
+        return Request(request.method, request.raw_path, fields, bytes(body), peer)
     except web.RequestPayloadError:
         return complaint(400, "the body is broken")
-    return Request(request.method, request.raw_path, fields, bytes(body), peer)
+    finally:  # an exception goes round in circles with all that stands here, until it is searched for
+        body.clear()
+        part = b""
