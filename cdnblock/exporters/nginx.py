@@ -121,9 +121,6 @@ def _http(work: Work) -> Iterator[str]:
     yield from _decision("")
     yield f'map $cdnblock_key $cdnblock_outcome {{ default ""; include {quoted(path("cdnblock-actions.map"))}; }}'
     yield 'map $cdnblock_action $cdnblock_uncached { default ""; uncached 1; }'
-    for name, value in NO_STORE:
-        variable = name.lower().replace("-", "_")
-        yield f'map $cdnblock_uncached $cdnblock_{variable} {{ default ""; 1 {quoted(value)}; }}'
     yield from _negotiation(plan)
     yield from _names(plan)
     yield from _notices(work)
