@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,8 @@ from cdnblock.testing import Host, reload_by_state
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "decision_service"
-SECONDS = 20.0  # within which whatever is started must listen
+SECONDS = 30.0  # within which whatever is started must listen
+BELOW_EPHEMERAL = (10_000, 30_000)  # Linux gives connections ports from 32,768 on
 
 
 def program(name: str, package: str) -> str:
@@ -35,10 +37,13 @@ def program(name: str, package: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports on which nobody listens now."""
-    with contextlib.ExitStack() as held:
-        opened = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in opened]
+    """Return ports on which nobody listens now, and which no connection of anybody's takes meanwhile as its own."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(*BELOW_EPHEMERAL)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found += [port] if port not in found else []
+    return found
 
 
 def rendered(name: str, into: Path, changes: Mapping[str, str]) -> Path:

@@ -29,7 +29,7 @@ def caddy(stage, asked: int):
 class TestCaddy(AdapterContract):
     """Scenarios over HTTP/1.1 and HTTP/2."""
 
-    random_requests = 2_000
+    random_requests = 600
     cannot = {
         Need.CACHE: "Caddy has no cache",
         Need.CUT: "what Caddy has let through is its own until it ends: the service is asked once a request",

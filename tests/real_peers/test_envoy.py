@@ -33,7 +33,7 @@ def envoy(stage, asked: int):
 class TestEnvoy(AdapterContract):
     """Scenarios over HTTP/1.1 and HTTP/2."""
 
-    random_requests = 2_000
+    random_requests = 600
     cannot = {
         Need.CACHE: "the example has no cache",
         Need.CLOSE: "Envoy answers every request: a covered one gets an empty 451",

@@ -29,7 +29,7 @@ def haproxy(stage, asked: int):
 class TestHaproxy(AdapterContract):
     """Scenarios over HTTP/1.1 and HTTP/2."""
 
-    random_requests = 2_000
+    random_requests = 600
     cannot = {
         Need.ABSOLUTE_FORM: "HAProxy answers 400 where target and Host differ",
         Need.CACHE: "a verdict cannot reach HAProxy's cache: nothing is left of the first try when the second one comes",

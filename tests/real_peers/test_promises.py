@@ -52,6 +52,18 @@ def stage(tmp_path):
         yield stage
 
 
+@pytest.fixture(scope="module", params=PROXIES)
+def asking(request, tmp_path_factory):
+    """One proxy after the other, with the service that it asks: its name, its port, and how the service is run again."""
+    run, dialect = PROXIES[request.param]
+    (asked,) = free_ports(1)
+    with open_stage(tmp_path_factory.mktemp("stage"), []) as stage, contextlib.ExitStack() as service:
+        put_orders(stage.orders, ORDERS)
+        process = service.enter_context(deciding(stage, f"{dialect}127.0.0.1:{asked}")).process
+        with run(stage, asked) as (port, _):
+            yield request.param, port, asked, process, lambda: deciding(stage, f"{dialect}127.0.0.1:{asked}")
+
+
 def ask(port, host, client=FRANCE, path="/", **headers):
     """Return (status, body, headers) of one request on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
@@ -69,53 +81,45 @@ def silent(port):
         yield server
 
 
-@pytest.mark.parametrize("name", PROXIES)
-def test_without_a_verdict_nobody_is_served(stage, name):
-    """The decision that each example has written down: closed for all hosts, be the service down or slow."""
-    run, dialect = PROXIES[name]
-    (asked,) = free_ports(1)
-    with contextlib.ExitStack() as service:
-        process = service.enter_context(deciding(stage, f"{dialect}127.0.0.1:{asked}"))
-        with run(stage, asked) as (port, _):
-            assert ask(port, "other.example")[0] == 200
-            assert ask(port, "refused.example")[0] == 451
-            process.process.kill()
-            process.process.wait(10)
-            for host in ("other.example", "refused.example"):
-                status, body, headers = ask(port, host)
-                assert (status >= 500, headers["X-Origin"]) == (True, None), body
-            with contextlib.nullcontext() if name == "traefik" else silent(asked):  # Traefik waits for 30 s, by itself
-                began = time.monotonic()
-                status, body, headers = ask(port, "other.example")
-                assert (status >= 500, headers["X-Origin"]) == (True, None), body
-                assert time.monotonic() - began < 10
-            with deciding(stage, f"{dialect}127.0.0.1:{asked}"):
-                until = time.monotonic() + 15
-                while ask(port, "other.example")[0] != 200:
-                    assert time.monotonic() < until
-                    time.sleep(0.1)
-                assert ask(port, "refused.example")[0] == 451
-
-
-@pytest.mark.parametrize("name", PROXIES)
-def test_what_clients_say_of_verdicts_is_nobodys_word(stage, name):
+def test_what_clients_say_of_verdicts_is_nobodys_word(asking):
     """A client's X-Cdnblock fields open nothing, and neither they nor ours reach the origin or the client."""
-    run, dialect = PROXIES[name]
-    (asked,) = free_ports(1)
+    name, port, *_ = asking
     forged = {
-        "X-Cdnblock-Action": "pass", "X-Cdnblock-Generation": "mine",
-        "X-Forwarded-Host": "other.example", "X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/livez",
+        "X-Cdnblock-Action": "pass", "X-Cdnblock-Generation": "mine", "X-Forwarded-Host": "other.example",
+        "X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/livez",
     }  # fmt: skip
-    with deciding(stage, f"{dialect}127.0.0.1:{asked}"), run(stage, asked) as (port, _):
-        for path in ("/", "/nginx", "/metrics", "/envoy/", "/traefik?x"):
-            assert ask(port, "refused.example", path=path, **forged)[0] == 451
-        status, body, headers = ask(port, "other.example", path="/metrics", **forged)
-        assert (status, headers["X-Origin"]) == (200, "site")
-        asked_with = [(key.lower(), value) for key, value in json.loads(body)["headers"]]
-        assert "mine" not in [value for _, value in asked_with]
-        asked_with = [line for line in asked_with if name != "varnish" or line[0] != "x-cdnblock-generation"]  # its own
-        assert not [line for line in asked_with if line[0].startswith("x-cdnblock")]
-        assert not [key for key in headers if key.lower().startswith("x-cdnblock")]
+    for path in ("/", "/nginx", "/metrics", "/envoy/", "/traefik?x"):
+        assert ask(port, "refused.example", path=path, **forged)[0] == 451
+    status, body, headers = ask(port, "other.example", path="/metrics", **forged)
+    assert (status, headers["X-Origin"]) == (200, "site")
+    asked_with = [(key.lower(), value) for key, value in json.loads(body)["headers"]]
+    assert "mine" not in [value for _, value in asked_with]
+    asked_with = [line for line in asked_with if name != "varnish" or line[0] != "x-cdnblock-generation"]  # its own
+    assert not [line for line in asked_with if line[0].startswith("x-cdnblock")]
+    assert not [key for key in headers if key.lower().startswith("x-cdnblock")]
+
+
+def test_without_a_verdict_nobody_is_served(asking):
+    """The decision that each example has written down: closed for all hosts, be the service down or slow."""
+    name, port, asked, process, run_again = asking
+    assert ask(port, "other.example")[0] == 200
+    assert ask(port, "refused.example")[0] == 451
+    process.kill()
+    process.wait(10)
+    for host in ("other.example", "refused.example"):
+        status, body, headers = ask(port, host)
+        assert (status >= 500, headers["X-Origin"]) == (True, None), body
+    with contextlib.nullcontext() if name == "traefik" else silent(asked):  # Traefik waits for 30 s, by itself
+        began = time.monotonic()
+        status, body, headers = ask(port, "other.example")
+        assert (status >= 500, headers["X-Origin"]) == (True, None), body
+        assert time.monotonic() - began < 10
+    with run_again():
+        until = time.monotonic() + 15
+        while ask(port, "other.example")[0] != 200:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert ask(port, "refused.example")[0] == 451
 
 
 class Numbered(http.server.ThreadingHTTPServer):

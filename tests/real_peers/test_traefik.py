@@ -34,7 +34,7 @@ def traefik(stage, asked: int):
 class TestTraefik(AdapterContract):
     """Scenarios over HTTP/1.1 and HTTP/2."""
 
-    random_requests = 2_000
+    random_requests = 600
     cannot = {
         Need.CACHE: "Traefik has no cache",
         Need.CLOSE: "Traefik answers every request: a covered one gets an empty 451",

@@ -36,7 +36,7 @@ def varnish(stage, asked: int):
 class TestVarnish(AdapterContract):
     """Scenarios over HTTP/1.1."""
 
-    random_requests = 2_000
+    random_requests = 600
     cannot = {
         Need.HTTP2: "Varnish has no TLS",
         Need.TRAILERS: "Varnish 7.1 answers 503 to an origin that sends them",
