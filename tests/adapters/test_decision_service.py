@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
 import os
 import socket
 import stat
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 import aiohttp
 import pytest
 from order_texts import order_text
 
+from cdnblock.adapters import decision_service
 from cdnblock.adapters._decision_dialects import DIALECTS
 from cdnblock.adapters._decision_generations import FILE, Generations
 from cdnblock.adapters._decision_listening import Callers, Listen, listening, parse_listen
@@ -20,7 +23,9 @@ from cdnblock.adapters.decision_service import DecisionService
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import ConfigError
 from cdnblock.http_gate import HttpGate
+from cdnblock.measures.cache_disable import REMOVED_FROM_RESPONSES
 
+ROOT = Path(__file__).parents[2]
 FRANCE, GERMANY = "203.0.113.7", "198.51.100.7"
 BEFORE, START, END = "2025-04-03T06:59:59Z", "2025-04-03T07:00:00Z", "2025-05-01T22:00:00Z"
 LATER = "2025-06-01T00:00:00Z"
@@ -281,6 +286,27 @@ def test_a_socket_that_is_there(tmp_path):
     with pytest.raises(ConfigError, match="no socket"), listening(Listen(path=path)):
         pass
     assert path.read_text() == "mine"
+
+
+def test_the_example_in_the_docstring(monkeypatch):
+    """It runs and prints what it shows."""
+    monkeypatch.chdir(ROOT)
+    assert doctest.testmod(decision_service) == doctest.TestResults(failed=0, attempted=6)
+
+
+@pytest.mark.parametrize("example", ["nginx.conf", "varnish.vcl", "Caddyfile", "traefik-routes.yaml", "envoy.yaml"])
+def test_the_examples_take_away_what_measure_cdn_takes_away(example):
+    """Each field of `cache_disable` is in each configuration that changes headers."""
+    text = (ROOT / "examples" / "decision_service" / example).read_text().lower()
+    assert [name for name in REMOVED_FROM_RESPONSES if name not in text] == []
+
+
+def test_the_readme_of_the_examples_names_every_caller():
+    """Every dialect is in the table of what is asked."""
+    text = (ROOT / "examples" / "decision_service" / "README.md").read_text()
+    assert [
+        name for name in DIALECTS if f"`/{name}`" not in text and f"{name}@" not in text and f"/{name}/" not in text
+    ] == []
 
 
 # The generation of a cache key

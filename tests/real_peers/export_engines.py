@@ -82,12 +82,6 @@ def at_each_turn(stage, act):
         watcher.join()
 
 
-def free_ports(count):
-    """Return ports of loopback that nobody uses now."""
-    with contextlib.ExitStack() as held:
-        return [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
-
-
 @contextlib.contextmanager
 def running(command, port, log, env=None):
     """Run a server until the end of the block, once it listens on a port; what it says goes to a file."""

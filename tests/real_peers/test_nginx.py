@@ -15,13 +15,13 @@ from peers import free_ports, host, origin_of, program, rendered, started
 
 
 @contextmanager
-def nginx(stage, asked: int):
-    """Run nginx in front of the stage's site; yield the ports of HTTP and of TLS."""
+def nginx(stage, asked: int | str):
+    """Run nginx in front of the stage's site; yield the ports of HTTP and of TLS. `asked` is a port or `unix:/path`."""
     plain, tls = free_ports(2)
     spool = stage.folder / "nginx"
     spool.mkdir(exist_ok=True)
     config = rendered("nginx.conf", stage.folder, {
-        "127.0.0.1:8000": origin_of(stage), "127.0.0.1:9451": f"127.0.0.1:{asked}",
+        "127.0.0.1:8000": origin_of(stage), "127.0.0.1:9451": asked if isinstance(asked, str) else f"127.0.0.1:{asked}",
         "127.0.0.1:8080": f"127.0.0.1:{plain}", "127.0.0.1:8443": f"127.0.0.1:{tls}",
         "user www-data;": f"user {getpass.getuser()};", "worker_processes auto;": "worker_processes 1;",
         "/etc/ssl/edge.pem": str(stage.certificate), "/run/nginx-cdnblock.pid": str(spool / "pid"),

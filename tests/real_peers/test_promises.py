@@ -122,6 +122,15 @@ def test_without_a_verdict_nobody_is_served(asking):
         assert ask(port, "refused.example")[0] == 451
 
 
+def test_over_a_unix_socket(stage):
+    """nginx asks through the socket as well as by TCP; whose request it is, is told all the same."""
+    where = f"unix:{stage.folder.parent / 'd'}"  # short: a socket's path has 107 octets at most
+    with deciding(stage, where), nginx(stage, where) as (port, _):
+        assert ask(port, "refused.example", FRANCE)[0] == 451
+        assert ask(port, "refused.example", GERMANY)[0] == 200
+        assert ask(port, "other.example", FRANCE)[0] == 200
+
+
 class Numbered(http.server.ThreadingHTTPServer):
     """An origin that numbers its answers, all of which may be stored, and can be told to wait in the middle of one."""
 
