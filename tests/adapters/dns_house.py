@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class Doors:
 
 
 @contextlib.contextmanager
-def open_doors(folder: Path, geo: Path, *options: str) -> Iterator[Doors]:
-    """Start it; proxies on 127.0.0.1 are believed about their clients."""
+def open_doors(folder: Path, geo: Path, *options: str, path: Iterable[Path] = ()) -> Iterator[Doors]:
+    """Start it; proxies on 127.0.0.1 are believed about their clients. What is in `path` is imported first."""
     orders = folder / "orders"
     orders.mkdir()
     write_order(orders, "refused.example")
@@ -47,7 +47,7 @@ def open_doors(folder: Path, geo: Path, *options: str) -> Iterator[Doors]:
     with dns_peers.unbound(folder / "unbound", server=TTLS) as upstream, dns_peers.front(
         folder / "front", orders, [upstream.port], "--geo", str(geo), "--trusted-proxies", "127.0.0.1",
         "--certificate", str(certificate), "--key", str(key), "--listen-tls", f"127.0.0.1:{tls}",
-        "--listen-https", f"127.0.0.1:{https}", "--listen-http", f"127.0.0.1:{http}", *options,
+        "--listen-https", f"127.0.0.1:{https}", "--listen-http", f"127.0.0.1:{http}", *options, path=path,
     ) as front:  # fmt: skip
         yield Doors(front, upstream, tls, https, http, certificate, key)
         assert front.process.poll() is None, front.said

@@ -25,6 +25,8 @@ PATIENCE = 30  # seconds until a program answers
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons are, and PATH often is not
 _VERSION_BIND = b"\0\x01\0\0\0\x01\0\0\0\0\0\0\x07version\x04bind\0\0\x10\0\x03"  # CH TXT: everybody answers something
 
+_GIVEN: set[int] = set()  # ports that somebody was told about, and may not have opened yet
+
 UNBOUND = """\
 server:
   directory: "{folder}"
@@ -214,7 +216,7 @@ def wait_until_it_answers(daemon: Daemon, seconds: float = PATIENCE) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, on TCP and UDP and both IP versions."""
+    """Return ports that are free now, on TCP and UDP, none of them twice in the life of this process."""
     return list(_free_ports(count))
 
 
@@ -228,5 +230,7 @@ def _free_ports(count: int) -> Iterator[int]:
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            count -= 1
-            yield port
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                count -= 1
+                yield port

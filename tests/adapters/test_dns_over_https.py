@@ -416,3 +416,41 @@ def test_a_connection_is_kept_and_closed_when_quiet(doors):
         began = time.monotonic()
         assert client.sock.recv(1) == b""
         assert 1 < time.monotonic() - began < 8
+
+
+def test_connections_that_end_leave_nothing_behind(doors):
+    """A client that goes away in the midst of a body takes its octets with it."""
+    statm = Path(f"/proc/{doors.front.process.pid}/statm")
+    half = (
+        b"POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: application/dns-message\r\nContent-Length: 60000\r\n\r\n"
+    )
+
+    def come_and_go():
+        clients = [socket.create_connection(("127.0.0.1", doors.http), 5) for _ in range(200)]
+        for client in clients:
+            client.sendall(half + bytes(50_000))
+        assert post(httpx.Client(verify=any_certificate(), trust_env=False), doors, REFUSED).status_code == 200
+        for client in clients:
+            client.close()
+        time.sleep(0.2)
+        return int(statm.read_text().split()[1]) * 4096 / 1e6
+
+    before = [come_and_go() for _ in range(3)][-1]
+    after = [come_and_go() for _ in range(5)][-1]
+    assert after - before < 25  # MB; 50 came
+
+
+def test_without_h2(tmp_path, small_mmdb):
+    """HTTP/1.1 goes on alone, and nobody is promised more."""
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / "h2.py").write_text('raise ImportError("not installed")\n')
+    with open_doors(tmp_path, small_mmdb, path=[tmp_path / "absent"]) as doors:
+        with any_certificate("h2", "http/1.1").wrap_socket(
+            socket.create_connection(("127.0.0.1", doors.https), 5)
+        ) as tls:
+            assert tls.selected_alpn_protocol() == "http/1.1"
+        with httpx.Client(verify=any_certificate(), trust_env=False) as client:
+            assert Said.of(post(client, doors, REFUSED).content) == Said("REFUSED")
+        with socket.create_connection(("127.0.0.1", doors.http), 5) as sock:
+            sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            assert sock.recv(4096).split(b" ")[1] == b"400"
