@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -110,13 +111,6 @@ def as_pattern(expected):
 def assert_prints(shown, printed):
     printed = printed.rstrip("\n") + "\n"
     assert as_pattern(shown).fullmatch(printed), f"shown:\n{shown}\nprinted:\n{printed}"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        port = tcp.getsockname()[1]
-        udp.bind(("127.0.0.1", port))
-        return port
 
 
 def with_free_ports(text):

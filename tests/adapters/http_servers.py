@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
+from free_ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 START = 30.0  # seconds that a slow machine may take to start a server
@@ -53,12 +54,6 @@ def serving_aiohttp(app):
     """Serve with aiohttp beside the test; yield the address."""
     with on_a_loop_of_its_own(aiohttp_server(app)) as port:
         yield "127.0.0.1", port
-
-
-def free_port():
-    """Return a port of loopback that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 ASGI_SERVERS = {

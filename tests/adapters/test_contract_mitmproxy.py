@@ -14,7 +14,7 @@ pytest.importorskip("mitmproxy", reason="the adapter's host, an extra of this pa
 
 sys.path.insert(0, str(Path(__file__).parent / "mitmproxy_addon"))
 
-from mitmproxy_origins import free_ports
+from free_ports import free_ports
 from mitmproxy_process import launch, wait_for
 
 REWRITING = """

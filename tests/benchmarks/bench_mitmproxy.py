@@ -29,10 +29,12 @@ from mitmproxy.tools.dump import DumpMaster
 
 from cdnblock.adapters.mitmproxy_addon import CdnBlock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "adapters" / "mitmproxy_addon"))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "adapters" / "mitmproxy_addon")]
 
+from free_ports import free_ports
 from mitmproxy_clients import Raw, query, via
-from mitmproxy_origins import DnsUpstream, LoopThread, Origin, free_ports, start_http1
+from mitmproxy_origins import DnsUpstream, LoopThread, Origin, start_http1
 from mitmproxy_process import ROOT, launch, wait_for, write_countries, write_order
 
 FIELDS = (

@@ -14,8 +14,9 @@ pytest.importorskip("mitmproxy", reason="the adapter's host, an extra of this pa
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from free_ports import free_ports
 from mitmproxy_clients import query
-from mitmproxy_origins import DnsUpstream, LoopThread, Origin, free_ports, start_http1, start_http2, start_http3
+from mitmproxy_origins import DnsUpstream, LoopThread, Origin, start_http1, start_http2, start_http3
 from mitmproxy_process import Proxy, launch, wait_for, wait_for_dns, write_certificate, write_countries, write_order
 
 

@@ -11,7 +11,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -304,21 +304,3 @@ class DnsUpstream:
             if question.rdtype == 1:
                 response.answer.append(dns.rrset.from_text(question.name, 60, "IN", "A", "192.0.2.99"))
         return response.to_wire()
-
-
-def free_ports(count: int) -> Iterator[int]:
-    """Ports that are free now, on TCP and UDP."""
-    held = []
-    for _ in range(count):
-        while True:
-            tcp = socket.create_server(("127.0.0.1", 0))
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            held += [tcp, udp]
-            try:
-                udp.bind(("127.0.0.1", tcp.getsockname()[1]))
-            except OSError:
-                continue
-            yield tcp.getsockname()[1]
-            break
-    for sock in held:
-        sock.close()

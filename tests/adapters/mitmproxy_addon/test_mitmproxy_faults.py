@@ -6,8 +6,8 @@ from pathlib import Path
 
 import dns.rcode
 import pytest
+from free_ports import free_ports
 from mitmproxy_clients import Http2, Raw, ask, query, request
-from mitmproxy_origins import free_ports
 from mitmproxy_process import launch, until, wait_for, wait_for_dns, write_order
 
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 from mitmproxy_clients import request
-from mitmproxy_origins import free_ports
 from mitmproxy_process import ROOT, launch, wait_for, write_order
 
 REVERSE = "--mode=reverse:http://127.0.0.1:9@127.0.0.1:{port}"

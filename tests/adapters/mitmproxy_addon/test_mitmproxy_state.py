@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
+from free_ports import free_ports
 from mitmproxy_clients import request
-from mitmproxy_origins import free_ports
 from mitmproxy_process import launch, until, wait_for, write_order
 
 MEASURES = {"proxy": "terminate"}
