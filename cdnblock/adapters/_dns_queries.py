@@ -22,7 +22,7 @@ from cdnblock.measures import dns_refusal, dns_relay
 from cdnblock.orders.model import Measure
 
 _SHAPES: Final = 4_096  # what stands in queries around the question: a few kinds, unless somebody plays with it
-_LONGEST_SHAPE: Final = 96  # octets
+_LONGEST_SHAPE: Final = 256  # octets: room for the padding of encrypted queries (RFC 8467 §4.1)
 _STREAM: Final = 65_535  # octets of an answer over a stream (RFC 1035 §4.2.2)
 _COMPLAIN_EVERY: Final = 60.0  # seconds between two log records about failing decisions
 

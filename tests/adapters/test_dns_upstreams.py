@@ -51,11 +51,17 @@ class Scripted(asyncio.DatagramProtocol):
 
     async def __aenter__(self):
         loop = asyncio.get_running_loop()
-        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(LOOPBACK, 0))
-        self.address = self.transport.get_extra_info("sockname")
-        if self.by_tcp is not None:
-            self._server = await asyncio.start_server(self._converse, *self.address)
-        return self
+        while True:
+            self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(LOOPBACK, 0))
+            self.address = self.transport.get_extra_info("sockname")
+            if self.by_tcp is None:
+                return self
+            try:
+                self._server = await asyncio.start_server(self._converse, *self.address)
+            except OSError:  # free for UDP, taken for TCP: another
+                self.transport.close()
+            else:
+                return self
 
     async def __aexit__(self, *_):
         self.transport.close()
