@@ -177,7 +177,7 @@ def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None, coun
 
         async with serve_front(settings, enforcer) as front:
             with _reporting(enforcer, counters, counted):
-                _say(front.addresses, enforcer, 1)
+                _say(front.addresses, settings, enforcer, 1)
                 await ended.wait()
 
     with _enforcer(settings, orders, state) as enforcer:
@@ -200,7 +200,7 @@ def _serve_with_workers(
         signal.signal(signal.SIGHUP, lambda *_: _reload(enforcer))
         workers = stack.enter_context(Workers(enforcer, settings, number))
         stack.enter_context(_reporting(enforcer, counters, workers.metrics))
-        _say(workers.addresses, enforcer, number)
+        _say(workers.addresses, settings, enforcer, number)
         workers.watch(ended)
 
 
@@ -233,11 +233,17 @@ def _reload(enforcer: Enforcer) -> None:
     threading.Thread(target=enforcer.reload, name="cdnblock-reload", daemon=True).start()
 
 
-def _say(addresses: Sequence[Address], enforcer: Enforcer, number: int) -> None:
-    shown = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
+def _say(addresses: Sequence[Address], settings: FrontSettings, enforcer: Enforcer, number: int) -> None:
+    doors = [("DNS", addresses)]
+    doors += [(door.upper(), getattr(settings.encrypted, door)) for door in ("tls", "https", "http")]
+    shown = ", ".join(
+        f"{door} on " + ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in where)
+        for door, where in doors
+        if where
+    )
     by = "" if number == 1 else f" with {number} workers"
     names = len(enforcer.rules)
-    click.echo(f"cdnblock: DNS on {shown}{by}; {names:,} name{'' if names == 1 else 's'} listed", err=True)
+    click.echo(f"cdnblock: {shown}{by}; {names:,} name{'' if names == 1 else 's'} listed", err=True)
 
 
 def _split(networks: Sequence[str]) -> tuple[str, ...]:
