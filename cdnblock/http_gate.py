@@ -128,6 +128,7 @@ class HttpGate:
         self._operator_url = operator_url
         self._contact = contact
         self._on_failure = OnFailure(on_failure)
+        self._unnamed: Uncovered | None = None  # what the rules say of all hosts that no order names, as last seen
         self._notices: dict[tuple[object, ...], tuple[Decision, Answer]] = {}
         self._complained: dict[str, float] = {}
         self._counting = threading.Lock()
@@ -138,10 +139,15 @@ class HttpGate:
         False for nearly all, at the cost of one look-up. True where it cannot be told.
         """
         try:
-            found = self.enforcer.rules.hosts[host]
-            return not isinstance(found, Uncovered) or found.decision.malformed
+            found = self.enforcer._rules.hosts[host]  # noqa: SLF001 (`rules` costs as much as the look-up)
+            if found is self._unnamed:
+                return False
+            if not isinstance(found, Uncovered) or found.decision.malformed:
+                return True
         except Exception:  # noqa: BLE001 (the verdict that is asked for now tells what is wrong)
             return True
+        self._unnamed = found
+        return False
 
     def judge(
         self, *, method: str, hosts: Sequence[Name], peer: str | None, headers: Headers, can_close: bool = True

@@ -24,9 +24,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import suppress
+from threading import get_ident
 from types import CoroutineType
 from typing import Any, Final, TypeAlias
 
@@ -45,7 +45,6 @@ _Changed: TypeAlias = Changed[Send, Scope]
 _LARGEST_REST: Final = 1 << 22  # octets of a refused upload that are still taken
 _PATIENCE: Final = 2.0  # seconds that they may take
 _LOG: Final = logging.getLogger(__name__)
-_SLASH: Final = ord("/")
 _CUT: Final[Scope] = {}
 """Stands in the place of the scope of an exchange that was cut."""
 
@@ -62,20 +61,29 @@ class CdnblockMiddleware:
     def __init__(self, app: App, gate: HttpGate) -> None:
         self._app = app
         self._gate = gate
-        self._exchanges: list[RunningExchanges[Send, Scope]] = []
-        self._running: dict[asyncio.AbstractEventLoop, dict[Send, Scope]] = {}
+        self._concerns = gate.concerns
+        self._exchanges: dict[asyncio.AbstractEventLoop, RunningExchanges[Send, Scope]] = {}
+        # By thread, each of which runs one loop: to ask for the loop itself is a system call on Python 3.11.
+        self._running: dict[int, dict[Send, Scope]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or have the application answer it."""
         if scope["type"] not in ("http", "websocket"):
+            self._follow()  # a server that begins with lifespan may run another loop than the one before
             return await self._app(scope, receive, send)
         try:
-            running = self._running[get_running_loop()]
+            running = self._running[get_ident()]
         except KeyError:
-            running = self._follow(get_running_loop())
+            running = self._follow()
         running[send] = scope
         try:
-            if self._is_unconcerned(scope):
+            # Nearly all requests go this way, so nothing is called that need not be: one host, no authority in the
+            # target (uvicorn with h11 leaves it in the path), and no order that names it.
+            host = another = None
+            for name, value in scope["headers"]:
+                if name == b"host":
+                    host, another = value, host
+            if another is None and host is not None and scope["path"][:1] == "/" and not self._concerns(host):
                 await self._app(scope, receive, send)
             else:
                 await self._judge(scope, receive, send)
@@ -85,19 +93,6 @@ class CdnblockMiddleware:
             await self._after_cut(scope, receive, send)
         finally:
             running.pop(send, None)
-
-    def _is_unconcerned(self, scope: Scope) -> bool:
-        """Tell whether a request names one host, in one place, that no order names. What cannot be told is concerned."""
-        host = None
-        for name, value in scope["headers"]:
-            if name == b"host":
-                if host is not None:
-                    return False
-                host = value
-        try:
-            return not self._gate.concerns(host) and scope["raw_path"][0] == _SLASH  # type: ignore[arg-type]  # None is a host that it minds
-        except (KeyError, IndexError, TypeError):
-            return False
 
     async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = _asked(send, scope)
@@ -133,16 +128,20 @@ class CdnblockMiddleware:
 
     # What runs
 
-    def _follow(self, loop: asyncio.AbstractEventLoop) -> dict[Send, Scope]:
-        exchanges = RunningExchanges(
-            self._gate, _asked, lambda changed: loop.call_soon_threadsafe(self._cut, loop, changed)
-        )
-        self._exchanges.append(exchanges)
-        self._running[loop] = exchanges.by_key
-        return exchanges.by_key
+    def _follow(self) -> dict[Send, Scope]:
+        """Return what runs on this loop, which this thread has begun to run."""
+        loop = asyncio.get_running_loop()
+        for other in [other for other in self._exchanges if other.is_closed()]:
+            del self._exchanges[other]
+        if loop not in self._exchanges:
+            self._exchanges[loop] = RunningExchanges(
+                self._gate, _asked, lambda changes: loop.call_soon_threadsafe(self._cut, loop, changes)
+            )
+        running = self._running[get_ident()] = self._exchanges[loop].by_key
+        return running
 
     def _cut(self, loop: asyncio.AbstractEventLoop, changes: list[_Changed]) -> None:
-        running, tasks = self._running[loop], _tasks_by_send(loop)
+        running, tasks = self._exchanges[loop].by_key, _tasks_by_send(loop)
         for changed in changes:
             send, scope = changed.key, changed.value
             if changed.ends and running.get(send) is scope:
