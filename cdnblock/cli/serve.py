@@ -36,16 +36,16 @@ def _octal(ctx: click.Context, param: click.Parameter, value: str) -> int:
     epilog="Example: cdnblock serve --orders orders/ --state /var/lib/cdnblock --listen unix:/run/cdnblock/decide.sock"
 )
 @click.option(
-    "--listen", "where", multiple=True, required=True, envvar="CDNBLOCK_LISTEN", metavar="ADDRESS",
+    "--listen", multiple=True, required=True, metavar="ADDRESS",
     help="HOST:PORT or unix:/path; haproxy@HOST:PORT for HAProxy, which needs an address of its own. Can be repeated.",
 )  # fmt: skip
 @orders_option
 @geo_option
 @click.option("--state", type=click.Path(path_type=Path), envvar="CDNBLOCK_STATE",
               help="Folder of this instance alone: the last good orders survive there, and the caches' generations.")  # fmt: skip
-@click.option("--trusted-caller", "callers", multiple=True, metavar="CIDR",
+@click.option("--trusted-caller", multiple=True, metavar="CIDR",
               help="Network of proxies that may ask over TCP; nobody else gets an answer. Can be repeated.")  # fmt: skip
-@click.option("--trusted-proxies", "proxies", multiple=True, envvar="CDNBLOCK_TRUSTED_PROXIES", metavar="CIDR",
+@click.option("--trusted-proxies", multiple=True, envvar="CDNBLOCK_TRUSTED_PROXIES", metavar="CIDR",
               help="Network in front of the asking proxies whose X-Forwarded-For is believed. Can be repeated.")  # fmt: skip
 @click.option("--operator-url", help="Your page about blocking, for the 451's Link.")
 @click.option("--contact", help="Whom to contact, for orders that name nobody.")
@@ -54,12 +54,12 @@ def _octal(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @click.option("--socket-mode", callback=_octal, default="0660", show_default=True, help="Permissions of unix sockets.")
 def command(  # noqa: PLR0913 (each is an option)
     *,
-    where: Sequence[str],
+    listen: Sequence[str],
     orders: Path,
     geo: Path | None,
     state: Path | None,
-    callers: Sequence[str],
-    proxies: Sequence[str],
+    trusted_caller: Sequence[str],
+    trusted_proxies: Sequence[str],
     operator_url: str | None,
     contact: str | None,
     on_failure: str,
@@ -76,11 +76,11 @@ def command(  # noqa: PLR0913 (each is an option)
     from cdnblock.enforcer import Enforcer
     from cdnblock.http_gate import HttpGate
 
-    addresses = [parse_listen(text) for text in where]
-    callers = _split(callers)
+    addresses = [parse_listen(text) for text in listen]
+    callers = _split(trusted_caller)
     if not callers and any(address.path is None for address in addresses):
         raise ConfigError("who may ask over TCP? Name the proxies' network: --trusted-caller 127.0.0.1")
-    trusted = (*callers, *_split(proxies), "unix")
+    trusted = (*callers, *_split(trusted_proxies), "unix")
 
     def load() -> Enforcer:
         return Enforcer(orders, geo=geo, trusted_proxies=trusted, client_header="x-forwarded-for", state=state)

@@ -190,6 +190,21 @@ def test_an_address_in_use(folder, small_mmdb):
         assert ask(folder, "www.motogpstream.me")[0] == 451
 
 
+def test_settings_in_a_file(folder, small_mmdb):
+    """cdnblock.toml gives every option by its name, those that all commands share included."""
+    (folder / "settings.toml").write_text(
+        f"""
+orders = "{folder / "orders"}"
+trusted_proxies = ["no network"]
+[serve]
+listen = ["127.0.0.1:0"]
+trusted_caller = ["127.0.0.1"]
+"""
+    )
+    done = CliRunner().invoke(root, ["--config", str(folder / "settings.toml"), "serve", "--geo", str(small_mmdb)])
+    assert (done.exit_code, "'no network'" in done.output or "'no'" in done.output) == (1, True), done.output
+
+
 def test_help():
     """`--help` has an example."""
     done = CliRunner().invoke(root, ["serve", "--help"])
