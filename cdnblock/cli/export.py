@@ -74,23 +74,23 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
 
     Example: cdnblock export haproxy --orders examples/orders --out /etc/haproxy/cdnblock
     """
-    from cdnblock import exporters
+    from cdnblock.exporters import Options, export, load, table
     from cdnblock.sources.geo_tables import open_geo_table
     from cdnblock.sources.order_folder import load_orders
 
     if as_list:
-        click.echo(exporters.table())
+        click.echo(table())
         click.echo("\n".join(_settings_of_targets()), err=True)
         return
     if target is None or out is None:
         raise click.UsageError("give a TARGET and --out FOLDER, or --list")
     now = datetime.now(UTC)
-    done = exporters.export(
-        exporters.load(target),
+    done = export(
+        load(target),
         load_orders(orders),
         open_geo_table(geo),
         at or now,
-        exporters.Options(
+        Options(
             folder=folder or str(out.absolute()),
             operator_url=operator_url,
             contact=contact,
@@ -179,9 +179,9 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _settings_of_targets() -> Iterator[str]:
     """Yield what `--set` takes, a line for each setting; for people, so not part of the table."""
-    from cdnblock import exporters
+    from cdnblock.exporters import EXPORTERS, load
 
-    for target in exporters.EXPORTERS:
-        for name, setting in exporters.load(target).settings.items():
+    for target in EXPORTERS:
+        for name, setting in load(target).settings.items():
             values = f" ({', '.join(setting.values)})" if setting.values else ""
             yield f"{target}: --set {name}={setting.default or '…'}: {setting.does}{values}"

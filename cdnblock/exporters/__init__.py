@@ -17,7 +17,8 @@ from typing import Final
 
 from cdnblock.errors import ConfigError, UnsupportedError
 from cdnblock.exporters._exporter import Cannot, Exporter, File, Missing, Options, Otherwise, Work
-from cdnblock.exporters._plan import OTHER, Plan, make_plan
+from cdnblock.exporters._plan import OTHER, Plan
+from cdnblock.exporters._planner import make_plan
 from cdnblock.exporters._territory import ListableTable, networks
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.measures.printable import printable

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from cdnblock.exporters._plan import Plan, Tells
+from cdnblock.exporters._plan import Plan
+from cdnblock.exporters._planner import Tells
 from cdnblock.exporters._territory import Network
 from cdnblock.orders.model import VARIANTS, Measure
 

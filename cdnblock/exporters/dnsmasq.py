@@ -6,7 +6,7 @@ from typing import Final
 
 from cdnblock.exporters._exporter import NAME_SERVER, Cannot, Exporter, File, Work
 from cdnblock.exporters._lists import below_is_too_much
-from cdnblock.exporters._plan import nothing_told
+from cdnblock.exporters._planner import nothing_told
 from cdnblock.orders.model import Measure
 
 

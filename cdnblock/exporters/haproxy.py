@@ -21,7 +21,8 @@ from typing import Final
 
 from cdnblock.exporters._exporter import PROXY_SERVER, Exporter, File, Missing, Options, Setting, Work, every
 from cdnblock.exporters._notice import LANGUAGES, TYPES, Page, headers, pages
-from cdnblock.exporters._plan import OTHER, Outcome, Plan, notice_told
+from cdnblock.exporters._plan import OTHER, Outcome, Plan
+from cdnblock.exporters._planner import notice_told
 from cdnblock.measures.cache_disable import NO_STORE, REMOVED_FROM_RESPONSES
 from cdnblock.measures.notice.wording import default_language
 from cdnblock.measures.proxy_termination import MEANT_BY, UNAVAILABLE

@@ -6,7 +6,7 @@ from typing import Final
 
 from cdnblock.exporters._exporter import NAME_SERVER, Exporter, File, Otherwise, Work, every
 from cdnblock.exporters._lists import alone_is_too_little
-from cdnblock.exporters._plan import nothing_told
+from cdnblock.exporters._planner import nothing_told
 from cdnblock.orders.model import Measure
 
 

@@ -17,16 +17,16 @@ hash, and its client's address is looked at by nobody. Names go into `map` with 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cdnblock.exporters._exporter import PROXY_SERVER, Exporter, File, Setting, Work, every
-from cdnblock.exporters._notice import LANGUAGES, TYPES, Page, headers, pages
-from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Outcome, Plan, notice_told
+from cdnblock.exporters._nginx_requests import LOCATIONS, client, negotiation
+from cdnblock.exporters._notice import Page, headers, pages
+from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Outcome, Plan
+from cdnblock.exporters._planner import notice_told
 from cdnblock.measures.cache_disable import NO_STORE, REMOVED_FROM_RESPONSES
-from cdnblock.measures.notice.wording import default_language
-from cdnblock.measures.proxy_termination import FORMS, MEANT_BY
+from cdnblock.measures.proxy_termination import FORMS
 from cdnblock.orders.model import Measure
 
 MOST_OF_A_WORD: Final = 3_000  # octets: nginx reads its configuration by 4096, and no quoted text may be longer
@@ -36,17 +36,6 @@ _BESIDE_A_NAME: Final = 64  # with room for a second one: where names of one buc
 _SMALLEST_TABLE: Final = 2_048  # map_hash_max_size, as nginx has it
 # What nginx leaves of a Host field or a target; another is 400, as RFC 9112 §3.2 wants it.
 _HOSTS: Final = (r"^[0-9a-z._-]+$", r"^\[[0-9a-f:.]+\]$")
-_HOPS: Final = 4  # trusted proxies between us and a client
-# One hop of X-Forwarded-For: an address, perhaps in brackets, perhaps with a port; a leading zero is no number's.
-_NUMBER: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_NODES: Final = {
-    "dotted": rf"(?<{{name}}>{_NUMBER}(?:\.{_NUMBER}){{{{3}}}})(?::[0-9]{{{{1,5}}}})?",
-    "bracketed": r"\[(?<{name}>[0-9a-f:.]*:[0-9a-f:.]*)\](?::[0-9]{{1,5}})?",
-    "bare": r"(?<{name}>[0-9a-f:.]*:[0-9a-f:.]*)",
-}
-# Weights of RFC 9110 §12.4.2 as patterns, the highest first.
-_WEIGHTS: Final = (r"(;\s*q=1[.0]*)?", *(rf";\s*q=0[.]{digit}[0-9]*" for digit in "987654321"))
-_LOCATIONS: Final = {media_type: media_type.partition("/")[2].replace("+", "_") for media_type in TYPES}
 
 
 def _render(work: Work) -> tuple[File, ...]:
@@ -121,7 +110,7 @@ def _http(work: Work) -> Iterator[str]:
     yield from _decision("")
     yield f'map $cdnblock_key $cdnblock_outcome {{ default ""; include {quoted(path("cdnblock-actions.map"))}; }}'
     yield 'map $cdnblock_action $cdnblock_uncached { default ""; uncached 1; }'
-    yield from _negotiation(plan)
+    yield from negotiation(plan)
     yield from _names(plan)
     yield from _notices(work)
 
@@ -148,32 +137,8 @@ def _place(work: Work) -> Iterator[str]:
         yield from _by_country(country, "cdnblock_place", work.plan)
         return
     if trusted:
-        yield from _client(" ".join(f"{network} 1;" for network in trusted))
+        yield from client(" ".join(f"{network} 1;" for network in trusted))
     yield from _by_networks("$cdnblock_client" if trusted else "$remote_addr", "cdnblock_place", work)
-
-
-def _client(trusted: str) -> Iterator[str]:
-    """Yield the variable that holds whose request it is: the right-most address that no trusted proxy has.
-
-    What a trusted proxy wrote and cannot be read is no address, and in no country.
-    """
-    yield f'geo $cdnblock_trust_0 {{ default ""; {trusted} }}'
-    yield 'map $cdnblock_trust_0 $cdnblock_client { default $cdnblock_client_1; "" $remote_addr; }'
-    for hop in range(1, _HOPS + 1):
-        later = r"(?:,[^,]*)" + f"{{{hop - 1}}}" if hop > 1 else ""
-        yield f"map $http_x_forwarded_for $cdnblock_hop_{hop} {{"
-        yield '    default unreadable; "" none;'
-        yield f'    "~^[^,]*(?:,[^,]*){{0,{hop - 2}}}$" none;' if hop > 1 else "    # from the right"
-        for form, pattern in _NODES.items():
-            name = f"cdnblock_{form}_{hop}"
-            yield f'    "~*(?:^|,)\\s*{pattern.format(name=name)}\\s*{later}$" ${name};'
-        yield "}"
-        yield f'geo $cdnblock_hop_{hop} $cdnblock_trust_{hop} {{ default ""; {trusted} }}'
-        before = f"$cdnblock_hop_{hop - 1}" if hop > 1 else "$remote_addr"
-        after = f"$cdnblock_client_{hop + 1}" if hop < _HOPS else f"$cdnblock_hop_{hop}"
-        yield f'map "$cdnblock_trust_{hop}:$cdnblock_hop_{hop}" $cdnblock_client_{hop} {{'
-        yield f'    default $cdnblock_hop_{hop}; ~^1: {after}; ":none" {before};'
-        yield "}"
 
 
 def _by_networks(address: str, variable: str, work: Work) -> Iterator[str]:
@@ -188,44 +153,6 @@ def _by_country(source: str, variable: str, plan: Plan) -> Iterator[str]:
     yield f'    default {OTHER}; "" {UNKNOWN};'
     yield from (f"    {country} {country};" for country in plan.countries)
     yield "}"
-
-
-def _negotiation(plan: Plan) -> Iterator[str]:
-    yield "map $cdnblock_place $cdnblock_own_language {"
-    yield f"    default {default_language(None)};"
-    yield from (f"    {country} {default_language(country)};" for country in plan.countries)
-    yield "}"
-    languages = [{language: [language] for language in LANGUAGES}]
-    yield from _liked_best("$http_accept_language", "language", "$cdnblock_own_language", languages)
-    named = {
-        _LOCATIONS[offer]: [offer, *(name for name, meant in MEANT_BY.items() if meant == offer)] for offer in TYPES
-    }
-    ranges = {offer.partition("/")[0] + "/*": _LOCATIONS[offer] for offer in reversed(TYPES)}
-    anything = {"*/*": _LOCATIONS[TYPES[0]]}
-    types = [named, *({offer: [name]} for table in (ranges, anything) for name, offer in table.items())]
-    yield from _liked_best("$http_accept", "type", _LOCATIONS[TYPES[0]], types)
-
-
-def _liked_best(field: str, variable: str, default: str, asked: Sequence[Mapping[str, Sequence[str]]]) -> Iterator[str]:
-    """Yield the variable that holds what a field likes best: by weight to one digit, then as listed, then by what is first.
-
-    The patterns are tried from the top, for covered clients alone.
-    """
-    yield f"map {field} $cdnblock_{variable} {{"
-    yield f"    default {default};"
-    for weight in _WEIGHTS:
-        for offers in asked:
-            words = {offer: _range(names, weight) for offer, names in offers.items()}
-            for offer, word in words.items():
-                others = "|".join(other for another, other in words.items() if another != offer)
-                yield f'    "~*^{f"(?!.*({others}).*{word})" if others else ""}.*{word}" {offer};'
-    yield "}"
-
-
-def _range(names: Sequence[str], weight: str) -> str:
-    """Return the pattern of one range of an Accept field (RFC 9110 §12.5.1), with `-…` behind a language."""
-    any_of = "|".join(map(re.escape, names))
-    return rf"(?<![^,\s])({any_of})(-[a-z0-9-]+)?\s*(;\s*(?!q=)[^,;]*)*{weight}\s*(?=,|$)"
 
 
 def _names(plan: Plan) -> Iterator[str]:
@@ -268,7 +195,7 @@ def _most_pieces(work: Work) -> int:
 
 
 def _key(page: Page) -> str:
-    return f"terminate:{page.outcome}:{page.language}:{_LOCATIONS[page.media_type]}"
+    return f"terminate:{page.outcome}:{page.language}:{LOCATIONS[page.media_type]}"
 
 
 def _pieces(page: Page) -> list[str]:
@@ -300,7 +227,7 @@ def _server(work: Work) -> Iterator[str]:
         yield "error_page 418 = @cdnblock_uncached;"
     body = "".join(f"$cdnblock_notice_{number}" for number in range(_most_pieces(work)))
     for media_type, (content_type, _) in FORMS.items():
-        yield f"location @cdnblock_{_LOCATIONS[media_type]} {{"
+        yield f"location @cdnblock_{LOCATIONS[media_type]} {{"
         yield "    types { }"
         yield f"    default_type {quoted(content_type)};"
         for name, value in headers(told[0], work.options) if told else NO_STORE:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdnblock.exporters._plan import make_plan, nothing_told, notice_told, orders_told
+from cdnblock.exporters._planner import make_plan, nothing_told, notice_told, orders_told
 from cdnblock.matching.ruleset import compile_orders
 from cdnblock.orders.model import (
     VARIANTS,
