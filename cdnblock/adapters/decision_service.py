@@ -59,6 +59,7 @@ WORDS: Final[Mapping[Action, str]] = {
 _FORBIDDEN: Final = 403  # to whoever may not ask: no body and no word about why
 _MISASKED: Final = 500  # no proxy takes it for a verdict that opens anything
 _DRAIN: Final = 10.0  # seconds within which what is being answered at the end must be
+_LONGEST: Final = 1 << 16  # octets of a target or field: what a proxy has taken from its client comes here as well
 _NEGOTIATED: Final = ("Accept", "Accept-Language")
 _NOBODYS_BUSINESS: Final = Verdict(action=Action.PASS)  # no order names the host
 _NOT_STORED: Final = dict(NO_STORE)  # a verdict is for one client and one instant
@@ -92,7 +93,8 @@ class DecisionService:
             for address in where:
                 listener = opened.enter_context(listening(address, mode=mode))
                 handle = functools.partial(self._handle, DIALECTS.get(address.dialect or ""))
-                runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=_DRAIN)
+                server = web.Server(handle, access_log=None, max_line_size=_LONGEST, max_field_size=_LONGEST)
+                runner = web.ServerRunner(server, shutdown_timeout=_DRAIN)
                 await runner.setup()
                 opened.push_async_callback(runner.cleanup)
                 await web.SockSite(runner, listener).start()

@@ -186,6 +186,18 @@ def test_what_is_not_said_is_not_guessed(orders, small_mmdb, name):
         assert "X-Cdnblock-Action" not in headers
 
 
+def test_long_requests_are_decided_like_short_ones(orders, small_mmdb):
+    """What a proxy has accepted of its client, a long path or cookie, does not make the question fail."""
+    long = "/" + "a" * 30_000
+    envoy = {"Host": "other.example", "X-Forwarded-For": f"{'10.0.0.1, ' * 2000}{FRANCE}", "Cookie": "c" * 30_000}
+    with enforcing(orders, small_mmdb) as enforcer:
+        answers = ask(
+            enforcer, ("/nginx", fields("other.example", uri=long)), (f"/envoy{long}", envoy),
+            (f"/envoy{long}", envoy | {"Host": "refused.example"}),
+        )  # fmt: skip
+    assert [status for status, _, _ in answers] == [200, 200, 451]
+
+
 @pytest.mark.parametrize("path", ["/nginx", "/traefik", "/envoy/", "/livez", "/readyz", "/metrics", "/"])
 def test_nobody_else_is_answered(orders, small_mmdb, path):
     """A peer that is no listed caller gets 403 and not a word, whatever it asks."""
