@@ -303,8 +303,20 @@ UPGRADE = (
 )  # fmt: skip
 
 
+OPENED = []
+
+
+@pytest.fixture(autouse=True)
+def closing():
+    """Close what a test has opened."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def opened(address, host, target, client=FRANCE):
     connection = Http1(address)
+    OPENED.append(connection)
     headers = (("X-Forwarded-For", client), *(UPGRADE if target == "/socket" else ()))
     connection.send(Request(hosts=(host,), target=target, headers=headers).octets())
     return connection
@@ -324,7 +336,7 @@ def ends(connection):
 
 
 @pytest.mark.parametrize("target", ["/stream", "/silence", "/flood", "/socket"])
-def test_what_runs_is_cut_when_an_order_takes_effect(guard, enforcer, clock, target):
+def test_what_runs_is_cut_when_an_order_takes_effect(guard, enforcer, clock, target, caplog):
     """Streams, silent ones, such as a client does not read, and WebSockets; other hosts and clients go on."""
     endless = Endless()
     with serving(guard, endless.app()) as address:
@@ -339,6 +351,7 @@ def test_what_runs_is_cut_when_an_order_takes_effect(guard, enforcer, clock, tar
             assert all(connection.octets_within(BOUND, enough=1) for connection in others)
         with Http1(address) as connection:
             assert connection.ask(Request(hosts=("other.example",), target="/slow")).status == 200
+        assert "Error handling request" not in caplog.text
         if target == "/silence":
             assert endless.ended == ["CancelledError"] * 3  # a handler that waits is told, too
 

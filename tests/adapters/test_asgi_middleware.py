@@ -35,6 +35,17 @@ EVERYWHERE = sorted(ASGI_SERVERS)
 FRAMEWORKS = ["starlette", "starlette_inside", "fastapi", "fastapi_inside"]
 
 
+OPENED = []
+
+
+@pytest.fixture(autouse=True)
+def closing():
+    """Close what a test has opened."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 class Served:
     """A running server, its orders, and what it has said."""
 
@@ -50,6 +61,7 @@ class Served:
 
     def open(self, host, target, client=FRANCE):
         connection = Http1(self.address)
+        OPENED.append(connection)
         headers = (("X-Forwarded-For", client), *(UPGRADE if target == "/socket" else ()))
         connection.send(Request(hosts=(host,), target=target, headers=headers).octets())
         return connection
