@@ -288,8 +288,8 @@ class _Stream(asyncio.Protocol):
 async def _watch(port: int, folder: Path, streams: int, bystanders: int) -> list[str]:
     covered = [await _open(port, "new.example", "/slow") for _ in range(streams)]
     others = [await _open(port, f"other{number}.example", "/fast") for number in range(bystanders)]
-    while not all(stream.received for stream in (*covered, *others)):
-        await asyncio.sleep(0.1)  # noqa: ASYNC110 (what is waited for sets bytes, no event)
+    while not all(stream.received for stream in (*covered, *others)):  # noqa: ASYNC110 (bytes tell it, no event)
+        await asyncio.sleep(0.1)
     await asyncio.sleep(1)
     for stream in others:
         stream.gap = 0.0
