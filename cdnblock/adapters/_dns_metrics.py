@@ -21,11 +21,14 @@ _START: Final = 10.0  # seconds
 _EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ACTIONS: Final = {"refused": "answer", "forwarded": "pass"}  # as the other adapters call them
 _UNANSWERED: Final = ("unanswered", "dropped", "unasked_answers", "disbelieved_answers")
+_STREAMS: Final = ("tcp", "tls", "https")
 _COUNTERS: Final = (
     # Of a worker's counters: the part, the metric that it becomes, and the label of each of its numbers.
     ("queries", "cdnblock_dns_queries_total", "outcome"),
     ("udp", "cdnblock_dns_udp_total", "event"),
     ("tcp", "cdnblock_dns_tcp_total", "event"),
+    ("tls", "cdnblock_dns_tls_total", "event"),
+    ("https", "cdnblock_dns_https_total", "event"),
 )
 
 
@@ -89,8 +92,10 @@ def _lines(workers: Sequence[Mapping[str, Any]], restarts: int) -> Iterator[str]
     yield "# TYPE cdnblock_decision_failures_total counter"
     yield f"cdnblock_decision_failures_total {sum(worker['queries']['failed'] for worker in workers)}"
     for part, metric, label in _COUNTERS:
-        yield f"# TYPE {metric} counter"
-        for key in workers[0][part] if workers else ():
+        keys = workers[0].get(part, {}) if workers else {}
+        if keys:
+            yield f"# TYPE {metric} counter"
+        for key in keys:
             if key != "connections":
                 yield f'{metric}{{{label}="{key}"}} {sum(worker[part][key] for worker in workers)}'
     for key in _UNANSWERED:
@@ -99,7 +104,8 @@ def _lines(workers: Sequence[Mapping[str, Any]], restarts: int) -> Iterator[str]
     yield "# TYPE cdnblock_dns_outstanding gauge"
     yield f"cdnblock_dns_outstanding {sum(worker['outstanding'] for worker in workers)}"
     yield "# TYPE cdnblock_dns_connections gauge"
-    yield f"cdnblock_dns_connections {sum(worker['tcp']['connections'] for worker in workers)}"
+    connections = [worker[part]["connections"] for worker in workers for part in _STREAMS if part in worker]
+    yield f"cdnblock_dns_connections {sum(connections)}"
     yield "# TYPE cdnblock_dns_workers gauge"
     yield f"cdnblock_dns_workers {len(workers)}"
     yield "# TYPE cdnblock_dns_worker_restarts_total counter"

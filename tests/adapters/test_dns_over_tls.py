@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ import dns.message
 import dns.query
 import dns.rcode
 import dns_peers
-from dns_clients import MARK, Said, Stream, any_certificate, dig, opt, option, packet
+from dns_clients import MARK, Said, Stream, any_certificate, dig, opt, option, over_https, packet
 from dns_house import open_doors
 from dns_orders import write_order
 
@@ -241,3 +242,35 @@ def test_workers_share_the_encrypted_ports(tmp_path, small_mmdb):
             with Stream("127.0.0.1", doors.tls, tls=any_certificate("dot")) as client:
                 assert Said.of(client.ask(MARK)) == Said("REFUSED")
         assert "status: REFUSED" in dig("@127.0.0.1", "-p", str(doors.https), "+https", "www.refused.example")
+
+
+def test_what_is_counted(tmp_path, small_mmdb):
+    """Prometheus is told of queries over TLS, of requests over HTTPS, good and bad, and of all connections."""
+    (port,) = dns_peers.free_ports(1)
+    with (
+        open_doors(tmp_path, small_mmdb, "--metrics", f"127.0.0.1:{port}", "--workers", "2") as doors,
+        Stream("127.0.0.1", doors.tls, tls=any_certificate("dot")) as client,
+    ):
+        assert client.ask(MARK)
+        assert client.ask(packet("www.open.example"))
+        assert over_https("127.0.0.1", doors.https, MARK)
+        assert over_https("127.0.0.1", doors.https, b"no query") is None
+        counted = fetched(f"http://127.0.0.1:{port}/metrics").splitlines()
+    assert 'cdnblock_dns_tls_total{event="queries"} 2' in counted
+    assert 'cdnblock_dns_https_total{event="requests"} 2' in counted
+    assert 'cdnblock_dns_https_total{event="bad_requests"} 1' in counted
+    assert 'cdnblock_dns_queries_total{outcome="refused"} 2' in counted
+    assert "cdnblock_dns_connections 1" in counted
+
+
+def fetched(url: str) -> str:
+    """Return what is there, as soon as somebody listens: workers answer before all of the front has started."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return response.read().decode()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
