@@ -73,11 +73,6 @@ class Plan:
         return tuple(found[key] for key in sorted(found))
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """Every place: the countries that orders mention, all others, and nowhere."""
-        return (*self.countries, OTHER, UNKNOWN)
-
-    @property
     def tells_unknown(self) -> bool:
         """Whether clients of unknown location fare otherwise than those in a country that no order mentions."""
         return any(group.outcomes.get(OTHER) is not group.outcomes.get(UNKNOWN) for group in self.groups)

@@ -51,17 +51,6 @@ def _render(work: Work) -> tuple[File, ...]:
     )
 
 
-def action_of(outcome: Outcome) -> str:
-    """Return what the actions map says: `close`, `uncached`, or `terminate:` and the notice's key."""
-    match outcome.measures.get(Measure.PROXY):
-        case "close":
-            return "close"
-        case "terminate":
-            return f"terminate:{outcome.id}"
-        case _:
-            return "uncached"
-
-
 def quoted(text: str) -> str:
     """Return text as one argument of HAProxy's configuration, quoted for its parser (section 2.2)."""
     return "'" + text.replace("'", "'\\''") + "'"
@@ -95,7 +84,7 @@ def _configuration(work: Work) -> Iterator[str]:
     rules = _decision(work, "txn", "req.fhdr(host),host_only,lower,rtrim(.)", "")
     yield from (f"  http-request {rule}" for rule in rules)
     yield "  http-request reject if { var(txn.cdnblock_action) -m str close }"
-    yield f"  http-request use-service lua.{_SERVICE} if {{ var(txn.cdnblock_action) -m str terminate }}"
+    yield f"  http-request use-service lua.{_SERVICE} if {{ var(txn.cdnblock_action) -m beg terminate: }}"
     uncached = "if { var(txn.cdnblock_action) -m str uncached }"
     removed = quoted(f"^({'|'.join(REMOVED_FROM_RESPONSES)})$")
     yield f"  http-response del-header {removed} -m reg {uncached}"
@@ -116,7 +105,7 @@ def _by_server_name(work: Work, base: str) -> Iterator[str]:
     yield "  tcp-request inspect-delay 5s"
     rules = _decision(work, "sess", "req.ssl_sni,lower,rtrim(.)", hello)
     yield from (f"  tcp-request content {rule}" for rule in rules)
-    yield "  tcp-request content reject if { var(sess.cdnblock_action) -m str close terminate }"
+    yield "  tcp-request content reject if { var(sess.cdnblock_action) -m beg close terminate: }"
     yield f"  tcp-request content accept if {hello}"
     yield f"  default_backend {backend}"
 
@@ -134,18 +123,13 @@ def _decision(work: Work, scope: str, host: str, when: str) -> Iterator[str]:
     for depth in plan.depths():
         yield _if(f"set-var({group}) var({name}),field(-1,.,{depth}),{hosts}", when, unless)
         unless = f"!{{ var({group}) -m found }}"
-    client, place, outcome = f"{scope}.cdnblock_client", f"{scope}.cdnblock_place", f"{scope}.cdnblock_outcome"
+    client = f"{scope}.cdnblock_client"
     yield _if(f"set-var({client}) src", f"{{ var({group}) -m found }} !{{ var({group}) -m str {FREE} }}")
-    covered = f"{{ var({client}) -m found }}"
     if work.options.trusted_proxies and scope == "txn":
-        trusted = " ".join(work.options.trusted_proxies)
-        yield f"lua.cdnblock-client if {{ var({client}) -m ip {trusted} }}"
-    territory = work.options.path("cdnblock-territory.map")
-    yield _if(f"set-var({place}) var({client}),map_ip({territory},{OTHER})", covered)
-    actions = work.options.path("cdnblock-actions.map")
-    placed = f"{{ var({place}) -m found }}"
-    yield _if(f"set-var({outcome}) var({group}),concat(:,{place},),map_str({actions})", placed)
-    yield _if(f"set-var({scope}.cdnblock_action) var({outcome}),field(1,:)", placed)
+        yield f"lua.cdnblock-client if {{ var({client}) -m ip {' '.join(work.options.trusted_proxies)} }}"
+    place = f"map_ip({work.options.path('cdnblock-territory.map')},{OTHER})"
+    action = f"concat(:,{group},),map_str({work.options.path('cdnblock-actions.map')})"
+    yield _if(f"set-var({scope}.cdnblock_action) var({client}),{place},{action}", f"{{ var({client}) -m found }}")
 
 
 def _if(rule: str, *conditions: str) -> str:
@@ -156,7 +140,18 @@ def _if(rule: str, *conditions: str) -> str:
 def _actions(plan: Plan) -> Iterator[str]:
     for group in plan.groups:
         for place, outcome in group.outcomes.items():
-            yield f"{group.id}:{place} {action_of(outcome)}\n"
+            yield f"{place}:{group.id} {_action(outcome, place)}\n"
+
+
+def _action(outcome: Outcome, place: str) -> str:
+    """Return `close`, `uncached`, or `terminate:` with the key of the notice and the language of who asks for none."""
+    match outcome.measures.get(Measure.PROXY):
+        case "close":
+            return "close"
+        case "terminate":
+            return f"terminate:{outcome.id}:{default_language(place)}"
+        case _:
+            return "uncached"
 
 
 def _notices(plan: Plan, options: Options) -> Iterator[str]:
@@ -171,8 +166,6 @@ def _notices(plan: Plan, options: Options) -> Iterator[str]:
     yield f"types {'|'.join(TYPES)}\n"
     for asked, meant in MEANT_BY.items():
         yield f"meant:{asked} {meant}\n"
-    for place in plan.places:
-        yield f"language:{place} {default_language(place)}\n"
     for page in pages(told[0], options):
         yield f"content-type:{page.media_type} {page.content_type}\n" if page.language == LANGUAGES[0] else ""
     for outcome in told:

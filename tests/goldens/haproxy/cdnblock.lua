@@ -8,6 +8,7 @@ local trusted = {"10.0.0.0/8"}
 for place, network in ipairs(trusted) do trusted[place] = core.parse_addr(network) end
 
 local MOST_HOPS = 256
+local NOWHERE = "255.255.255.255" -- an address that is in no country
 local MOST_OF_A_FIELD, MOST_RANGES = 2000, 64
 
 local function decoded(text)
@@ -103,10 +104,9 @@ local function last_labels(host, count)
 end
 
 local function answer(applet)
-  local place = applet:get_var("txn.cdnblock_place") or "unknown"
   local host = applet:get_var("txn.cdnblock_host") or ""
-  local key = (applet:get_var("txn.cdnblock_outcome") or ""):match(":(.*)$") or ""
-  local language = chosen_language(field(applet, "accept-language"), split(told("languages"), "|"), told("language:" .. place) or "en")
+  local key, default = (applet:get_var("txn.cdnblock_action") or ""):match("^terminate:(.-):(.*)$")
+  local language = chosen_language(field(applet, "accept-language"), split(told("languages"), "|"), default)
   local kind = chosen_type(field(applet, "accept"), split(told("types"), "|"))
   local text = told(key .. ":" .. language .. ":" .. kind) or ""
   local body = decoded(text:gsub("|(%d+)|", function(count) return last_labels(host, tonumber(count)) end))
@@ -164,8 +164,7 @@ local function find_client(txn)
       if node ~= "" then
         hops, client = hops + 1, node_address(node)
         if not client or hops > MOST_HOPS then
-          txn:unset_var("txn.cdnblock_client")
-          txn:set_var("txn.cdnblock_place", "unknown")
+          txn:set_var("txn.cdnblock_client", NOWHERE)
           return
         end
         txn:set_var("txn.cdnblock_client", client)
