@@ -27,6 +27,7 @@ _SHOWN: Final = (
     "held",
     "state_folder_error",
 )
+_STATES: Final = ("pending", "in force", "ended", "lifted")
 _MEASURES: Final[Mapping[str, str]] = {"pass": "", "uncached": "cdn", "answer": "proxy", "close": "proxy"}
 
 
@@ -80,7 +81,7 @@ def _lines(state: State) -> Iterator[str]:
     yield "# TYPE cdnblock_decision_failures_total counter\n"
     yield f"cdnblock_decision_failures_total {state.gate.failures}\n"
     yield "# TYPE cdnblock_orders gauge\n"
-    yield from (f'cdnblock_orders{{state="{name}"}} {states[name]}\n' for name in ("pending", "in force", "ended"))
+    yield from (f'cdnblock_orders{{state="{name}"}} {states[name]}\n' for name in _STATES)
     yield "# TYPE cdnblock_names gauge\n"
     yield f"cdnblock_names {len(rules)}\n"
     yield "# TYPE cdnblock_revision_info gauge\n"
@@ -88,6 +89,10 @@ def _lines(state: State) -> Iterator[str]:
 
 
 def _state_of(order: Order, now: datetime) -> str:
+    """Return where an order is in its life. Windows do not matter: between them it is in force."""
     if now < calendar.starts_at(order):
         return "pending"
-    return "ended" if now >= calendar.ends_at(order) else "in force"
+    if now >= calendar.ends_at(order):
+        return "ended"
+    whole = (lifting.at for lifting in order.lifted if lifting.names is None)
+    return "lifted" if any(now >= calendar.instant(at, order.timezone) for at in whole) else "in force"

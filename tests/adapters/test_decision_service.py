@@ -216,6 +216,9 @@ def test_nothing_passes_before_the_rules_are_there(orders, small_mmdb):
 
 def test_the_pages(orders, small_mmdb):
     """Ready says what is enforced and what is wrong; metrics count decisions, and name no host and no address."""
+    (orders / "lifted.yaml").write_text(
+        order_text(id="lifted", names="[lifted.example]") + "lifted: [{at: 2025-05-01}]\n"
+    )
     with enforcing(orders, small_mmdb) as enforcer:
         (orders / "broken.yaml").write_text("cdnblock: 1\nid: [\n")
         enforcer.reload()
@@ -228,7 +231,8 @@ def test_the_pages(orders, small_mmdb):
     lines = metrics.decode().splitlines()
     assert 'cdnblock_decisions_total{adapter="decision_service",measure="proxy",action="answer"} 1' in lines
     assert 'cdnblock_orders{state="in force"} 3' in lines
-    assert "cdnblock_names 3" in lines
+    assert 'cdnblock_orders{state="lifted"} 1' in lines
+    assert "cdnblock_names 4" in lines
     assert "refused.example" not in metrics.decode()
     assert FRANCE not in metrics.decode()
 
