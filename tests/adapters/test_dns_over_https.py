@@ -88,6 +88,7 @@ def post(client, doors, body, kind=MESSAGE, **headers):
         (packet("zero.open.example"), Said("NOERROR", "QR AA RD RA", addresses=1), "no-store"),
         (packet("www.open.example", counts=(9, 0, 0, 0)), Said("FORMERR"), "no-store"),
     ],
+    ids=["refused", "nxdomain", "an address", "two addresses", "a TTL of 0", "broken"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_answer(client, doors, method, query, said, kept):
