@@ -69,7 +69,7 @@ class CdnblockMiddleware:
         running[task] = request
         try:
             hosts = request.headers.getall(hdrs.HOST, ())
-            if len(hosts) == 1 and request.raw_path[0] == "/" and not self._gate.concerns(hosts[0]):
+            if len(hosts) == 1 and request.raw_path[:1] == "/" and not self._gate.concerns(hosts[0]):
                 response = await handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
             else:
                 response = await self._judge(request, handler)
