@@ -107,7 +107,8 @@ class QueryJudge:
                 return answer
             if self._names[asked.question[:-4].lower()] is None:
                 return answer
-            return dns_relay.for_subnet_alone(answer, asked.subnet)
+            amended = dns_relay.for_subnet_alone(answer, asked.subnet)
+            return amended if len(amended) <= _STREAM else dns_relay.truncated(query, answer)
         except Exception:  # noqa: BLE001 (what cannot be told to be for everybody is for nobody)
             return dns_refusal.failure(query) or b""
 

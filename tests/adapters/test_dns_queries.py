@@ -487,6 +487,16 @@ def test_the_answer_for_one_subnet_is_not_kept_for_the_others(judge, given_scope
     assert told.answer[0][0].address == "192.0.2.1"
 
 
+def test_an_answer_that_has_no_room_for_its_subnet_is_cut(judge):
+    """65,535 octets are all that a stream carries."""
+    query = ask("refused.example", use_edns=0, options=[subnet(GERMAN_SUBNET)])
+    answer = answer_with(query)
+    full = answer + b"\0" * (65_535 - len(answer))
+    told = dns.message.from_wire(judge.amend(query, full))
+    assert told.flags & dns.flags.TC
+    assert not told.answer
+
+
 def test_other_answers_go_as_they_came(enforcer, judge):
     """Of names that no order names, without a subnet, of a client that declines; and all when nobody is trusted."""
     for query in (
