@@ -120,7 +120,9 @@ class CdnblockMiddleware:
 
         async def send_uncached(message: Message) -> None:
             if message["type"] == "http.response.start" and self._gate.uncached(names, client):
-                lines = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"])
+                lines = (
+                    (name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())
+                )
                 message = {**message, "headers": _as_octets(cache_disable.response_headers(lines))}
             await send(message)
 

@@ -56,10 +56,32 @@ def serving_aiohttp(app):
         yield "127.0.0.1", port
 
 
+@asynccontextmanager
+async def _uvicorn_server(app):
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="error", proxy_headers=False))
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
+            await asyncio.sleep(0.01)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = server.force_exit = True
+        await serving
+
+
+@contextmanager
+def serving_asgi(app):
+    """Serve an ASGI application with uvicorn beside the test, without lifespan; yield the address."""
+    with on_a_loop_of_its_own(_uvicorn_server(app)) as port:
+        yield "127.0.0.1", port
+
+
 ASGI_SERVERS = {
     # name: arguments after `python -m`, with {app}, {port}
-    "uvicorn-h11": "uvicorn --http h11 --ws wsproto --port {port} --log-level warning {app}",
-    "uvicorn-httptools": "uvicorn --http httptools --ws wsproto --port {port} --log-level warning {app}",
+    "uvicorn-h11": "uvicorn --no-proxy-headers --http h11 --ws wsproto --port {port} --log-level warning {app}",
+    "uvicorn-httptools": "uvicorn --no-proxy-headers --http httptools --ws wsproto --port {port} --log-level warning {app}",
     "granian": "granian --interface asgi --port {port} --log-level warning {app}",
 }
 

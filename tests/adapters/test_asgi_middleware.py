@@ -16,11 +16,14 @@ from order_texts import order_text
 from small_table import FRANCE, GERMANY
 
 from cdnblock.adapters import asgi_middleware
+from cdnblock.enforcer import Enforcer
+from cdnblock.http_gate import HttpGate
 from cdnblock.testing.wire import Http1, Request
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from http_servers import ASGI_SERVERS, ROOT, asgi_server, free_port
+import asgi_apps
+from http_servers import ASGI_SERVERS, ROOT, asgi_server, free_port, serving_asgi
 
 BLOCKED, UNCACHED, CLOSED = "blocked.example", "uncached.example", "closed.example"
 BOUND = 5.0  # seconds; far above what it takes
@@ -258,6 +261,59 @@ def test_frameworks_streams_are_cut(framework):
     assert other.octets_within(0.05, enough=1)
     other.close()
     assert "Traceback" not in framework.log.read_text()
+
+
+@pytest.fixture
+def orders(tmp_path):
+    (tmp_path / "orders").mkdir()
+    served = Served(None, tmp_path, None)
+    served.order(BLOCKED)
+    served.order(CLOSED, "{proxy: close}")
+    return served
+
+
+def test_one_middleware_under_two_loops(orders, small_mmdb):
+    """Each exchange is cut on its own event loop, where alone that is safe."""
+    pytest.importorskip("uvicorn", reason="the adapter's host, of the extra `test`, is not installed")
+    with Enforcer(orders.folder / "orders", geo=small_mmdb, trusted_proxies=["127.0.0.1"]) as enforcer:
+        app = asgi_middleware.CdnblockMiddleware(asgi_apps.plain, HttpGate(enforcer))
+        with serving_asgi(app) as first, serving_asgi(app) as second:
+            covered, others = [], []
+            for orders.address in (first, second):
+                covered.append(orders.open("cut.example", "/stream"))
+                others.append(orders.open("other.example", "/stream"))
+            assert [connection.head().status for connection in (*covered, *others)] == [200] * 4
+            assert len(app._exchanges) == 2
+            orders.order("cut.example")
+            for connection in covered:
+                until_end(connection)
+            assert all(connection.ended for connection in covered)
+            assert all(connection.octets_within(BOUND, enough=1) for connection in others)
+            # The same threads may run other loops later, and the rest of what ran is gone.
+            for connection in others:
+                connection.close()
+
+
+@pytest.mark.parametrize(("on_failure", "expected"), [("closed", [503, 503, 200, 400]), ("open", [200, 200, 200, 400])])
+def test_a_failing_decision_follows_the_policy(orders, small_mmdb, on_failure, expected, caplog):
+    """Closed: 503 where an order names the host. Open: served. Loudly, both."""
+    pytest.importorskip("uvicorn", reason="the adapter's host, of the extra `test`, is not installed")
+    broken = []
+
+    def clock():
+        if broken:
+            raise OSError("the clock is gone")
+        return time.time()
+
+    with Enforcer(
+        orders.folder / "orders", geo=small_mmdb, trusted_proxies=["127.0.0.1"], clock=clock, follow=False
+    ) as enforcer:
+        gate = HttpGate(enforcer, on_failure=on_failure)
+        with serving_asgi(asgi_middleware.CdnblockMiddleware(asgi_apps.plain, gate)) as orders.address:
+            broken.append(True)
+            assert [orders.ask(host).status for host in (BLOCKED, CLOSED, "other.example", "a b")] == expected
+            assert gate.failures >= 2
+            assert [record.levelname for record in caplog.records if record.name == "cdnblock.http_gate"] == ["ERROR"]
 
 
 def test_lifespan_is_the_applications(tmp_path, small_mmdb):
