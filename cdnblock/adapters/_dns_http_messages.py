@@ -13,6 +13,7 @@ from cdnblock.adapters._dns_records import LONGEST, smallest_ttl
 PATH: Final = "/dns-query"  # in all examples of RFC 8484, and what clients take by default
 DNS_MESSAGE: Final = "application/dns-message"  # RFC 8484 §6
 MOST_OCTETS: Final = LONGEST  # of a request's body: it is a DNS message (§6)
+OK: Final = 200
 METHODS: Final = ("GET", "HEAD", "POST")  # §4.1; HEAD wherever there is GET (RFC 9110 §9.3.2)
 
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")  # RFC 8484 §6: padding must not be there
@@ -71,7 +72,7 @@ def dns_response(answer: bytes) -> Response:
     """
     kept = smallest_ttl(answer)
     kept_by = ("cache-control", f"private, max-age={kept}") if kept else _NOT_KEPT
-    return Response(200, (("content-type", DNS_MESSAGE), kept_by), answer)
+    return Response(OK, (("content-type", DNS_MESSAGE), kept_by), answer)
 
 
 def complaint(status: int, text: str, *headers: tuple[str, str]) -> Response:

@@ -17,6 +17,7 @@ from aiohttp import HttpVersion11, web
 
 from cdnblock.adapters._dns_http_messages import (
     MOST_OCTETS,
+    OK,
     Headers,
     Request,
     Response,
@@ -44,6 +45,7 @@ PROTOCOLS: Final = ("http/1.1",) if Http2Connection is None else ("h2", "http/1.
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 §3.4
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
 _QUIET: Final = logging.getLogger(f"{__name__}.clients")  # what clients do wrong is answered, not logged
 _QUIET.setLevel(logging.CRITICAL + 1)
 
@@ -95,18 +97,23 @@ class DnsOverHttps:
             await http1.shutdown(timeout=0)
 
     async def respond(self, request: Request) -> Response:
-        """Return the response to a request. Never raises for whatever a client sends."""
+        """Return the response to a request. Never raises: a fault of ours is logged, and no answer."""
         self.requests += 1
+        try:
+            response = await self._respond(request)
+        except Exception:
+            _LOG.exception("cdnblock: a request for DNS over HTTPS failed")
+            response = complaint(500, "this is our fault")
+        self.bad_requests += response.status != OK
+        return response
+
+    async def _respond(self, request: Request) -> Response:
         query = dns_query(request)
         if isinstance(query, Response):
-            self.bad_requests += 1
             return query
         client = self._client_address(request.peer, request.headers)
         answer = await self._resolve(query, client or "")
-        if answer is None:
-            self.bad_requests += 1
-            return complaint(400, "this is no DNS query")
-        return dns_response(answer)
+        return complaint(400, "this is no DNS query") if answer is None else dns_response(answer)
 
     async def _http1(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = self._connections.get(cast("asyncio.BaseTransport", request.transport))

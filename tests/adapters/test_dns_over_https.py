@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import http.client
@@ -28,6 +29,10 @@ import h2.settings
 import httpx
 from dns_clients import FRANCE, GERMANY, Said, any_certificate, dig, opt, option, packet
 from dns_house import open_doors
+
+from cdnblock.adapters._dns_http_messages import Request
+from cdnblock.adapters._dns_over_https import DnsOverHttps
+from cdnblock.adapters._dns_streams import StreamLimits
 
 pytestmark = [
     pytest.mark.skipif(bool(dns_peers.missing("unbound")), reason=dns_peers.missing("unbound")),
@@ -455,3 +460,17 @@ def test_without_h2(tmp_path, small_mmdb):
         with socket.create_connection(("127.0.0.1", doors.http), 5) as sock:
             sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             assert sock.recv(4096).split(b" ")[1] == b"400"
+
+
+def test_a_fault_of_ours(caplog):
+    """It is logged, and answered with 500: no answer of a resolver comes of it."""
+
+    async def broken(query, client):
+        raise ZeroDivisionError("a bug")
+
+    over_https = DnsOverHttps(broken, lambda peer, headers: peer, StreamLimits())
+    request = Request("GET", f"/dns-query?dns={text(OPEN)}", (), b"", "127.0.0.1")
+    response = asyncio.run(over_https.respond(request))
+    assert (response.status, dict(response.headers)["cache-control"]) == (500, "no-store")
+    assert "ZeroDivisionError: a bug" in caplog.text
+    assert over_https.metrics() == {"https": {"requests": 1, "bad_requests": 1, "connections": 0}}
