@@ -101,7 +101,7 @@ class DnsOverHttps:
         self.requests += 1
         try:
             response = await self._respond(request)
-        except Exception:
+        except Exception:  # noqa: BLE001 (whatever it is, it must not end a connection in silence)
             _LOG.exception("cdnblock: a request for DNS over HTTPS failed")
             response = complaint(500, "this is our fault")
         self.bad_requests += response.status != OK
