@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Final, cast
 
 from h2.config import H2Configuration
@@ -156,8 +157,8 @@ class Http2Connection(asyncio.Protocol):
             self._flush()
 
     def _send(self, number: int, stream: _Stream, response: Response, *, without_body: bool = False) -> None:
-        fields = [(":status", str(response.status)), ("server", "cdnblock"), *response.headers]
-        fields.append(("content-length", str(len(response.body))))
+        fields = [(":status", str(response.status)), ("server", "cdnblock"), ("date", formatdate(usegmt=True))]
+        fields += [*response.headers, ("content-length", str(len(response.body)))]
         stream.unsent = b"" if without_body else response.body
         self._h2.send_headers(number, fields, end_stream=not stream.unsent)
         if stream.unsent:

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,8 @@ def test_an_answer(client, doors, method, query, said, kept):
     assert response.headers["content-type"] == MESSAGE
     assert response.headers["cache-control"] == kept
     assert int(response.headers["content-length"]) == len(response.content)
+    assert abs(parsedate_to_datetime(response.headers["date"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert response.headers["server"] == "cdnblock"
     assert response.content[:2] == query[:2]
     assert Said.of(response.content) == said
 
