@@ -375,6 +375,16 @@ def test_with_a_subnet_there_is_no_negative_answer(house, way, name, order):
     assert Said.of(WAYS[way](house, asked)) == said
 
 
+@pytest.mark.parametrize("name", ["refused.example", "gone.example"])
+@every_way
+def test_a_client_that_declines_gets_its_subnet_back(house, way, name):
+    """SOURCE 0 comes back as it came (RFC 7871 §7.2.1), and tells nobody's place."""
+    asked = packet(name, counts=(1, 0, 0, 1), rest=opt(subnet("0.0.0.0", 0)))
+    order = name.partition(".")[0]
+    said = replace(CENSORED, ede=f"16 order {order}; contact {CONTACT}", ecs="0.0.0.0/0 scope/0")
+    assert Said.of(WAYS[way](house, asked)) == said
+
+
 @pytest.mark.parametrize("way", [way for way in WAYS if way not in TRUSTED])
 def test_nobody_else_is_believed(house, way):
     """A client that claims to be in France is wherever it is; one that claims to be elsewhere as well."""
