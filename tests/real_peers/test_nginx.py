@@ -43,7 +43,6 @@ def nginx(stage, asked: int | str):
 class TestNginx(AdapterContract):
     """Scenarios over HTTP/1.1 and HTTP/2."""
 
-    random_requests = 600
     cannot = {
         Need.CUT: "what nginx has let through is its own until it ends: auth_request is asked once a request",
         Need.CONNECT: "nginx answers CONNECT with 405 before it asks",
