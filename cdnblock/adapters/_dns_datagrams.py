@@ -125,8 +125,13 @@ def open_datagram_port(
     address: Address, judge: Judge, upstreams: Forwards, preface: Preface, *, reuse_port: bool
 ) -> DatagramPort:
     """Return a port that is bound, and answers once it is opened. Raises OSError when it cannot be bound."""
-    host, _ = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    kind = WildcardPort if address[0] in ("0.0.0.0", "::") else DatagramPort
+    return kind(bind_datagrams(address, reuse_port=reuse_port), judge, upstreams, preface)
+
+
+def bind_datagrams(address: Address, *, reuse_port: bool) -> socket.socket:
+    """Return a bound UDP socket. Raises OSError when it cannot be bound."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_DGRAM)
     try:
         bound.setblocking(False)
@@ -138,8 +143,7 @@ def open_datagram_port(
     except OSError:
         bound.close()
         raise
-    kind = WildcardPort if host in ("0.0.0.0", "::") else DatagramPort
-    return kind(bound, judge, upstreams, preface)
+    return bound
 
 
 def _reversed(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:

@@ -23,8 +23,10 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Final, Self
 
+from cdnblock.adapters._dns_datagrams import bind_datagrams
 from cdnblock.adapters._dns_front import FrontSettings
 from cdnblock.adapters._dns_peers import Address
+from cdnblock.adapters._dns_streams import open_listener
 from cdnblock.adapters._dns_worker import Count, Failed, Load, Switch, work
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import ConfigError
@@ -62,9 +64,10 @@ class Workers:
         """Start all workers.
 
         Raises:
-            ConfigError: one cannot start; none is left then.
+            ConfigError: one cannot start, and none is left then; or an address is somebody else's already.
 
         """
+        _require_free(self._settings)
         self._unsubscribe = self._enforcer.subscribe(self._follow)
         rules, files = self._enforcer.files_in_force()
         try:
@@ -158,6 +161,23 @@ class Workers:
             raise ConfigError(reply.why if isinstance(reply, Failed) else "a worker did not start")
         self.addresses = reply
         return worker
+
+
+def _require_free(settings: FrontSettings) -> None:
+    """Raise ConfigError when somebody listens already: workers share their addresses, and would with strangers, too.
+
+    Two fronts on one port would get half of the queries each, and enforce what each of them knows.
+    """
+    encrypted = settings.encrypted
+    for host, port in (*settings.listen, *encrypted.tls, *encrypted.https, *encrypted.http):
+        try:
+            open_listener(host, port, reuse_port=False).close()
+            if (host, port) in settings.listen:
+                bind_datagrams((host, port), reuse_port=False).close()
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+        if port == 0 and (host, port) not in settings.listen:
+            raise ConfigError("workers share their addresses: give TLS and HTTPS a port")
 
 
 class _Worker:

@@ -346,6 +346,20 @@ def test_what_cannot_work_is_said(orders, arguments, code, message):
     assert "Traceback" not in done.stderr
 
 
+def test_two_fronts_never_share_an_address(orders, upstream, tmp_path):
+    """Workers could, without a word; each front would enforce its own orders on half of the queries."""
+    with with_workers(orders, upstream, tmp_path) as front:
+        address = f"{LOOPBACK}:{front.port}"
+        for more in (["--workers", "2"], ["--workers", "1"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "cdnblock", "dns", "--orders", orders, "--upstream", upstream, "--listen", address, *more],
+                env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode == 1
+            assert "Address already in use" in done.stderr
+        assert front.rcode() == "REFUSED"
+
+
 def test_invalid_orders_keep_it_from_starting(orders, upstream):
     """File, line and column; exit 1."""
     (orders / "a.yaml").write_text("cdnblock: 1\nid: [\n", encoding="utf-8")
