@@ -78,6 +78,7 @@ async def flood(receive, send):
     await start(send)
     while True:
         await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+        await asyncio.sleep(0)  # or nobody else would run as long as the client reads as fast as this writes
 
 
 async def listening(receive, send):
