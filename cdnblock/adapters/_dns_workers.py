@@ -74,8 +74,10 @@ class Workers:
             with self._changing:
                 if self._newest is None:
                     self._newest = Load(revision=rules.revision, files=files)
-                for _ in range(self._number):
-                    self._workers.append(self._start())
+                self._workers.append(self._start())  # alone: it may be the one who finds out which ports are free
+                self._workers += [self._spawn() for _ in range(1, self._number)]
+                for worker in self._workers[1:]:
+                    self._see_it_serve(worker)
         except BaseException:
             self.close()
             raise
@@ -148,19 +150,25 @@ class Workers:
                 self._workers.append(dead)  # its sentinel stays ready: so the next look finds it again
 
     def _start(self) -> _Worker:
-        """Return a new worker that serves; the first one chooses the ports that were left free to choose."""
-        if self._newest is None:
-            raise RuntimeError("there are no orders yet")
-        listen = self.addresses or self._settings.listen
-        worker = _Worker(dataclasses.replace(self._settings, listen=listen))
+        """Return a new worker that serves."""
+        worker = self._spawn()
+        self._see_it_serve(worker)
+        return worker
+
+    def _spawn(self) -> _Worker:
+        """Return a new worker that is about to serve, with the newest orders."""
+        worker = _Worker(dataclasses.replace(self._settings, listen=self.addresses or self._settings.listen))
         worker.send(self._newest)
+        return worker
+
+    def _see_it_serve(self, worker: _Worker) -> None:
+        """Wait until a worker serves. Raises ConfigError when it does not; it has ended then."""
         reply = worker.reply(_START)
         if not isinstance(reply, tuple):
             worker.end()
             worker.see_it_end()
             raise ConfigError(reply.why if isinstance(reply, Failed) else "a worker did not start")
         self.addresses = reply
-        return worker
 
 
 def _require_free(settings: FrontSettings) -> None:
