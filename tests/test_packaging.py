@@ -136,7 +136,7 @@ def test_extras_are_these(metadata):
         if re.search(r"extra == ['\"]all['\"]", text)
     ]
     # Builders write an extra that refers to the project itself as it is, or resolved.
-    assert sorted(needed) in (["cdnblock[dns,mitmproxy]"], ["dnspython", "mitmproxy"])
+    assert sorted(needed) in (["cdnblock[dns,mitmproxy]"], ["dnspython", "h2", "mitmproxy", "uvloop"])
 
 
 def test_the_library_needs_neither_mitmproxy_nor_dnspython(metadata):
