@@ -1,6 +1,6 @@
 """What the HTTP middlewares cost, and how fast they cut what runs, as Markdown tables.
 
-    python tests/benchmarks/bench_adapters.py [--seconds 1] [--rounds 15] [--streams 1000] [--bystanders 100]
+    python tests/benchmarks/bench_adapters.py [--seconds 1] [--rounds 5] [--streams 1000] [--bystanders 100]
 
 Each server runs twice at the same time on one core, bare and with the middleware, and wrk on another core asks them by
 turns for a host that no order names. Times are CPU time of the server's processes per request in the quietest round of
@@ -32,6 +32,9 @@ HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
 SERVER_CORE, CLIENT_CORE = "0", str(min(1, os.cpu_count() - 1))
 CONNECTIONS = 32
+RESTARTS = (
+    3  # of each pair of servers: two processes of the same program differ by some percent, for as long as they live
+)
 FIELDS = {
     # as a browser has them
     "Host": "www.other.example",
@@ -69,7 +72,7 @@ def main() -> None:
     parser.add_argument("--serve-aiohttp", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
     parser.add_argument("--seconds", type=int, default=1, help="of wrk, per round")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=5, help="after each start")
     parser.add_argument("--streams", type=int, default=1000, help="that an order cuts")
     parser.add_argument("--bystanders", type=int, default=100, help="streams of other hosts")
     arguments = parser.parse_args()
@@ -205,18 +208,19 @@ def _write_orders(folder: Path) -> None:
 
 def _cost(name: str, arguments) -> list[str]:
     measured: dict[str, list[float]] = {"bare": [], "guarded": []}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _write_orders(folder)
-        servers = {
-            "bare": stack.enter_context(_serving(name, None)),
-            "guarded": stack.enter_context(_serving(name, folder)),
-        }
-        for server in servers.values():
-            _wrk(server, 1)
-        for number in range(arguments.rounds):
-            for which in list(servers)[:: 1 if number % 2 else -1]:
-                measured[which].append(_wrk(servers[which], arguments.seconds))
+    for _ in range(RESTARTS):
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            _write_orders(folder)
+            servers = {
+                "bare": stack.enter_context(_serving(name, None)),
+                "guarded": stack.enter_context(_serving(name, folder)),
+            }
+            for server in servers.values():
+                _wrk(server, 1)
+            for number in range(arguments.rounds):
+                for which in list(servers)[:: 1 if number % 2 else -1]:
+                    measured[which].append(_wrk(servers[which], arguments.seconds))
     bare, guarded = measured["bare"], measured["guarded"]
     ratio = statistics.median(b / a for a, b in zip(bare, guarded, strict=True))
     return [name, f"{min(bare):.1f}", f"{min(guarded):.1f}", f"{min(guarded) / min(bare):.3f}", f"{ratio:.3f}"]
