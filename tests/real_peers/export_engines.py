@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import os
 import shutil
@@ -28,7 +29,7 @@ from cdnblock.sources.order_folder import load_orders
 from cdnblock.testing.stage import open_stage, put_orders
 
 ROOT = Path(__file__).parent.parent.parent
-START = 20.0  # seconds that a slow machine may take to start a server
+START = 60.0  # seconds that a slow machine may take to start a server
 
 
 def needs(program, package):
@@ -38,11 +39,21 @@ def needs(program, package):
     )
 
 
+@functools.lru_cache(maxsize=2)
+def _rules(folder, _changed):
+    return load_orders(folder)
+
+
+def rules_of(stage):
+    """Return the rules of the orders as they are now, read once for each state of the folder."""
+    return _rules(stage.orders, stage.orders.stat().st_mtime_ns)
+
+
 def export_for(stage, target, folder, **settings):
     """Export the stage's orders as they are now; return the names of the files that changed."""
     done = exporters.export(
         exporters.load(target),
-        load_orders(stage.orders),
+        rules_of(stage),
         open_geo_table(stage.geo),
         datetime.now(UTC),
         exporters.Options(
@@ -58,7 +69,7 @@ def export_for(stage, target, folder, **settings):
 
 def names_without_cache(stage):
     """Return the names whose stored answers have to go when they change."""
-    return load_orders(stage.orders).covered_names(Measure.CDN, datetime.now(UTC))
+    return rules_of(stage).covered_names(Measure.CDN, datetime.now(UTC))
 
 
 @contextlib.contextmanager
@@ -67,12 +78,13 @@ def at_each_turn(stage, act):
     ended = threading.Event()
 
     def watch():
-        seen = datetime.now(UTC)
+        seen, read, turn = datetime.now(UTC), None, None
         while not ended.wait(0.1):
-            turn = load_orders(stage.orders).next_change(seen)
-            if turn is not None and turn <= datetime.now(UTC):
+            if read != (read := stage.orders.stat().st_mtime_ns):
+                turn = rules_of(stage).next_change(seen)
+            while turn is not None and turn <= datetime.now(UTC):
                 act()
-                seen = turn
+                seen, turn = turn, rules_of(stage).next_change(turn)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -198,9 +210,7 @@ def stage_with(folder, **orders):
 
 def notices(stage, port, host, client):
     """Yield what is answered beside what the library answers, for many wishes, each as (status, headers, text)."""
-    decision = load_orders(stage.orders).decide(
-        host, country=open_geo_table(stage.geo).locate(client), at=datetime.now(UTC)
-    )
+    decision = rules_of(stage).decide(host, country=open_geo_table(stage.geo).locate(client), at=datetime.now(UTC))
     for wishes in COMBINATIONS:
         mine = notice(
             decision,
