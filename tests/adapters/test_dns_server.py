@@ -678,7 +678,9 @@ def test_whatever_octets_come_the_front_goes_on(front):
         with contextlib.suppress(OSError), front.tcp() as stream:
             stream.sock.sendall(dice.randbytes(dice.randint(0, 300)))
     assert rcode(front.udp(ask("refused.example"), source=FRENCH)) == "REFUSED"
-    assert rcode(front.udp(ask())) == "NOERROR"
+    assert eventually(
+        lambda: (answer := front.udp(ask())) and rcode(answer) == "NOERROR"
+    )  # the upstream has its queue to work off
     with front.tcp() as stream:
         stream.send(ask())
         assert rcode(stream.receive()) == "NOERROR"
