@@ -13,8 +13,6 @@ from typing import Final
 
 import ada_url
 
-from cdnblock.matching.uts46 import to_ascii
-
 MAX_NAME: Final = 253  # RFC 1035 §2.3.4: 255 octets on the wire
 MAX_LABEL: Final = 63  # RFC 1035 §2.3.4
 _MOST_LABELS: Final = 127  # two octets each on the wire, at least
@@ -23,6 +21,9 @@ _MOST_LABELS: Final = 127  # two octets each on the wire, at least
 _MAX_SPELLING: Final = 253 * 9 + 8
 # Without percent-escapes, port included. UTS 46 may drop or join some characters, but nobody spells a name with that many of them.
 _MAX_UNESCAPED: Final = 300
+# Of a host that is not all ASCII, escapes decoded. What UTS 46 costs grows with the square of a label, and clients send
+# A-labels (RFC 3986 §3.2.2, RFC 9110 §4.2.3 have no Unicode in a host): nobody loses by it, and hostile text costs little.
+MAX_UNICODE: Final = 64
 _MAX_UTF8: Final = 4  # octets of a character
 # What nearly every host is: a canonical name whose last label does not begin with a digit, so that it is no number.
 _USUAL: Final = re.compile(r"(?:[a-z0-9_-]{1,63}+\.)*+[a-z_-][a-z0-9_-]{0,62}+\Z")
@@ -44,7 +45,7 @@ def canonical(host: str | bytes) -> str | None:
     Lower case; a port, one trailing dot and IPv6 brackets removed; UTS 46 to A-labels; percent-escapes decoded.
     An IP address comes out in its canonical text. Never raises. A name over 253 octets, or with an empty label or
     one over 63, is none (RFC 1035 §2.3.4); nor is what is spelled, once escapes are decoded, with more than 300
-    characters or beyond what `uts46.to_ascii` takes.
+    characters, or with more than 64 where they are not all ASCII: longer names are written in A-labels.
     """
     if isinstance(host, bytes):
         if len(host) > _MAX_UTF8 * (_MAX_SPELLING if b"%" in host else _MAX_UNESCAPED):
@@ -138,8 +139,8 @@ def _of_ascii(host: str, *, verify: bool = False) -> str | None:
 
 
 def _of_unicode(host: str) -> str | None:
-    text = to_ascii(host)
-    if text is None:
+    text = _to_ascii(host)
+    if not text:
         return None
     name = text.removesuffix(".")
     if len(name) <= MAX_NAME and _USUAL.match(name):
@@ -149,6 +150,16 @@ def _of_unicode(host: str) -> str | None:
     if _ends_in_number(name):
         return _by_url_rules(text)
     return name if _fits(name) else None
+
+
+def _to_ascii(text: str) -> str | None:
+    """Return text as UTS 46 has it, non-transitional, whatever its length; None or nothing where that is no name."""
+    if len(text) > MAX_UNICODE or "\0" in text:  # ada takes C strings
+        return None
+    try:
+        return ada_url.idna.encode(text).decode("ascii")
+    except ValueError:
+        return None
 
 
 def _is_free_of(characters: bytes, octets: bytes) -> bool:
@@ -177,7 +188,7 @@ def _by_url_rules(host: str) -> str | None:
 
 
 def _label_to_ascii(label: str) -> str:
-    text = to_ascii(label)
-    if text is None or not _is_free_of(_FORBIDDEN, text.encode()) or not _fits(text):
+    text = _to_ascii(label)
+    if not text or not _is_free_of(_FORBIDDEN, text.encode()) or not _fits(text):
         return label.lower()
     return text

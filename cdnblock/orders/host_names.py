@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
-from cdnblock.matching.names import MAX_LABEL, MAX_NAME, canonical, to_unicode
+from cdnblock.matching.names import MAX_LABEL, MAX_NAME, MAX_UNICODE, canonical, to_unicode
 from cdnblock.orders.text_file import cut
 
 CLEAN: Final = re.compile(r"(?:[a-z0-9_][a-z0-9_-]{0,62}\.)+[a-z][a-z0-9_-]{0,62}\Z")
@@ -48,6 +48,10 @@ def host_name(text: str) -> str:
     if name is not None and _ip_address(name):
         raise ValueError(_no_address(text, name))
     _refuse_bad_labels(text)
+    if not text.isascii() and len(text) > MAX_UNICODE:
+        raise ValueError(
+            f"`{cut(text)}` has more than {MAX_UNICODE} characters; write a name that long in A-labels (xn--)"
+        )
     if name is None or not _LABELS.match(name):
         raise ValueError(f"`{cut(text)}` is no host name; write letters, digits and hyphens, such as `site.example`")
     if "." not in name:
@@ -97,7 +101,10 @@ def _refuse_what_does_not_round_trip(text: str, name: str) -> None:
         )
     if "xn--" not in name:
         return
-    if any(label.startswith("xn--") for label in unicode.split(".")) or canonical(unicode) != name:
+    pairs = zip(unicode.split("."), name.split("."), strict=True)
+    if any(
+        label.startswith("xn--") or (label != a_label and canonical(label) != a_label) for label, a_label in pairs
+    ) or (len(unicode) <= MAX_UNICODE and canonical(unicode) != name):
         raise ValueError(
             f"`{cut(text)}` is no valid internationalised name: `{cut(name)}` does not come back from its Unicode form; "
             "copy the name from the order in Unicode"
