@@ -30,16 +30,19 @@ HOSTILE = {
     "125 labels": "a" + ".a" * 123 + ".example",
     "125 labels that end in a number": ".1" * 124,
     "240 octets, percent-encoded": ".a%61%61%61%61%61" * 30 + ".example",
-    "Unicode, 60 characters": "ü" * 47 + ".example",
-    "Unicode in every label": "bücher.straße." * 6 + "example",
+    # Of these 64 characters are looked at, so they have 59 here.
+    "Unicode, one label": "ü" * 51 + ".example",
+    "Unicode, one label of different characters": "".join(chr(0x4E00 + 31 * place) for place in range(55)) + ".com",
+    "Unicode, one label of different letters": "".join(chr(0x410 + place) for place in range(55)) + ".com",
+    "Unicode, three labels": "".join(chr(0x4E00 + 31 * place) if place % 18 else "." for place in range(1, 56))
+    + ".com",
+    "Unicode, every other character": "aü" * 27 + ".com",
+    "Unicode, every other label": "a.ü." * 14 + "com",
+    "Unicode, decomposed": "a\u0301\u0316" * 18 + ".com",
+    "Unicode, nothing to see": "a\u00ad" * 27 + ".com",
+    "Unicode, percent-encoded": "%E4%B8%80%D1%8F" * 27 + ".com",
+    "mixed": "%C3%BC.bücher.ａ%61.xn--bcher-kva." * 2 + "com",
     "Unicode, 250 characters": ".aüo" * 59 + ".example",
-    "Unicode, as long as a name may be": ("ü" * 50 + ".") * 4 + "example",
-    "Unicode, 62 different characters in each label": ".".join(
-        "".join(chr(0x4E00 + 7 * (62 * label + place)) for place in range(62)) for label in range(4)
-    ),
-    "Unicode, decomposed": ".a\u0301\u0316" * 60 + ".example",
-    "Unicode, percent-encoded": ".a%C3%BC%C3%B6" * 30 + ".example",
-    "mixed": "%C3%BC.bücher.ａ%61.xn--bcher-kva." * 5 + "example",
     "an address where a name belongs": "." + ":1" * 120,
 }
 SEEN, INSIDE, OUTSIDE, NEW = (
