@@ -122,6 +122,8 @@ class QueryJudge:
             address, source = (None, 0) if subnet is None else (subnet.address, subnet.source)
             client = self._forwarders.ecs_client(peer, address, source)
         decision = self._enforcer.decide_query_name(name, client)
+        if decision.revision != self._revision:  # changed meanwhile: of the rules of now the name may be no example
+            return self._judge_carefully(packet, peer, limit)
         if Measure.DNS not in decision.measures:
             self.forwarded += 1
             return FORWARD

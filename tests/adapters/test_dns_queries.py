@@ -301,6 +301,27 @@ def test_names_of_which_the_same_is_said_are_refused_alike(tmp_path, small_mmdb)
             assert len(judge._names._first) < 20
 
 
+def test_rules_that_change_while_a_query_is_judged(tmp_path, small_mmdb):
+    """Another thread may swap them at any step: never is a name refused because of one that was like it before."""
+
+    def rules_of(name, names):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.yaml").write_text(order_text(names=names), encoding="utf-8")
+        return Enforcer(tmp_path / name, geo=small_mmdb, follow=False)
+
+    with rules_of("before", "[one.example, two.example]") as before, rules_of("after", "[one.example]") as after:
+
+        class Swapping:
+            rules, decide_query_name = before.rules, staticmethod(before.decide_query_name)
+
+        judge = QueryJudge(Swapping())
+        assert outcome(judge.judge(ask("one.example"), FRANCE)) == "REFUSED"
+        assert outcome(judge.judge(ask("two.example"), FRANCE)) == "REFUSED"
+        Swapping.decide_query_name = staticmethod(after.decide_query_name)  # and `rules` was read just before
+        assert outcome(judge.judge(ask("two.example"), FRANCE)) == "forward"
+        assert outcome(judge.judge(ask("one.example"), FRANCE)) == "REFUSED"
+
+
 class Failing:
     """An enforcer with a fault: in the decision, or already in finding out whether a name is named."""
 
