@@ -249,3 +249,19 @@ def test_tls_that_is_passed_on_is_refused_by_its_server_name(served):
     assert not shakes_hands(haproxy.sni, "www.Unknown.Example")
     assert shakes_hands(haproxy.sni, "www.a.example")  # an order for France: loopback addresses are in no country
     assert shakes_hands(haproxy.sni, "other.example")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"names": ["a.example"], "until": "2025-04-04"},
+        {"names": ["a.example"], "measures": {"cdn": "disable"}},
+        {"names": [{"name": "a.example", "subdomains": False}], "measures": {"proxy": "close"}},
+        {"names": [f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 53}.example"]},
+    ],
+    ids=["nothing", "cdn", "close", "long"],
+)
+def test_the_checker_accepts_whatever_is_ordered(order, tmp_path):
+    """Without a warning: nothing in force, one measure alone, the longest name."""
+    with stage_with(tmp_path, one=order) as stage:
+        HAProxy(stage).check()

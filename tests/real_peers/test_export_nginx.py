@@ -329,3 +329,19 @@ def test_the_country_can_come_from_geoip2(tmp_path):
             with pytest.raises(http.client.RemoteDisconnected):
                 asked(nginx.port, "unknown.example", PLACES["nowhere"])
             assert asked(nginx.port, "unknown.example", PLACES["germany"])[0] == 200
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"names": ["a.example"], "until": "2025-04-04"},
+        {"names": ["a.example"], "measures": {"cdn": "disable"}},
+        {"names": [{"name": "a.example", "subdomains": False}], "measures": {"proxy": "close"}},
+        {"names": [f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 53}.example"]},
+    ],
+    ids=["nothing", "cdn", "close", "long"],
+)
+def test_the_checker_accepts_whatever_is_ordered(order, tmp_path):
+    """Without a warning: nothing in force, one measure alone, the longest name."""
+    with stage_with(tmp_path, one=order) as stage:
+        Nginx(stage, **{"headers-more": "no"}).check()
