@@ -10,6 +10,7 @@ Nothing here opens a file: the command line writes what comes out.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from cdnblock.exporters._exporter import Cannot, Exporter, File, Missing, Option
 from cdnblock.exporters._plan import OTHER, Plan
 from cdnblock.exporters._planner import make_plan
 from cdnblock.exporters._territory import ListableTable, networks
+from cdnblock.geo.client_address import UNIX
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.measures.printable import printable
 from cdnblock.orders import calendar
@@ -36,6 +38,8 @@ EXPORTERS: Final[Mapping[str, str]] = {
     "dnsmasq": "dnsmasq",
     "adblock": "adblock",
 }
+
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9._/+@-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,12 @@ def _with_settings(exporter: Exporter, options: Options) -> Options:
         raise ConfigError(
             f"{exporter.name} asks each client's address where he is; --clients-in is for lists that do not"
         )
+    if not _PLAIN_PATH.fullmatch(options.folder):
+        raise ConfigError(
+            f"folder {options.folder!r}: servers' languages want a path of letters, digits and `._/+@-` alone"
+        )
+    if UNIX in options.trusted_proxies:
+        raise ConfigError(f"trusted proxy `{UNIX}`: servers know their peers by address; list addresses and networks")
     defaults = {name: setting.default for name, setting in exporter.settings.items()}
     return options.with_settings(defaults | dict(options.settings))
 

@@ -61,7 +61,7 @@ def orders(tmp_path):
 @pytest.fixture
 def exported(orders):
     def done(target, *, partial=True, at=AT, served=None, **options):
-        options = Options(folder="/etc/cdnblock", operator_url="https://edge.example/blocked", **options)
+        options = Options(**{"folder": "/etc/cdnblock", "operator_url": "https://edge.example/blocked"} | options)
         return export(load(target), load_orders(orders), TABLE, at, options, served=served, partial=partial)
 
     return done
@@ -181,6 +181,8 @@ def test_served_hosts_are_written_by_their_own_names(exported):
     [
         ("haproxy", {"settings": {"nonsense": "1"}}, "haproxy has no setting 'nonsense'; there is defaults, sni"),
         ("nginx", {"settings": {"hash": "maybe"}}, "nginx: hash cannot be 'maybe'; right would be yes or no"),
+        ("nginx", {"trusted_proxies": ("unix",)}, "trusted proxy `unix`: servers know their peers by address"),
+        ("haproxy", {"folder": "/etc/a b"}, "folder '/etc/a b': servers' languages want a path of letters"),
         ("nginx", {"clients_in": "FR"}, "nginx asks each client's address where he is; --clients-in is for lists"),
     ],
 )
