@@ -13,15 +13,15 @@ PROXY protocol whose packet it is (`load_balancers`), or a forwarder whose clien
 
 from __future__ import annotations
 
-from cdnblock.adapters._dns_front import Front, FrontSettings, run, serve_front
-from cdnblock.adapters._dns_memos import Decides
-from cdnblock.adapters._dns_metrics import serve_metrics
-from cdnblock.adapters._dns_peers import Address, read_address
-from cdnblock.adapters._dns_queries import FORWARD, QueryJudge, Verdict
-from cdnblock.adapters._dns_server import DnsServer
-from cdnblock.adapters._dns_streams import StreamLimits
-from cdnblock.adapters._dns_upstreams import Upstreams
-from cdnblock.adapters._dns_workers import Workers
+from cdnblock.adapters._dns_front.front import Front, FrontSettings, run, serve_front
+from cdnblock.adapters._dns_front.memos import Decides
+from cdnblock.adapters._dns_front.metrics import serve_metrics
+from cdnblock.adapters._dns_front.peers import Address, read_address
+from cdnblock.adapters._dns_front.queries import FORWARD, QueryJudge, Verdict
+from cdnblock.adapters._dns_front.server import DnsServer
+from cdnblock.adapters._dns_front.streams import StreamLimits
+from cdnblock.adapters._dns_front.upstreams import Upstreams
+from cdnblock.adapters._dns_front.workers import Workers
 
 __all__ = [
     "FORWARD",

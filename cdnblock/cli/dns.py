@@ -127,7 +127,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     The client is whoever sends the query, unless a network is named whose word about its clients is believed. What is
     forwarded goes as it came, but for its id, and so does its answer. SIGHUP has the orders reread, SIGTERM ends it.
     """
-    from cdnblock.adapters._dns_encrypted import EncryptedSettings
+    from cdnblock.adapters._dns_front.encrypted import EncryptedSettings
     from cdnblock.adapters.dns_server import FrontSettings, StreamLimits, read_address
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)

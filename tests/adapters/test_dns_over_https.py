@@ -32,9 +32,9 @@ import httpx
 from dns_clients import FRANCE, GERMANY, Said, any_certificate, dig, opt, option, packet
 from dns_house import open_doors
 
-from cdnblock.adapters._dns_http_messages import Request
-from cdnblock.adapters._dns_over_https import DnsOverHttps
-from cdnblock.adapters._dns_streams import StreamLimits
+from cdnblock.adapters._dns_front.http_messages import Request
+from cdnblock.adapters._dns_front.over_https import DnsOverHttps
+from cdnblock.adapters._dns_front.streams import StreamLimits
 
 pytestmark = [
     pytest.mark.skipif(bool(dns_peers.missing("unbound")), reason=dns_peers.missing("unbound")),

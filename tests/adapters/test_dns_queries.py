@@ -22,8 +22,8 @@ import dns.message
 import dns.name
 import dns.rcode
 
-from cdnblock.adapters._dns_memos import CLIENTS, LONGEST_NAME, NAMES
-from cdnblock.adapters._dns_queries import FORWARD, QueryJudge
+from cdnblock.adapters._dns_front.memos import CLIENTS, LONGEST_NAME, NAMES
+from cdnblock.adapters._dns_front.queries import FORWARD, QueryJudge
 from cdnblock.enforcer import Enforcer
 from cdnblock.measures import dns_refusal
 

@@ -19,9 +19,10 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
-from cdnblock.adapters import _dns_upstreams, dns_server
-from cdnblock.adapters._dns_upstream_health import Upstream, next_to_ask
-from cdnblock.adapters._dns_upstreams import Upstreams
+from cdnblock.adapters import dns_server
+from cdnblock.adapters._dns_front import upstreams as asking
+from cdnblock.adapters._dns_front.upstream_health import Upstream, next_to_ask
+from cdnblock.adapters._dns_front.upstreams import Upstreams
 from cdnblock.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
@@ -138,7 +139,7 @@ def test_ids_and_ports_cannot_be_guessed():
             before = {port for _, port in upstream.peers}
             opened = {source.opened for source in upstreams.each[0].sources}
             for source in upstreams.each[0].sources:
-                source.opened -= 2 * _dns_upstreams._SOURCE_LIFE
+                source.opened -= 2 * asking._SOURCE_LIFE
             await asyncio.sleep(0.3)
             upstream.peers.clear()
             for _ in range(20):

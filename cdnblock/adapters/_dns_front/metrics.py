@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from cdnblock.adapters._dns_peers import Address
+from cdnblock.adapters._dns_front.peers import Address
 from cdnblock.errors import ConfigError
 
 _START: Final = 10.0  # seconds

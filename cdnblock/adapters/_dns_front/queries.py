@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NamedTuple
 
-from cdnblock.adapters._dns_memos import Clients, Decides, WireNames
+from cdnblock.adapters._dns_front.memos import Clients, Decides, WireNames
 from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import Uncovered

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from cdnblock.adapters._dns_peers import Address, Preface
-from cdnblock.adapters._dns_queries import FORWARD, Verdict
-from cdnblock.adapters._dns_records import padded
-from cdnblock.adapters._dns_streams import Asks, Conversations, Judges, StreamLimits, open_listener
+from cdnblock.adapters._dns_front.peers import Address, Preface
+from cdnblock.adapters._dns_front.queries import FORWARD, Verdict
+from cdnblock.adapters._dns_front.records import padded
+from cdnblock.adapters._dns_front.streams import Asks, Conversations, Judges, StreamLimits, open_listener
 from cdnblock.errors import ConfigError
 from cdnblock.measures.dns_refusal import not_implemented
 from cdnblock.measures.dns_relay import is_transfer

@@ -23,11 +23,11 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cdnblock.adapters._dns_datagrams import bind_datagrams
-from cdnblock.adapters._dns_front import FrontSettings
-from cdnblock.adapters._dns_peers import Address
-from cdnblock.adapters._dns_streams import open_listener
-from cdnblock.adapters._dns_worker import Count, Failed, Load, Switch, work
+from cdnblock.adapters._dns_front.datagrams import bind_datagrams
+from cdnblock.adapters._dns_front.front import FrontSettings
+from cdnblock.adapters._dns_front.peers import Address
+from cdnblock.adapters._dns_front.streams import open_listener
+from cdnblock.adapters._dns_front.worker import Count, Failed, Load, Switch, work
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import ConfigError
 from cdnblock.matching.ruleset import RuleSet

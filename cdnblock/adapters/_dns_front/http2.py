@@ -20,7 +20,7 @@ from h2.events import ConnectionTerminated, DataReceived, Event, RequestReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
-from cdnblock.adapters._dns_http_messages import MOST_OCTETS, Headers, Request, Response, too_large
+from cdnblock.adapters._dns_front.http_messages import MOST_OCTETS, Headers, Request, Response, too_large
 
 MOST_STREAMS: Final = 100  # RFC 9113 §6.5.2 recommends no fewer
 _MOST_HEADERS: Final = 16_384  # octets of a request's header fields

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdnblock.adapters._dns_certificate import Certificate
-from cdnblock.adapters._dns_over_tls import PROTOCOLS, DnsOverTls, Encrypted
-from cdnblock.adapters._dns_peers import Address
-from cdnblock.adapters._dns_streams import Asks, Judges, StreamLimits
+from cdnblock.adapters._dns_front.certificate import Certificate
+from cdnblock.adapters._dns_front.over_tls import PROTOCOLS, DnsOverTls, Encrypted
+from cdnblock.adapters._dns_front.peers import Address
+from cdnblock.adapters._dns_front.streams import Asks, Judges, StreamLimits
 from cdnblock.errors import ConfigError
 from cdnblock.geo.client_address import TrustedProxies
 
@@ -51,7 +51,7 @@ async def serve_encrypted(
                 context = certificate.context(PROTOCOLS)
                 await doors.enter_async_context(over_tls.serve(address, context, reuse_port=reuse_port))
         if settings.https or settings.http:
-            from cdnblock.adapters import _dns_over_https as https  # noqa: PLC0415 (aiohttp takes its time)
+            from cdnblock.adapters._dns_front import over_https as https  # noqa: PLC0415 (aiohttp takes its time)
 
             over_https = https.DnsOverHttps(
                 encrypted.resolve, TrustedProxies(settings.trusted_proxies).client_address, limits

@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-from cdnblock.adapters._dns_peers import Preface
-from cdnblock.adapters._dns_queries import FORWARD, Verdict
+from cdnblock.adapters._dns_front.peers import Preface
+from cdnblock.adapters._dns_front.queries import FORWARD, Verdict
 from cdnblock.measures.dns_refusal import not_implemented
 from cdnblock.measures.dns_relay import is_transfer
 

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, cast
 
 from aiohttp import HttpVersion11, web
 
-from cdnblock.adapters._dns_http_messages import (
+from cdnblock.adapters._dns_front.http_messages import (
     MOST_OCTETS,
     OK,
     Headers,
@@ -26,12 +26,12 @@ from cdnblock.adapters._dns_http_messages import (
     dns_response,
     too_large,
 )
-from cdnblock.adapters._dns_over_tls import listen
-from cdnblock.adapters._dns_peers import Address
-from cdnblock.adapters._dns_streams import StreamLimits
+from cdnblock.adapters._dns_front.over_tls import listen
+from cdnblock.adapters._dns_front.peers import Address
+from cdnblock.adapters._dns_front.streams import StreamLimits
 
 try:
-    from cdnblock.adapters._dns_http2 import Http2Connection
+    from cdnblock.adapters._dns_front.http2 import Http2Connection
 except ImportError:  # HTTP/1.1 goes without
     Http2Connection = None  # type: ignore[assignment,misc]  # told apart where it is used
 

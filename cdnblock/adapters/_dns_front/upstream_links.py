@@ -7,7 +7,7 @@ import contextlib
 import secrets
 from typing import Final
 
-from cdnblock.adapters._dns_upstream_health import Address
+from cdnblock.adapters._dns_front.upstream_health import Address
 from cdnblock.measures.dns_relay import is_answer_to
 
 _IDLE: Final = 10.0  # seconds without anything to read; upstreams have few connections to give

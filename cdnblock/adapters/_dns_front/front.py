@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cdnblock.adapters._dns_encrypted import EncryptedSettings, serve_encrypted
-from cdnblock.adapters._dns_memos import Decides
-from cdnblock.adapters._dns_peers import Address
-from cdnblock.adapters._dns_queries import QueryJudge
-from cdnblock.adapters._dns_server import DnsServer
-from cdnblock.adapters._dns_streams import StreamLimits
-from cdnblock.adapters._dns_upstreams import Upstreams
+from cdnblock.adapters._dns_front.encrypted import EncryptedSettings, serve_encrypted
+from cdnblock.adapters._dns_front.memos import Decides
+from cdnblock.adapters._dns_front.peers import Address
+from cdnblock.adapters._dns_front.queries import QueryJudge
+from cdnblock.adapters._dns_front.server import DnsServer
+from cdnblock.adapters._dns_front.streams import StreamLimits
+from cdnblock.adapters._dns_front.upstreams import Upstreams
 from cdnblock.errors import ConfigError
 
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}

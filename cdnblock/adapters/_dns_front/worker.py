@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-from cdnblock.adapters._dns_front import FrontSettings, run, serve_front
+from cdnblock.adapters._dns_front.front import FrontSettings, run, serve_front
 from cdnblock.errors import ConfigError
 from cdnblock.geo.country import CountryTable, Location, locate
 from cdnblock.matching.decision import Decision

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from cdnblock.adapters._dns_datagrams import DatagramPort, open_datagram_port
-from cdnblock.adapters._dns_peers import Address, Preface
-from cdnblock.adapters._dns_queries import QueryJudge
-from cdnblock.adapters._dns_streams import Conversations, StreamLimits, open_listener
-from cdnblock.adapters._dns_upstreams import Upstreams
+from cdnblock.adapters._dns_front.datagrams import DatagramPort, open_datagram_port
+from cdnblock.adapters._dns_front.peers import Address, Preface
+from cdnblock.adapters._dns_front.queries import QueryJudge
+from cdnblock.adapters._dns_front.streams import Conversations, StreamLimits, open_listener
+from cdnblock.adapters._dns_front.upstreams import Upstreams
 from cdnblock.errors import ConfigError
 
 _ATTEMPTS: Final = 20  # at a port that is free for UDP and for TCP

@@ -17,8 +17,8 @@ from itertools import count, islice
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
-from cdnblock.adapters._dns_upstream_health import Address, Source, Upstream, next_to_ask, open_source
-from cdnblock.adapters._dns_upstream_links import Link
+from cdnblock.adapters._dns_front.upstream_health import Address, Source, Upstream, next_to_ask, open_source
+from cdnblock.adapters._dns_front.upstream_links import Link
 from cdnblock.errors import ConfigError
 from cdnblock.measures.dns_refusal import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, failure
 from cdnblock.measures.dns_relay import is_answer_to

@@ -8,7 +8,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from cdnblock.adapters._dns_records import LONGEST, smallest_ttl
+from cdnblock.adapters._dns_front.records import LONGEST, smallest_ttl
 
 PATH: Final = "/dns-query"  # in all examples of RFC 8484, and what clients take by default
 DNS_MESSAGE: Final = "application/dns-message"  # RFC 8484 §6

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from struct import pack
 from typing import Any, Final, Protocol, TypeAlias
 
-from cdnblock.adapters._dns_peers import Address, Preface
-from cdnblock.adapters._dns_queries import FORWARD, Verdict
+from cdnblock.adapters._dns_front.peers import Address, Preface
+from cdnblock.adapters._dns_front.queries import FORWARD, Verdict
 from cdnblock.measures.dns_message import SMALLEST_UDP, UDP_SIZE
 from cdnblock.measures.dns_relay import truncated, udp_room
 
