@@ -27,8 +27,8 @@ A reverse proxy without an application asks through the same object:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, Final, TypeAlias
 
 from aiohttp import HttpVersion10, hdrs, web
 
@@ -49,40 +49,48 @@ class CdnblockMiddleware:
     Decided is by the request's own target, before any rewrite of yours: `install` puts it before all middlewares.
     """
 
-    __middleware_version__: Final = 1  # what `aiohttp.web.middleware` sets
-
     def __init__(self, gate: HttpGate) -> None:
         self._gate = gate
         self._exchanges = RunningExchanges(gate, _asked, self._tell)
-        # By the task of their connection, which serves one request at a time: a request may be cloned on its way.
+        # By the task of their connection, which serves one request at a time: a request may be cloned on its way. The
+        # last request of a connection stays until the next one comes, or until the connection ends.
         self._running: dict[_Task, web.BaseRequest] = self._exchanges.by_key
         self._concerned: dict[_Task, tuple[tuple[Name, ...], str | None]] = {}
 
     def install(self, app: web.Application) -> None:
-        """Put this before all middlewares of an application that has not started, and of its sub-applications."""
-        app.middlewares.insert(0, self)
-        app.on_response_prepare.append(self._before_headers)
+        """Put this before all middlewares of an application that has not started, and of its sub-applications.
+
+        Responses under measure `cdn` get their headers after all `on_response_prepare` signals of this application;
+        those of a sub-application come later still: keep Cache-Control out of them.
+        """
+        app.middlewares.insert(0, self._in_application)
+        app.on_response_prepare.append(self._preparing)
+        app.on_startup.append(self._prepare_last)
 
     async def __call__(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
-        """Answer a request, or have the handler answer it."""
-        task, running = request.task, self._running
-        running[task] = request
+        """Answer a request, or have the handler answer it: for a bare `web.Server`, which prepares no responses."""
         try:
-            hosts = request.headers.getall(hdrs.HOST, ())
-            if len(hosts) == 1 and request.raw_path[:1] == "/" and not self._gate.concerns(hosts[0]):
-                response = await handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
-            else:
-                response = await self._judge(request, handler)
-            if self._concerned and not response.prepared:
-                await self._before_headers(request, response)
-            return response  # noqa: TRY300 (an else would be one step more for each request)
+            response = await self._in_application(request, handler)
         except web.HTTPException as exception:
             await self._before_headers(request, exception)
             raise
-        finally:
-            running.pop(task, None)
-            if self._concerned:
-                self._concerned.pop(task, None)
+        if not response.prepared:
+            await self._before_headers(request, response)
+        return response
+
+    @web.middleware
+    def _in_application(self, request: web.BaseRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """Answer a request, or have the handler answer it; nearly all requests cost no coroutine of their own."""
+        task, running = request.task, self._running
+        if task not in running:
+            task.add_done_callback(self._forget)
+        elif self._concerned:
+            self._concerned.pop(task, None)
+        running[task] = request
+        hosts = request.headers.getall(hdrs.HOST, ())
+        if len(hosts) == 1 and request.raw_path[:1] == "/" and not self._gate.concerns(hosts[0]):
+            return handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
+        return self._judge(request, handler)
 
     def uncached(self, request: web.BaseRequest) -> bool:
         """Tell whether measure `cdn` applies to a request now; ask before each look into a cache, and before storing."""
@@ -112,10 +120,23 @@ class CdnblockMiddleware:
         self._concerned[request.task] = asked.names, verdict.client
         return await handler(request)  # type: ignore[arg-type]  # as above
 
+    async def _prepare_last(self, app: web.Application) -> None:
+        """Go behind what was installed later, which would write its own Cache-Control over ours."""
+        if not app.on_response_prepare.frozen:  # as those of a sub-application are by now
+            app.on_response_prepare.remove(self._preparing)
+            app.on_response_prepare.append(self._preparing)
+
+    def _preparing(self, request: web.BaseRequest, response: web.StreamResponse) -> Any:
+        return self._before_headers(request, response) if self._concerned else _NOTHING
+
     async def _before_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Change the headers of a response as late as can be: of a stream when its handler sends them."""
-        if self._concerned and self.uncached(request):
+        if self.uncached(request):
             _put(response, cache_disable.response_headers(response.headers.items()))
+
+    def _forget(self, task: _Task) -> None:
+        self._running.pop(task, None)
+        self._concerned.pop(task, None)
 
     def _tell(self, changes: list[_Changed]) -> None:
         for loop in {changed.key.get_loop() for changed in changes}:
@@ -132,7 +153,19 @@ class CdnblockMiddleware:
             changed.key.get_loop().call_soon(changed.key.cancel)
 
 
+class _Nothing:
+    """What is awaited where there is nothing to do; it costs no coroutine."""
+
+    def __await__(self) -> Iterator[Any]:
+        return iter(())
+
+
+_NOTHING: Final = _Nothing()
+
+
 def _asked(_task: _Task, request: web.BaseRequest) -> Asked | None:
+    if _is_answered(request):
+        return None
     headers = request.headers
     names = names_of(
         host_fields=headers.getall(hdrs.HOST, ()),
@@ -141,6 +174,18 @@ def _asked(_task: _Task, request: web.BaseRequest) -> Asked | None:
         http_1_0=request.version <= HttpVersion10,
     )
     return None if names is None else Asked(names=names, peer=request.remote, headers=headers)
+
+
+def _is_answered(request: web.BaseRequest) -> bool:
+    """Tell whether a response has gone out whole: its connection waits for the next request, and nothing is unsent.
+
+    Files and long bodies are sent after the handler has returned. Where aiohttp does not let itself be looked at, no
+    request has been answered: a connection that only waits may be ended then.
+    """
+    transport, waiter = request.transport, getattr(request.protocol, "_waiter", None)
+    if transport is None:
+        return True
+    return waiter is not None and not waiter.done() and not transport.get_write_buffer_size()
 
 
 def _abort(request: web.BaseRequest) -> None:
