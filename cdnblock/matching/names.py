@@ -35,8 +35,9 @@ _DIGITS: Final = b"0123456789"
 _PLAIN: Final = b"abcdefghijklmnopqrstuvwxyz-_." + _DIGITS
 # What a URL parser would take for syntax, or silently drop, instead of refusing.
 _SYNTAX: Final = bytes([*range(0x21), 0x7F]) + b"/\\?#@"
-# WHATWG "forbidden domain code point"; UTS 46 leaves each as it is.
-_FORBIDDEN: Final = _SYNTAX + b"%:<>[]^|"
+# WHATWG "forbidden domain code point"; UTS 46 leaves each as it is. The comma is not among them, but no name has it, and
+# two Host lines that somebody joined do (RFC 9110 §5.3): those behind may go by either.
+_FORBIDDEN: Final = _SYNTAX + b"%:<>[]^|,"
 
 
 def canonical(host: str | bytes) -> str | None:
