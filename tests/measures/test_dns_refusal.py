@@ -479,7 +479,13 @@ def test_no_octets_raise(fuzzed, data, header):
 @settings(max_examples=500, deadline=None)
 @given(
     labels=st.lists(st.binary(min_size=1, max_size=63), max_size=6),
-    options=st.lists(st.tuples(st.sampled_from([3, 8, 10, 12, 15]), st.binary(max_size=24)), max_size=3),
+    # The subnet of no family, which dig sends for `+subnet=0`, is nothing that dnspython reads.
+    options=st.lists(
+        st.tuples(st.sampled_from([3, 8, 10, 12, 15]), st.binary(max_size=24)).filter(
+            lambda option: option != (8, b"\0\0\0\0")
+        ),
+        max_size=3,
+    ),
     ttl=st.sampled_from([0, 0x8000, 0x10000]),
 )
 def test_any_labels_and_options_are_understood_as_dnspython_does(fuzzed, labels, options, ttl):
