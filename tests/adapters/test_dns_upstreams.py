@@ -20,6 +20,7 @@ import dns.rcode
 import dns.rrset
 
 from cdnblock.adapters import dns_server
+from cdnblock.adapters._dns_front import upstream_links
 from cdnblock.adapters._dns_front import upstreams as asking
 from cdnblock.adapters._dns_front.upstream_health import Upstream, next_to_ask
 from cdnblock.adapters._dns_front.upstreams import Upstreams
@@ -423,6 +424,85 @@ def test_a_connection_that_the_upstream_closed_is_opened_anew():
                 assert told(await upstreams.ask(ask(), tcp=True)) == ("NOERROR", [])
 
     asyncio.run(converse())
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request):
+    """Each kind of event loop that the front may have: they tell of closed connections in ways of their own."""
+    if request.param == "asyncio":
+        return asyncio.run
+    uvloop = pytest.importorskip("uvloop", reason="an extra, and not to be had everywhere")
+
+    def run(main):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main)
+
+    return run
+
+
+def test_more_queries_than_a_connection_takes_wait_for_room(run, monkeypatch):
+    """The event loop goes on, what finds room in time is answered, and all else is SERVFAIL after the time."""
+    monkeypatch.setattr(upstream_links, "_MOST_AT_ONCE", 8)
+
+    async def converse():
+        mute = True
+
+        def by_tcp(query):
+            return [] if mute and b"dead" in query else [reply(query)]
+
+        async with Scripted(silent, by_tcp=by_tcp) as upstream, Upstreams([upstream.address], timeout=1) as upstreams:
+            assert told(await upstreams.ask(ask(), tcp=True)) == ("NOERROR", [])
+            dead = [asyncio.create_task(upstreams.ask(ask("dead.example"), tcp=True)) for _ in range(20)]
+            await asyncio.sleep(0.2)
+            assert not any(task.done() for task in dead)
+            assert {told(answer)[0] for answer in await asyncio.wait_for(asyncio.gather(*dead), 5)} == {"SERVFAIL"}
+            mute = False
+            many = [upstreams.ask(ask("dead.example"), tcp=True) for _ in range(200)]
+            assert {told(answer)[0] for answer in await asyncio.gather(*many)} == {"NOERROR"}
+            assert upstream.connections == 1
+
+    run(asyncio.wait_for(converse(), 20))
+
+
+def closing_after(number):
+    """Returns what each connection of an upstream does that takes so many queries, and is closed then."""
+    asked = itertools.count(1)
+
+    def behave(query):
+        return [reply(query)] if next(asked) % number else [reply(query), None]
+
+    return behave
+
+
+def test_a_connection_that_ends_with_queries_on_it_costs_nobody_an_answer(run, caplog):
+    """RFC 7766 §6.2.4: what was not answered is asked again, on another connection, as often as one makes headway."""
+
+    async def converse():
+        async with Scripted(silent, by_tcp=closing_after(10)) as upstream:
+            async with Upstreams([upstream.address], timeout=5) as upstreams:
+                for _ in range(3):
+                    many = [upstreams.ask(ask(), tcp=True) for _ in range(100)]
+                    assert {told(answer)[0] for answer in await asyncio.gather(*many)} == {"NOERROR"}
+                assert upstream.connections >= 30
+                assert not upstreams.each[0].is_down
+                assert upstreams.each[0].timeouts == 0
+
+    run(asyncio.wait_for(converse(), 30))
+    assert not caplog.records
+
+
+def test_an_upstream_that_closes_every_connection_is_not_asked_for_ever(run):
+    """Two connections without a single answer are enough: SERVFAIL, long before the time is over."""
+
+    async def converse():
+        async with Scripted(silent, by_tcp=lambda _query: [None]) as upstream:
+            async with Upstreams([upstream.address], timeout=30) as upstreams:
+                many = [upstreams.ask(ask(use_edns=0), tcp=True) for _ in range(50)]
+                for answer in await asyncio.gather(*many):
+                    assert told(answer) == ("SERVFAIL", [22])
+                assert 2 <= upstream.connections <= 100
+
+    run(asyncio.wait_for(converse(), 20))
 
 
 def test_ipv6_upstreams():

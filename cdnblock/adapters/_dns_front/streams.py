@@ -181,6 +181,8 @@ class Conversation(asyncio.Protocol):
             self._transport.close()
 
     def _write(self, answer: bytes) -> None:
+        if self._transport.is_closing():  # uvloop raises then
+            return
         self._last = self._loop.time()
         self._transport.write(len(answer).to_bytes(_LENGTH, "big") + answer)
 

@@ -11,7 +11,8 @@ from cdnblock.adapters._dns_front.upstream_health import Address
 from cdnblock.measures.dns_relay import is_answer_to
 
 _IDLE: Final = 10.0  # seconds without anything to read; upstreams have few connections to give
-_MOST_AT_ONCE: Final = 4_096  # queries that wait on one connection
+_MOST_AT_ONCE: Final = 4_096  # queries that wait on one connection; whoever comes then waits for room first
+_IN_VAIN: Final = 2  # connections that may be closed without one answer before a query is given up
 
 
 class Link:
@@ -21,30 +22,39 @@ class Link:
         self._address = address
         self._connection: _Connection | None = None
         self._opening = asyncio.Lock()
+        self._room = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._closed = False
 
     async def ask(self, query: bytes, within: float) -> bytes | None:
-        """Return the answer with the query's id, None when there is none `within` so many seconds."""
+        """Return the answer with the query's id, None when there is none `within` so many seconds.
+
+        An upstream may close the connection at any time (RFC 7766 §6.2.4): what it left unanswered is asked again.
+        """
         with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(within):
-                while True:
-                    connection, is_new = await self._open()
+            async with asyncio.timeout(within), self._room:
+                in_vain = 0
+                while in_vain < _IN_VAIN:
+                    connection = await self._open()
                     answer = await connection.ask(query)
-                    # A connection that was open already may just have been closed at the other end: once more, then.
-                    if answer is not None or is_new:
+                    if answer is not None:
                         return answer
+                    in_vain += not connection.answers
         return None
 
     def close(self) -> None:
-        """Close the connection; whoever waits gets None."""
+        """Close the connection for good; whoever waits gets None."""
+        self._closed = True
         if self._connection is not None:
             self._connection.close()
 
-    async def _open(self) -> tuple[_Connection, bool]:
+    async def _open(self) -> _Connection:
+        """Return the connection, a new one when the last is closed: so whoever comes back to it has waited."""
         async with self._opening:
-            if self._connection is not None and not self._connection.closed:
-                return self._connection, False
-            self._connection = _Connection(*await asyncio.open_connection(*self._address))
-            return self._connection, True
+            if self._closed:
+                raise ConnectionAbortedError
+            if self._connection is None or self._connection.closed:
+                self._connection = _Connection(*await asyncio.open_connection(*self._address))
+            return self._connection
 
 
 class _Connection:
@@ -55,10 +65,12 @@ class _Connection:
         self._writer = writer
         self._waiting: dict[int, tuple[bytes, asyncio.Future[bytes | None]]] = {}
         self._task = asyncio.create_task(self._read())
+        self.answers = 0
         self.closed = False
 
     async def ask(self, query: bytes) -> bytes | None:
-        if self.closed or len(self._waiting) >= _MOST_AT_ONCE:
+        """Return the answer; None when the connection is closed before, and then it is `closed`."""
+        if self.closed:
             return None
         number = secrets.randbits(16)
         while number in self._waiting:
@@ -68,11 +80,17 @@ class _Connection:
         try:
             self._writer.write(len(query).to_bytes(2, "big") + number.to_bytes(2, "big") + query[2:])
             await self._writer.drain()
+        except (OSError, RuntimeError):  # uvloop raises RuntimeError when it knows of an end that we have yet to read
+            self.close()
+        try:
             return await future
         finally:
             self._waiting.pop(number, None)
 
     def close(self) -> None:
+        """Close it; whoever waits gets None."""
+        if self.closed:
+            return
         self.closed = True
         self._task.cancel()
         self._writer.close()
@@ -86,10 +104,11 @@ class _Connection:
                 async with asyncio.timeout(_IDLE):
                     size = int.from_bytes(await self._reader.readexactly(2), "big")
                     self._take(await self._reader.readexactly(size))
-        except (asyncio.IncompleteReadError, OSError, TimeoutError):
+        except (asyncio.IncompleteReadError, OSError, TimeoutError, RuntimeError):
             self.close()
 
     def _take(self, answer: bytes) -> None:
         query, future = self._waiting.get(int.from_bytes(answer[:2], "big"), (b"", None))
         if future is not None and not future.done() and is_answer_to(query, answer):
+            self.answers += 1
             future.set_result(query[:2] + answer[2:])
