@@ -48,12 +48,13 @@ class Enforcer:
     """Loads an orders folder, follows its changes, and decides.
 
     `orders` is a folder of order files (or one file); `geo` an MMDB file, a table of your own, or None for the dated
-    table in the package; `trusted_proxies` the networks whose forwarded headers are believed, `client_header` the
-    one header they use. `follow=False` loads once. `state` is a folder of this instance alone: there the last good
+    table in the package; `trusted_proxies` the networks whose forwarded headers are believed (`unix` stands for
+    proxies that connect over a Unix socket), `client_header` the one header they use. `follow=False` loads once. `state` is a folder of this instance alone: there the last good
     orders survive a restart, and there `cdnblock status` and `cdnblock reload` reach it. `clock` gives seconds since
     1970 and is there for staging.
 
-    `decide` never blocks, never does I/O and never raises; it may be called from any number of threads.
+    `decide` never blocks, never does I/O and never raises; it may be called from any number of threads. Make it in the
+    process that serves: a fork leaves the threads behind that follow the folder.
 
     Raises:
         OrderError: an order file is invalid; `.problems` lists everything.
@@ -139,6 +140,10 @@ class Enforcer:
     def client_address(self, peer: str | None, headers: Headers | None = ()) -> str | None:
         """Return the client's address: the peer, or what trusted proxies say of it. Never raises."""
         return self._proxies.client_address(peer, headers)
+
+    def trusts(self, peer: str | None) -> bool:
+        """Tell whether a peer is one of the trusted proxies; one without an address is where `unix` is among them."""
+        return self._proxies.trusts(peer)
 
     def subscribe(self, callback: Listener) -> Callable[[], None]:
         """Call `callback(old, new)` after each change; return the function that ends it.

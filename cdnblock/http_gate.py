@@ -30,6 +30,7 @@ COMPLAIN_EVERY: Final = 60.0  # seconds between two log records of one kind: a f
 _NOTICES: Final = 512  # rendered notices that are kept: one costs half a millisecond, and many clients ask for the same
 _LONGEST_KEY: Final = 512  # characters that a client may choose of what a notice is kept under
 _ABSOLUTE: Final = re.compile(rb"[a-z][a-z0-9+.-]*://([^/?#]*)", re.IGNORECASE)  # RFC 9112 §3.2.2
+_FORWARDED: Final = ("x-forwarded-for", "forwarded")
 _LOG: Final = logging.getLogger(__name__)
 
 Name: TypeAlias = str | bytes
@@ -166,6 +167,12 @@ class HttpGate:
             lines = tuple(headers.items() if isinstance(headers, Mapping) else headers)
             client = self.enforcer.client_address(peer, lines)
             decision = self._decide(hosts, client)
+            if client is None and not peer and not self.enforcer.trusts(peer) and _is_forwarded(lines):
+                self._complain(
+                    "unix",
+                    "a proxy on a Unix socket tells whose requests it brings, and is not believed: no client has a"
+                    " country. To believe it, name `unix` among the trusted proxies",
+                )
         except Exception as error:  # noqa: BLE001 (whatever it is, it neither opens the gate nor is silent)
             self._count(error)
             return _PASS if self._on_failure is OnFailure.OPEN else _answering(_FAILED[method == "HEAD"])
@@ -233,16 +240,21 @@ class HttpGate:
 
     def _count(self, error: Exception) -> None:
         """Count a failure, and log its kind once a minute."""
-        kind, now = type(error).__qualname__, time.monotonic()
         with self._counting:
             self.failures += 1
+        kind = type(error).__qualname__
+        text = (
+            f"no decision could be made (on failure: {self._on_failure.value}; {kind} is told once a minute): {error}"
+        )
+        self._complain(kind, text, error)
+
+    def _complain(self, kind: str, text: str, error: Exception | None = None) -> None:
+        now = time.monotonic()
+        with self._counting:
             if now - self._complained.get(kind, -COMPLAIN_EVERY) < COMPLAIN_EVERY:
                 return
             self._complained[kind] = now
-        _LOG.error(
-            "cdnblock: no decision could be made (on failure: %s; %s is told once a minute): %s",
-            self._on_failure.value, kind, error, exc_info=error,
-        )  # fmt: skip
+        _LOG.error("cdnblock: %s", text, exc_info=error)
 
 
 def _answering(answer: Answer, decision: Decision | None = None, client: str | None = None) -> Verdict:
@@ -257,6 +269,10 @@ def _leniency(decision: Decision) -> int:
     if decision.malformed:
         return len(variants)
     return len(variants) + (1 if Measure.CDN in decision.measures else 2)
+
+
+def _is_forwarded(lines: Iterable[tuple[Name, Name]]) -> bool:
+    return any(_text(name).lower() in _FORWARDED for name, _ in lines)
 
 
 def _joined(lines: Iterable[tuple[Name, Name]], name: bytes) -> str | None:

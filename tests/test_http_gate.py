@@ -206,6 +206,27 @@ def test_a_decision_that_fails_is_a_503_where_an_order_names_the_host(broken, ho
     assert "the clock is gone" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("trusted", "peer", "headers", "expected"),
+    [
+        ((), None, [("X-Forwarded-For", FRANCE)], (None, 1)), ((), "", [(b"forwarded", b"for=1.2.3.4")], (None, 1)),
+        ((), None, [], (None, 0)), ((), "127.0.0.2", [("X-Forwarded-For", FRANCE)], (None, 0)),
+        (["unix"], None, [("X-Forwarded-For", FRANCE)], (451, 0)), (["unix"], "", [("X-Forwarded-For", FRANCE)], (451, 0)),
+    ],
+)  # fmt: skip
+def test_a_proxy_on_a_unix_socket_has_to_be_trusted_by_name(
+    tmp_path, small_mmdb, clock, caplog, trusted, peer, headers, expected
+):
+    """It has no address: what it says of its clients is believed where `unix` is trusted, and else complained about, once."""
+    (tmp_path / "order.yaml").write_text(order_text(names=f"[{PROXY}]"))
+    with Enforcer(tmp_path, geo=small_mmdb, trusted_proxies=trusted, follow=False, clock=clock) as own:
+        gate = HttpGate(own)
+        for _ in range(2):
+            verdict = gate.judge(method="GET", hosts=[PROXY], peer=peer, headers=headers)
+            assert (verdict.answer and verdict.answer.status) == expected[0]
+    assert [record.message.count("`unix`") for record in caplog.records] == [1] * expected[1]
+
+
 def test_other_hosts_are_served_while_decisions_fail(broken, caplog):
     """A host that no order names cannot be covered, so nothing that fails is its business."""
     gate = HttpGate(broken)

@@ -11,8 +11,10 @@ nothing of a step of the wall clock and stands still while the machine sleeps.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -62,6 +64,8 @@ class Follower:
         ]
         for thread in self._threads:
             thread.start()
+        this = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _left_behind(this()))
 
     def close(self) -> None:
         """Stop following; returns when no callback runs any more."""
@@ -101,6 +105,10 @@ class Follower:
         self._looked_at = now
         return LOOK if change is None else min(LOOK, max(_NEAREST, (change - now).total_seconds()))
 
+    def is_closed(self) -> bool:
+        """Tell whether following has ended."""
+        return self._stop.is_set()
+
     def _watch_files(self) -> None:
         """Turn file events into hints; a watch that breaks is set up again, the sweep bridges the gap."""
         while not self._stop.is_set():
@@ -116,3 +124,13 @@ class Follower:
             except Exception as error:  # noqa: BLE001 (whatever broke the watch, the sweep goes on)
                 _LOG.debug("watching %s: %s", self._folder, error)
             self._stop.wait(1)
+
+
+def _left_behind(follower: Follower | None) -> None:
+    """Say it in a process that was forked off one that follows: threads stay behind."""
+    if follower is not None and not follower.is_closed():
+        _LOG.warning(
+            "cdnblock: process %d was forked from one that follows orders, and does not follow them itself: what it"
+            " decides stays as it is. Make the Enforcer in the process that serves, after the fork",
+            os.getpid(),
+        )

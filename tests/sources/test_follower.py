@@ -11,6 +11,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from datetime import UTC, datetime
@@ -381,3 +382,27 @@ def test_contents_are_looked_at_less_often_and_even_among_hints(tmp_path, monkey
         following.close()
     assert looks.by_content.count(True) == 3
     assert looks.by_content.count(False) > 3
+
+
+def test_a_forked_process_says_that_it_follows_nothing(tmp_path):
+    """Threads stay behind in a fork, as servers do that load an application before they make their workers."""
+    (tmp_path / "first.yaml").write_text(order_text())
+    code = textwrap.dedent("""
+        import logging, os, sys
+        from cdnblock import Enforcer
+        logging.basicConfig(format="%(levelname)s %(message)s")
+        closed = Enforcer(sys.argv[1])
+        closed.close()
+        enforcer = Enforcer(sys.argv[1])
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if enforcer.decide("other.example", None).revision else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        enforcer.close()
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("WARNING cdnblock: process ") == 1
+    assert "after the fork" in done.stderr
