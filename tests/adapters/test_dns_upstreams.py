@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import resource
 import socket
 import time
 
@@ -503,6 +504,30 @@ def test_an_upstream_that_closes_every_connection_is_not_asked_for_ever(run):
                 assert 2 <= upstream.connections <= 100
 
     run(asyncio.wait_for(converse(), 20))
+
+
+def test_without_file_descriptors_the_old_sockets_stay(caplog):
+    """Old ports are better than none; it is said once, and made good as soon as there are some again."""
+
+    async def converse():
+        async with Scripted(good) as upstream, Upstreams([upstream.address]) as upstreams:
+            before = list(upstreams.each[0].sources)
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # as if all of them were in use
+            try:
+                for source in before:
+                    source.opened -= 2 * asking._SOURCE_LIFE
+                await asyncio.sleep(0.4)
+                assert upstreams.each[0].sources == before
+                assert told(await upstreams.ask(ask())) == ("NOERROR", [])
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            await asyncio.sleep(0.3)
+            assert len(upstreams.each[0].sources) == len(before)
+            assert not set(map(id, upstreams.each[0].sources)) & set(map(id, before))
+
+    asyncio.run(converse())
+    assert len([record for record in caplog.records if "no new socket" in record.message]) == 1
 
 
 def test_ipv6_upstreams():

@@ -56,6 +56,7 @@ class Upstream:
     heard: float = 0.0
     in_a_row: int = 0
     look_again: float = 0.0
+    complained: bool = False
 
     @property
     def is_down(self) -> bool:
@@ -75,6 +76,12 @@ class Upstream:
         """Send no more queries from a socket."""
         self.sources.remove(source)
         self.uses = 0
+
+    def has_no_socket(self, error: OSError) -> None:
+        """Say once that there is no new socket to be had."""
+        if not self.complained:
+            self.complained = True
+            _LOG.warning("cdnblock: no new socket towards upstream %s, the old ones stay: %s", self, error.strerror)
 
     def answered(self, now: float, seconds: float) -> None:
         """Count an answer that took so long."""

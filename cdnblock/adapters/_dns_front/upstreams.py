@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count, islice
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Final, Self
 
 from cdnblock.adapters._dns_front.upstream_health import Address, Source, Upstream, next_to_ask, open_source
 from cdnblock.adapters._dns_front.upstream_links import Link
+from cdnblock.adapters._dns_front.upstream_queries import PROBE, Done, Waiting, ignore, resolve, servfail
 from cdnblock.errors import ConfigError
-from cdnblock.measures.dns_refusal import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, failure
+from cdnblock.measures.dns_refusal import NETWORK_ERROR, NO_REACHABLE_AUTHORITY
 from cdnblock.measures.dns_relay import is_answer_to
 
 _SOURCES: Final = 8  # sockets per upstream: more make answers come in smaller batches, fewer are easier to guess
@@ -30,13 +31,6 @@ _BATCH: Final = 64  # answers that are read in one go, before others have their 
 _DROPPED: Final = 64  # of the oldest queries, when there are too many
 _MOST_OUTSTANDING: Final = 32_768  # half of the ids of one socket: a free one is found at the first or second try
 _TC: Final = 0x02  # in the third octet of a header
-_PROBE: Final = b"\0\0\1\0\0\1\0\0\0\0\0\0" + b"\0" + b"\0\2\0\1"  # . NS: what every resolver knows
-
-Done: TypeAlias = Callable[[Any, bytes, bytes], None]
-"""Called with the context that was given, the query, and its answer: the upstream's, or a SERVFAIL of ours."""
-
-_Waiting: TypeAlias = tuple[bytes, Done, Any, float, tuple[Upstream, ...]]
-"""The query, `done` and its context, when it is late, and which upstreams have been asked, the last one last."""
 
 
 class Upstreams:
@@ -66,7 +60,7 @@ class Upstreams:
         self._most = outstanding
         self._retry_truncated = retry_truncated
         self._amend = amend
-        self._waiting: dict[int, _Waiting] = {}  # by the base of the socket and the id: the oldest first
+        self._waiting: dict[int, Waiting] = {}  # by the base of the socket and the id: the oldest first
         self._first = self.each[0]
         self._links = {upstream: Link(upstream.address) for upstream in self.each}
         self._retired: list[Source] = []
@@ -100,7 +94,7 @@ class Upstreams:
         while self._retired:
             self._close(self._retired.pop())
         for query, done, context, *_ in [self._waiting.pop(key) for key in list(self._waiting)]:
-            done(context, query, _servfail(query, NO_REACHABLE_AUTHORITY))
+            done(context, query, servfail(query, NO_REACHABLE_AUTHORITY))
 
     @property
     def outstanding(self) -> int:
@@ -117,12 +111,12 @@ class Upstreams:
         """Return the answer: over TCP if that is wanted or the answer over UDP is truncated. `query` must be sound."""
         if not tcp:
             future: asyncio.Future[bytes] = self._loop.create_future()
-            self.forward(query, _resolve, future)
+            self.forward(query, resolve, future)
             answer = await future
             if not answer[2] & _TC:
                 return answer
         else:
-            answer = _servfail(query, NO_REACHABLE_AUTHORITY)
+            answer = servfail(query, NO_REACHABLE_AUTHORITY)
         return await self._ask_by_tcp(query) or answer
 
     def _send(
@@ -202,11 +196,11 @@ class Upstreams:
 
     def _fail(self, query: bytes, done: Done, context: object, asked: tuple[Upstream, ...], info_code: int) -> None:
         upstream = next_to_ask(self.each, asked)
-        if upstream is not None and query is not _PROBE:
+        if upstream is not None and query is not PROBE:
             self._send(query, done, context, upstream, asked)
             return
-        self.unanswered += query is not _PROBE
-        done(context, query, _servfail(query, info_code))
+        self.unanswered += query is not PROBE
+        done(context, query, servfail(query, info_code))
 
     def _network_refuses(self, upstream: Upstream) -> None:
         upstream.network_errors += 1
@@ -217,7 +211,7 @@ class Upstreams:
         for key in list(islice(self._waiting, _DROPPED)):
             query, done, context, *_ = self._waiting.pop(key)
             self.dropped += 1
-            done(context, query, _servfail(query, NO_REACHABLE_AUTHORITY))
+            done(context, query, servfail(query, NO_REACHABLE_AUTHORITY))
 
     def _retry_by_tcp(self, query: bytes, done: Done, context: object, truncated: bytes) -> None:
         if len(self._tasks) >= self._most:
@@ -259,19 +253,26 @@ class Upstreams:
         self._first = next_to_ask(self.each, ()) or self.each[0]
         for upstream in self.each:
             if upstream.is_due(now):
-                self._send(_PROBE, _ignore, None, upstream, ())
+                self._send(PROBE, ignore, None, upstream, ())
             self._renew(upstream, now)
 
     def _renew(self, upstream: Upstream, now: float) -> None:
-        """Replace sockets that are old, or missing, and close those on which nobody waits any more."""
-        while upstream.sources and upstream.sources[0].opened + _SOURCE_LIFE <= now:
-            source = upstream.sources[0]
-            upstream.take_away(source)
-            source.unused_from = now + self._timeout + _TICK
-            self._retired.append(source)
-        with suppress(OSError):
-            while len(upstream.sources) < _SOURCES:
-                upstream.sources.append(self._open(upstream, now))
+        """Replace sockets that are old, or missing, and close those on which nobody waits any more.
+
+        An old one stays until there is a new one: without file descriptors an old port is better than none.
+        """
+        sources = upstream.sources
+        while len(sources) < _SOURCES or sources[0].opened + _SOURCE_LIFE <= now:
+            try:
+                sources.append(self._open(upstream, now))
+            except OSError as error:
+                upstream.has_no_socket(error)
+                break
+            if len(sources) > _SOURCES:
+                source = sources[0]
+                upstream.take_away(source)
+                source.unused_from = now + self._timeout + _TICK
+                self._retired.append(source)
         while self._retired and self._retired[0].unused_from <= now:
             self._close(self._retired.pop(0))
 
@@ -283,16 +284,3 @@ class Upstreams:
     def _close(self, source: Source) -> None:
         self._loop.remove_reader(source.socket.fileno())
         source.socket.close()
-
-
-def _resolve(future: asyncio.Future[bytes], _query: bytes, answer: bytes) -> None:
-    if not future.done():
-        future.set_result(answer)
-
-
-def _ignore(_context: object, _query: bytes, _answer: bytes) -> None:
-    """Do nothing: the answer to a probe has done its work when it came."""
-
-
-def _servfail(query: bytes, info_code: int) -> bytes:
-    return failure(query, info_code=info_code) or b""
