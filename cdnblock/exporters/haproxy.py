@@ -35,6 +35,8 @@ MOST_OF_A_LINE: Final = 15_000  # octets: HAProxy reads maps and runtime command
 # What a Host field may hold (RFC 9110 §7.2, without what no client sends): another is 400, as RFC 9112 §3.2 wants it.
 _HOST: Final = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]*)?$"
 _NO_HOST: Final = "!{ req.fhdr(host) -m found }"
+# WebSockets, and no other upgrade: what follows one to h2c would be requests that these rules never see.
+_WEBSOCKET: Final = "METH_GET { req.fhdr(upgrade) -m str -i websocket } { req.fhdr_cnt(upgrade) eq 1 }"
 _SERVICE: Final = "cdnblock-notice"
 
 
@@ -81,6 +83,8 @@ def _configuration(work: Work) -> Iterator[str]:
     yield "  mode http"
     yield f"  http-request deny deny_status 400 if {{ req.fhdr(host) -m found }} !{{ req.fhdr(host) -m reg {quoted(_HOST)} }}"
     yield f"  http-request deny deny_status 400 if {_NO_HOST} !{{ req.ver 1.0 }}"
+    yield from (f"  http-request del-header {name} unless {_WEBSOCKET}" for name in ("connection", "upgrade"))
+    yield "  http-request del-header http2-settings"
     rules = _decision(work, "txn", "req.fhdr(host),host_only,lower,rtrim(.)", "")
     yield from (f"  http-request {rule}" for rule in rules)
     yield "  http-request reject if { var(txn.cdnblock_action) -m str close }"
