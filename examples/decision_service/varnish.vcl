@@ -32,9 +32,18 @@ sub vcl_recv {
   }
   unset req.http.X-Cdnblock-Ask;
   set req.backend_hint = origin;
-  if (req.http.X-Cdnblock-Action == "uncached") { return (pass); }  # measure cdn: no look-up, nothing stored
-  if (req.http.Upgrade ~ "(?i)^websocket$") { return (pipe); }
+  # WebSockets, and nothing else, get a pipe, through which Varnish passes on whatever comes: undecided. So they are let
+  # in where you have some, here /socket and /ws, and as a whole handshake. Name no URL that answers one with a page.
+  std.collect(req.http.Upgrade);
+  std.collect(req.http.Connection);
+  if (req.url ~ "^/(socket|ws)($|[/?])" && req.method == "GET" && req.http.Upgrade ~ "(?i)^websocket$" &&
+      req.http.Connection ~ "(?i)(^|[ ,])upgrade($|[ ,])" && req.http.Sec-WebSocket-Version == "13" &&
+      req.http.Sec-WebSocket-Key ~ "^[A-Za-z0-9+/]{22}==$" && !req.http.Content-Length && !req.http.Transfer-Encoding) {
+    return (pipe);
+  }
   unset req.http.Upgrade;
+  unset req.http.HTTP2-Settings;
+  if (req.http.X-Cdnblock-Action == "uncached") { return (pass); }  # measure cdn: no look-up, nothing stored
 
   # From here on it is yours.
   if (req.method != "GET" && req.method != "HEAD") { return (pass); }
@@ -42,10 +51,11 @@ sub vcl_recv {
 }
 
 sub vcl_pipe {
-  if (req.http.Upgrade) {
-    set bereq.http.Upgrade = req.http.Upgrade;
-    set bereq.http.Connection = req.http.Connection;
-  }
+  # An origin that refuses the handshake ends the connection with its answer: there the client's next request would come
+  # to it undecided. It has to read Connection as the list that it is (RFC 9110 §7.6.1). A 101 is no such answer.
+  set bereq.http.Upgrade = "websocket";
+  set bereq.http.Connection = "Upgrade, close";
+  unset bereq.http.HTTP2-Settings;
   unset bereq.http.X-Cdnblock-Action;
   unset bereq.http.X-Cdnblock-Generation;
 }
