@@ -24,21 +24,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from threading import get_ident
-from types import CoroutineType
 from typing import Any, Final, TypeAlias
 
+from cdnblock.adapters._asgi_servers import (
+    Message,
+    Send,
+    abort_rest,
+    is_complete,
+    tasks_by_send,
+    took_all,
+    transport_of,
+)
 from cdnblock.adapters._running_exchanges import Asked, Changed, RunningExchanges
 from cdnblock.http_gate import Action, HttpGate, Name, Verdict, names_of
 from cdnblock.measures import cache_disable
 from cdnblock.measures.proxy_termination import CLOSE_CODE, Answer
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Changed: TypeAlias = Changed[Send, Scope]
 
@@ -98,7 +104,7 @@ class CdnblockMiddleware:
         asked = _asked(send, scope)
         if asked is None:
             return await self._app(scope, receive, send)
-        transport = _transport_of(send)
+        transport = transport_of(send)
         verdict = self._verdict(scope, asked, can_close=transport is not None)
         if verdict.action is Action.CLOSE and transport is not None:
             transport.abort()
@@ -143,37 +149,55 @@ class CdnblockMiddleware:
         return running
 
     def _cut(self, loop: asyncio.AbstractEventLoop, changes: list[_Changed]) -> None:
-        running, tasks = self._exchanges[loop].by_key, _tasks_by_send(loop)
+        running, tasks = self._exchanges[loop].by_key, tasks_by_send(loop, CdnblockMiddleware.__call__.__code__)
         for changed in changes:
             send, scope = changed.key, changed.value
             if changed.ends and running.get(send) is scope:
-                running[send] = _CUT
                 try:
-                    self._end(loop, send, scope, tasks.get(send))
+                    if is_complete(send):  # what still runs serves nobody: it is the application's own
+                        abort_rest(send)
+                    elif (transport := transport_of(send)) is None:
+                        _keep(loop.create_task(self._end_answer(running, send, scope, tasks.get(send))))
+                    else:
+                        running[send] = _CUT
+                        self._end_connection(loop, send, scope, transport, tasks.get(send))
                 except Exception:  # noqa: BLE001 (logged with its trace; the others must be cut all the same)
                     _LOG.exception("cdnblock: what runs could not be cut")
 
-    def _end(self, loop: asyncio.AbstractEventLoop, send: Send, scope: Scope, task: asyncio.Task[None] | None) -> None:
-        transport = _transport_of(send)
-        if transport is not None and scope["type"] == "websocket":
+    def _end_connection(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        send: Send,
+        scope: Scope,
+        transport: asyncio.WriteTransport,
+        task: asyncio.Task[Any] | None,
+    ) -> None:
+        if scope["type"] == "websocket":
             _keep(loop.create_task(self._say_goodbye(scope, send)))
             loop.call_later(_ABORT_AFTER, transport.abort)
             return
-        if transport is not None:
-            transport.abort()
-            # An application that waits for nothing but `send` would go on for ever: to uvicorn's, nobody is no error.
-            # It ends when all connections have: that takes longer.
-            if task is not None:
-                loop.call_soon(task.cancel)
-        elif task is None or not task.cancel():
-            _keep(loop.create_task(self._say_goodbye(scope, send, and_end=True)))
+        transport.abort()
+        # An application that waits for nothing but `send` would go on for ever: to uvicorn's, nobody is no error.
+        # It ends when all connections have: that takes longer.
+        if task is not None:
+            loop.call_soon(task.cancel)
+
+    async def _end_answer(
+        self, running: dict[Send, Scope], send: Send, scope: Scope, task: asyncio.Task[Any] | None
+    ) -> None:
+        """Cut where no connection can be seen."""
+        if (scope["type"] == "http" and await took_all(send)) or running.get(send) is not scope:
+            return
+        running[send] = _CUT
+        if task is None or not task.cancel():
+            await self._say_goodbye(scope, send, and_end=True)
 
     async def _after_cut(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See that the server has noticed the end, or that the client is told what can still be told."""
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
-        if _transport_of(send) is None:
+        if transport_of(send) is None:
             await self._say_goodbye(scope, send)
         elif scope["type"] == "http":
             await _until_disconnected(receive)
@@ -262,29 +286,3 @@ def _as_octets(lines: Any) -> list[tuple[bytes, bytes]]:
 async def _until_disconnected(receive: Receive) -> None:
     while not (await receive())["type"].endswith(".disconnect"):
         pass
-
-
-def _transport_of(send: Send) -> asyncio.WriteTransport | None:
-    """Return the connection behind `send`: uvicorn's is a method of what holds it. None if there is none to be seen."""
-    transport: asyncio.WriteTransport | None = getattr(getattr(send, "__self__", None), "transport", None)
-    return transport if hasattr(transport, "abort") else None  # uvloop's are of no class of asyncio's
-
-
-def _tasks_by_send(loop: asyncio.AbstractEventLoop) -> dict[Send, asyncio.Task[Any]]:
-    """Return the task of each exchange that runs here: looked for when something is cut, so that requests cost less."""
-    found: dict[Send, asyncio.Task[Any]] = {}
-    try:
-        tasks = asyncio.all_tasks(loop)
-    except RuntimeError:  # granian's own tasks (`--task-impl rust`) are none of asyncio's, and it stumbles over them
-        return found
-    for task in tasks:
-        for coroutine in _awaited(task.get_coro()):
-            if coroutine.cr_code is CdnblockMiddleware.__call__.__code__ and coroutine.cr_frame is not None:
-                found[coroutine.cr_frame.f_locals["send"]] = task
-    return found
-
-
-def _awaited(coroutine: object) -> Iterator[CoroutineType[Any, Any, Any]]:
-    while isinstance(coroutine, CoroutineType):
-        yield coroutine
-        coroutine = coroutine.cr_await

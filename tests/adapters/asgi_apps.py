@@ -100,6 +100,17 @@ async def slow(receive, send):
     await page(receive, send)
 
 
+async def background(receive, send):
+    """Answer, and go on with something that is nobody's answer, as Starlette's BackgroundTask does."""
+    await page(receive, send)
+    try:
+        await asyncio.sleep(2)
+        note("background ended")
+    except asyncio.CancelledError:
+        note("background cancelled")
+        raise
+
+
 async def upload(receive, send):
     octets = 0
     while True:
@@ -122,7 +133,7 @@ async def passed(receive, send):
 
 PAGES = {
     f"/{handler.__name__}": handler
-    for handler in (stream, length, flood, listening, deaf, slow, upload, passed)
+    for handler in (stream, length, flood, listening, deaf, slow, background, upload, passed)
 }  # fmt: skip
 
 

@@ -244,6 +244,24 @@ def test_a_request_without_an_answer_yet_is_not_served(plain, measures):
     assert answer.status == (451 if plain.server == "granian" else 0)
 
 
+def test_what_comes_after_an_answer_is_left_alone(plain):
+    """The task in the background of a complete answer ends by itself, and so does the next one on its connection."""
+    connection = plain.open("cutbackground.example", "/background")
+    assert connection.answer().body == b"The site."
+    connection.send(
+        Request(hosts=("other.example",), target="/stream", headers=(("X-Forwarded-For", GERMANY),)).octets()
+    )
+    assert connection.head().status == 200
+    plain.order("cutbackground.example")
+    end = time.monotonic() + BOUND
+    while not {"background ended", "background cancelled"} & set(plain.notes) and time.monotonic() < end:
+        connection.octets_within(0.05)
+    assert [note for note in plain.notes if note.startswith("background")] == ["background ended"]
+    assert plain.ask("cutbackground.example").status == 451
+    assert connection.octets_within(0.2, enough=1)
+    assert not connection.ended
+
+
 def test_frameworks_streams_are_cut(framework):
     """Streams and WebSockets of Starlette and FastAPI, wherever the middleware stands."""
     streams = {path: framework.open("cut.example", path) for path in ("/stream", "/length", "/socket", "/slow")}
