@@ -477,4 +477,4 @@ def test_a_fault_of_ours(caplog):
     response = asyncio.run(over_https.respond(request))
     assert (response.status, dict(response.headers)["cache-control"]) == (500, "no-store")
     assert "ZeroDivisionError: a bug" in caplog.text
-    assert over_https.metrics() == {"https": {"requests": 1, "bad_requests": 1, "connections": 0}}
+    assert over_https.metrics() == {"https": {"requests": 1, "bad_requests": 1, "connections": 0, "evicted": 0}}

@@ -28,6 +28,7 @@ import dns.rcode
 import dns.rrset
 import dns_peers
 
+from cdnblock.adapters._dns_front import places as seats
 from cdnblock.adapters.dns_server import DnsServer, QueryJudge, StreamLimits, Upstreams
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import ConfigError
@@ -470,27 +471,53 @@ def test_a_connection_waits_for_its_answers_longer_than_idle(enforcer):
             assert rcode(stream.receive()) == "NOERROR"
 
 
-def test_connections_are_limited_in_all_and_for_each_client(enforcer):
+def served(front, stack, source):
+    """Return a new connection that has got an answer, None when it is turned away."""
+    with contextlib.suppress(OSError):
+        stream = stack.enter_context(front.tcp(source=source))
+        stream.send(ask())
+        if stream.receive() is not None:
+            return stream
+    return None
+
+
+def test_connections_are_limited_for_each_client(enforcer):
     """One more is closed at once; a place that becomes free can be taken."""
+    with Front(enforcer, limits=StreamLimits(per_client=3)) as front, contextlib.ExitStack() as stack:
+        mine = [served(front, stack, "127.0.0.11") for _ in range(4)]
+        assert [bool(stream) for stream in mine] == [True, True, True, False]
+        assert served(front, stack, "127.0.0.12")
+        assert front.metrics()["tcp"]["turned_away"] == 1
+        mine[0].sock.close()
+        assert eventually(lambda: front.metrics()["tcp"]["connections"] == 3)
+        assert served(front, stack, "127.0.0.11")
+
+
+def test_when_all_places_are_taken_the_longest_quiet_connection_goes(enforcer):
+    """Whoever sits there with many addresses shuts nobody out, and whoever asks keeps its place."""
     with Front(enforcer, limits=StreamLimits(connections=5, per_client=3)) as front, contextlib.ExitStack() as stack:
+        busy = served(front, stack, "127.0.0.10")
+        for number in range(11, 31):
+            assert served(front, stack, f"127.0.0.{number}")
+            busy.send(ask())
+            assert rcode(busy.receive()) == "NOERROR"
+        counted = front.metrics()["tcp"]
+        assert (counted["connections"], counted["evicted"], counted["turned_away"]) == (5, 16, 0)
 
-        def connected(source):
-            with contextlib.suppress(OSError):
-                stream = stack.enter_context(front.tcp(source=source))
-                stream.send(ask())
-                if stream.receive() is not None:
-                    return stream
-            return None
 
-        assert [bool(connected("127.0.0.11")) for _ in range(4)] == [True, True, True, False]
-        mine = connected("127.0.0.12")
-        assert mine
-        assert connected("127.0.0.13")
-        assert not connected("127.0.0.14")
-        assert front.metrics()["tcp"]["turned_away"] == 2
-        mine.sock.close()
-        assert eventually(lambda: front.metrics()["tcp"]["connections"] == 4)
-        assert connected("127.0.0.14")
+def test_a_network_of_64_bits_is_one_client():
+    """Whoever has IPv6 has 2^64 addresses; the next network is somebody else."""
+
+    class Guest(asyncio.Transport):
+        def abort(self):
+            raise AssertionError("nobody has to go")
+
+    places = seats.Places(connections=100, per_client=2)
+    peers = ["2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:0:8000::1", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2"]
+    taken = [places.take(Guest(), peer, is_one_client=True) for peer in peers]
+    assert taken == [True, True, False, True, True, True]
+    assert (len(places), places.turned_away) == (5, 1)
+    assert places.take(Guest(), "2001:db8::3", is_one_client=False)
 
 
 def test_too_many_queries_at_once_wait_their_turn(enforcer):

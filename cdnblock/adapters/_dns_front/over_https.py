@@ -28,6 +28,7 @@ from cdnblock.adapters._dns_front.http_messages import (
 )
 from cdnblock.adapters._dns_front.over_tls import listen
 from cdnblock.adapters._dns_front.peers import Address
+from cdnblock.adapters._dns_front.places import Places
 from cdnblock.adapters._dns_front.streams import StreamLimits
 
 try:
@@ -58,6 +59,7 @@ class DnsOverHttps:
         self._limits = limits
         self._client_address = client_address
         self._connections: dict[asyncio.BaseTransport, _Connection] = {}
+        self._places = Places(limits.connections, limits.connections)  # a proxy is many clients
         self.requests = self.bad_requests = 0
 
     def metrics(self) -> dict[str, object]:
@@ -66,7 +68,8 @@ class DnsOverHttps:
             "https": {
                 "requests": self.requests,
                 "bad_requests": self.bad_requests,
-                "connections": len(self._connections),
+                "connections": len(self._places),
+                "evicted": self._places.evicted,
             }
         }
 
@@ -82,7 +85,7 @@ class DnsOverHttps:
         """
         http1 = web.Server(self._http1, access_log=None, auto_decompress=False, logger=_QUIET)
         server = await listen(
-            lambda: _Connection(self._connections, self._limits, http1, self.respond),
+            lambda: _Connection(self._connections, self._places, self._limits, http1, self.respond),
             address,
             context,
             handshake=self._limits.idle,
@@ -136,11 +139,13 @@ class _Connection(asyncio.Protocol):
     def __init__(
         self,
         connections: dict[asyncio.BaseTransport, _Connection],
+        places: Places,
         limits: StreamLimits,
         http1: web.Server,
         respond: Callable[[Request], Awaitable[Response]],
     ) -> None:
-        self._connections, self._limits, self._http1, self._respond = connections, limits, http1, respond
+        self._connections, self._places, self._limits = connections, places, limits
+        self._http1, self._respond = http1, respond
         self._inner: asyncio.Protocol | None = None
         self._start = b""
         self._moved = False
@@ -149,18 +154,14 @@ class _Connection(asyncio.Protocol):
     def progress(self) -> None:
         """Note that a request has come, or that a response goes."""
         self._moved = True
-        if self._connections.pop(self._transport, None) is self:
-            self._connections[self._transport] = self  # at the end: the first is the stillest
+        self._places.moved(self._transport)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for what the client speaks (asyncio.Protocol)."""
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else None
-        if len(self._connections) >= self._limits.connections:
-            stillest = cast("asyncio.Transport", next(iter(self._connections)))
-            del self._connections[stillest]
-            stillest.abort()
+        self._places.take(self._transport, self.peer or "", is_one_client=False)
         self._connections[transport] = self
         self._look_again()
 
@@ -183,6 +184,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on (asyncio.Protocol)."""
         self._connections.pop(self._transport, None)
+        self._places.leave(self._transport)
         self._timer.cancel()
         inner, self._inner = self._inner, None  # what goes round in circles keeps memory until it is searched for
         if inner is not None:

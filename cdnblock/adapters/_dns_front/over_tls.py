@@ -72,15 +72,7 @@ class DnsOverTls:
 
     def metrics(self) -> dict[str, object]:
         """Return the counters as JSON has them."""
-        streams = self.streams
-        return {
-            "tls": {
-                "queries": streams.queries,
-                "connections": len(streams.open),
-                "turned_away": streams.turned_away,
-                "cut_off": streams.cut_off,
-            }
-        }
+        return {"tls": self.streams.metrics()}
 
 
 async def listen(

@@ -76,12 +76,7 @@ class DnsServer:
                 "unsent": sum(port.unsent for port in self._ports),
                 "cut": sum(port.cut for port in self._ports),
             },
-            "tcp": {
-                "queries": streams.queries,
-                "connections": len(streams.open),
-                "turned_away": streams.turned_away,
-                "cut_off": streams.cut_off,
-            },
+            "tcp": streams.metrics(),
             "outstanding": upstreams.outstanding,
             "unanswered": upstreams.unanswered,
             "dropped": upstreams.dropped,

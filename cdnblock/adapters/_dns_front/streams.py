@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from cdnblock.adapters._dns_front.peers import Preface
+from cdnblock.adapters._dns_front.places import Places
 from cdnblock.adapters._dns_front.queries import FORWARD, Verdict
 from cdnblock.measures.dns_refusal import not_implemented
 from cdnblock.measures.dns_relay import is_transfer
@@ -32,7 +32,7 @@ class Asks(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """How many connections there may be, in all and from one address, and how many queries at once on one of them.
+    """How many connections there may be, in all and from one client, and how many queries at once on one of them.
 
     `idle` is how long (seconds) a connection may go without a whole query, or without taking an answer, before it is
     closed (RFC 7766 §6.2.3): single octets do not count, so a slow sender gains nothing.
@@ -52,17 +52,26 @@ class Conversations:
         self.ask = upstreams.ask
         self.preface = preface
         self.limits = limits
-        self.open: set[Conversation] = set()
-        self.of_client: Counter[str] = Counter()
-        self.queries = self.turned_away = self.cut_off = 0
+        self.open = Places(limits.connections, limits.per_client)
+        self.queries = self.cut_off = 0
 
     def __call__(self) -> Conversation:
         return Conversation(self)
 
     def close(self) -> None:
         """Cut off every connection."""
-        for conversation in tuple(self.open):
-            conversation.abort()
+        for transport in self.open:
+            transport.abort()
+
+    def metrics(self) -> dict[str, int]:
+        """Return the counters as JSON has them; all but `connections` only ever grow."""
+        return {
+            "queries": self.queries,
+            "connections": len(self.open),
+            "turned_away": self.open.turned_away,
+            "evicted": self.open.evicted,
+            "cut_off": self.cut_off,
+        }
 
 
 class Conversation(asyncio.Protocol):
@@ -76,20 +85,15 @@ class Conversation(asyncio.Protocol):
         self._wants_preface = self._ended = self._blocked = self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the connection in, or turn it away when there are too many (asyncio.Protocol)."""
+        """Let the connection in, or turn it away when its client has enough (asyncio.Protocol)."""
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
         address = transport.get_extra_info("peername")
         self._peer = self._client = address[0] if address else ""
         self._wants_preface = self._all.preface.is_expected_of(self._peer)
-        limits = self._all.limits
-        alone = self._wants_preface or self._all.of_client[self._peer] < limits.per_client
-        self._all.open.add(self)
-        self._all.of_client[self._peer] += 1
         self._last = self._loop.time()
-        self._watching = self._loop.call_later(limits.idle, self._watch)
-        if not alone or len(self._all.open) > limits.connections:
-            self._all.turned_away += 1
+        self._watching = self._loop.call_later(self._all.limits.idle, self._watch)
+        if not self._all.open.take(self._transport, self._peer, is_one_client=not self._wants_preface):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
@@ -97,10 +101,7 @@ class Conversation(asyncio.Protocol):
         self._watching.cancel()
         for task in self._running:
             task.cancel()
-        self._all.open.discard(self)
-        self._all.of_client[self._peer] -= 1
-        if self._all.of_client[self._peer] <= 0:
-            del self._all.of_client[self._peer]
+        self._all.open.leave(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer every query that is complete (asyncio.Protocol)."""
@@ -147,6 +148,7 @@ class Conversation(asyncio.Protocol):
             query = bytes(received[_LENGTH:end])
             del received[:end]
             self._last = self._loop.time()
+            self._all.open.moved(self._transport)
             self._all.queries += 1
             self._answer(query)
         if self._is_busy() is not self._paused and not self._transport.is_closing():
