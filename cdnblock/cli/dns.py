@@ -128,6 +128,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     forwarded goes as it came, but for its id, and so does its answer. SIGHUP has the orders reread, SIGTERM ends it.
     """
     from cdnblock.adapters._dns_front.encrypted import EncryptedSettings
+    from cdnblock.adapters._dns_front.front import fitting
     from cdnblock.adapters.dns_server import FrontSettings, StreamLimits, read_address
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
@@ -154,6 +155,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
         ),
     )
     _allow_many_files()
+    settings = fitting(settings)
     counters = None if metrics is None else read_address(metrics, 9153)
     if workers == 1:
         _serve_alone(settings, orders, state, counters)

@@ -81,9 +81,10 @@ def orders(tmp_path):
 class Running:
     """A front in a process of its own."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, files=None):
+        limited = [] if files is None else ["prlimit", f"--nofile={files}:{files}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cdnblock", "dns", "--listen", f"{LOOPBACK}:0", *map(str, arguments)],
+            [*limited, sys.executable, "-m", "cdnblock", "dns", "--listen", f"{LOOPBACK}:0", *map(str, arguments)],
             env=environment(), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self.said = []
@@ -358,6 +359,25 @@ def test_two_fronts_never_share_an_address(orders, upstream, tmp_path):
             assert done.returncode == 1
             assert "Address already in use" in done.stderr
         assert front.rcode() == "REFUSED"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_connections_leave_room_for_all_else(orders, upstream, workers):
+    """With few open files there are fewer connections, and it is said once; everybody is answered."""
+    with (
+        contextlib.ExitStack() as stack,
+        Running("--upstream", upstream, "--orders", orders, "--workers", workers, files=250) as front,
+    ):
+        for number in range(300):
+            sock = stack.enter_context(
+                socket.create_connection((LOOPBACK, front.port), 5, (f"127.0.0.{2 + number // 50}", 0))
+            )
+            sock.sendall(b"\0")
+        assert front.rcode("open.example") == "NOERROR"
+        assert front.rcode(tcp=True) == "REFUSED"
+        assert len(list(Path(f"/proc/{front.process.pid}/fd").iterdir())) < 200
+        assert "".join(front.said).count("250 open files are enough for 130 connections") == 1
+        assert front.rcode("open.example") == "NOERROR"
 
 
 def test_invalid_orders_keep_it_from_starting(orders, upstream):

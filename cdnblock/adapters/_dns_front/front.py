@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,9 @@ from cdnblock.adapters._dns_front.streams import StreamLimits
 from cdnblock.adapters._dns_front.upstreams import Upstreams
 from cdnblock.errors import ConfigError
 
+_OWN_FILES: Final = 96  # what a process needs besides its connections
+_UPSTREAM_FILES: Final = 24  # sockets that one upstream may have, old and new
+_LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -88,6 +92,22 @@ async def serve_front(settings: FrontSettings, decides: Decides, *, reuse_port: 
     encrypted = serve_encrypted(settings.encrypted, judge, upstreams, settings.limits, reuse_port=reuse_port)
     async with upstreams, server.serve() as addresses, encrypted as counted:
         yield Front(addresses=addresses, metrics=lambda: server.metrics() | counted())
+
+
+def fitting(settings: FrontSettings) -> FrontSettings:
+    """Return the settings with no more connections than the process may have open files; say so when that is fewer."""
+    try:
+        import resource  # noqa: PLC0415 (not to be had everywhere)
+    except ImportError:
+        return settings
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    encrypted = settings.encrypted
+    kinds = 1 + bool(encrypted.tls) + bool(encrypted.https or encrypted.http)
+    most = max(1, (files - _OWN_FILES - _UPSTREAM_FILES * len(settings.upstreams)) // kinds)
+    if files == resource.RLIM_INFINITY or most >= settings.limits.connections:
+        return settings
+    _LOG.warning("cdnblock: %d open files are enough for %d connections of each kind, not more", files, most)
+    return replace(settings, limits=replace(settings.limits, connections=most))
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
