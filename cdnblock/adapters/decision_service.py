@@ -32,18 +32,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
 from aiohttp import web
 
 from cdnblock.adapters import _decision_pages as pages
 from cdnblock.adapters._decision_dialects import ACTION, CLIENT, DIALECTS, GENERATION, Clients, Dialect, read
+from cdnblock.adapters._decision_door import Door, Seldom, Unreadable
 from cdnblock.adapters._decision_generations import Generations
 from cdnblock.adapters._decision_listening import SOCKET_MODE, Callers, Listen, listening
-from cdnblock.http_gate import COMPLAIN_EVERY, Action, HttpGate, Name, Verdict
+from cdnblock.http_gate import Action, HttpGate, Name, Verdict
 from cdnblock.measures import proxy_termination
 from cdnblock.measures.cache_disable import NO_STORE
 from cdnblock.measures.proxy_termination import Answer
@@ -56,7 +57,6 @@ WORDS: Final[Mapping[Action, str]] = {
 }
 """What each action is called in `X-Cdnblock-Action`."""
 
-_FORBIDDEN: Final = 403  # to whoever may not ask: no body and no word about why
 _MISASKED: Final = 500  # no proxy takes it for a verdict that opens anything
 _DRAIN: Final = 10.0  # seconds within which what is being answered at the end must be
 _LONGEST: Final = 1 << 16  # octets of a target or field: what a proxy has taken from its client comes here as well
@@ -64,6 +64,8 @@ _NEGOTIATED: Final = ("Accept", "Accept-Language")
 _NOBODYS_BUSINESS: Final = Verdict(action=Action.PASS)  # no order names the host
 _NOT_STORED: Final = dict(NO_STORE)  # a verdict is for one client and one instant
 _LOG: Final = logging.getLogger(__name__)
+_UNREADABLE: Final = logging.getLogger(f"{__name__}.unreadable")
+_UNREADABLE.addFilter(Unreadable())
 
 
 class DecisionService:
@@ -75,8 +77,9 @@ class DecisionService:
         self._gate: HttpGate | None = None
         self._generations: Generations | None = None
         self._clients = Clients()
+        self._servers: list[web.Server] = []
         self._draining = False
-        self._told_at = -COMPLAIN_EVERY
+        self._seldom = Seldom()
 
     def decide_by(self, gate: HttpGate, generations: Generations) -> None:
         """Be ready: decide by these from now on."""
@@ -92,23 +95,40 @@ class DecisionService:
             ports = []
             for address in where:
                 listener = opened.enter_context(listening(address, mode=mode))
-                handle = functools.partial(self._handle, DIALECTS.get(address.dialect or ""))
-                server = web.Server(handle, access_log=None, max_line_size=_LONGEST, max_field_size=_LONGEST)
-                runner = web.ServerRunner(server, shutdown_timeout=_DRAIN)
-                await runner.setup()
-                opened.push_async_callback(runner.cleanup)
-                await web.SockSite(runner, listener).start()
+                opened.push_async_callback(await self._opened(listener, DIALECTS.get(address.dialect or "")))
                 ports.append(0 if address.path else listener.getsockname()[1])
             try:
                 yield ports
             finally:
                 self._draining = True
 
-    async def _handle(self, dialect: Dialect | None, request: web.BaseRequest) -> web.StreamResponse:
+    async def _opened(self, listener: socket.socket, dialect: Dialect | None) -> Callable[[], Awaitable[None]]:
+        """Answer on a listener from now on; return what ends that."""
+        doors: list[Door] = []
+        server = web.Server(
+            functools.partial(self._handle, dialect, doors),
+            access_log=None, logger=_UNREADABLE, max_line_size=_LONGEST, max_field_size=_LONGEST,
+        )  # fmt: skip
+        runner = web.ServerRunner(server, shutdown_timeout=_DRAIN)
+        await runner.setup()
+        self._servers.append(server)
+        doors.append(Door(server, self._callers, self.counts, self._connections))
+        accepting = asyncio.create_task(doors[0].accept(listener))
+
+        async def end() -> None:
+            accepting.cancel()
+            with suppress(asyncio.CancelledError):
+                await accepting
+            await runner.cleanup()
+
+        return end
+
+    def _connections(self) -> int:
+        return sum(len(server.connections) for server in self._servers)
+
+    async def _handle(self, dialect: Dialect | None, doors: list[Door], request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request: a question, or one of the pages for whoever runs this."""
-        if not self._callers.may_ask(request.remote):
-            self.counts["untrusted"] += 1
-            return web.Response(status=_FORBIDDEN)
+        doors[0].asked(request.protocol)
         page = pages.PAGES.get(request.raw_path) if dialect is None else None
         if page is not None:
             state = pages.State(gate=self._gate, counts=self.counts, draining=self._draining)
@@ -160,9 +180,7 @@ class DecisionService:
     def _misasked(self, lacking: str) -> web.Response:
         self.counts["misasked"] += 1
         text = f"The question lacks {lacking}: see examples/decision_service for how your proxy asks.\n"
-        now = time.monotonic()
-        if now - self._told_at >= COMPLAIN_EVERY:
-            self._told_at = now
+        if self._seldom():
             _LOG.error("cdnblock: a proxy asks wrongly and gets no verdict (told once a minute): %s", text.strip())
         return web.Response(status=_MISASKED, text=text, headers=_NOT_STORED)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
+import logging
 import os
+import resource
 import socket
 import stat
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -15,8 +18,9 @@ import aiohttp
 import pytest
 from order_texts import order_text
 
-from cdnblock.adapters import decision_service
+from cdnblock.adapters import _decision_door, decision_service
 from cdnblock.adapters._decision_dialects import DIALECTS
+from cdnblock.adapters._decision_door import Unreadable
 from cdnblock.adapters._decision_generations import FILE, Generations
 from cdnblock.adapters._decision_listening import Callers, Listen, listening, parse_listen
 from cdnblock.adapters.decision_service import DecisionService
@@ -198,13 +202,125 @@ def test_long_requests_are_decided_like_short_ones(orders, small_mmdb):
     assert [status for status, _, _ in answers] == [200, 200, 451]
 
 
-@pytest.mark.parametrize("path", ["/nginx", "/traefik", "/envoy/", "/livez", "/readyz", "/metrics", "/"])
-def test_nobody_else_is_answered(orders, small_mmdb, path):
-    """A peer that is no listed caller gets 403 and not a word, whatever it asks."""
+@asynccontextmanager
+async def serving(enforcer, *, callers=("127.0.0.1",)):
+    """Run a service; yield it, and what connects to it."""
+    service = DecisionService(callers=Callers(callers))
+    service.decide_by(HttpGate(enforcer), Generations(enforcer, folder=None, clock=lambda: enforcer.test_clock.now))
+    async with service.serve([Listen(host="127.0.0.1")]) as (port,), asyncio.timeout(20):
+        yield service, functools.partial(asyncio.open_connection, "127.0.0.1", port)
+
+
+async def question(reader, writer, path="/traefik", **further):
+    """Ask on a connection; return the status line, empty if it was closed."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in fields("other.example", **further).items()),
+    ]
+    writer.write("\r\n".join([*lines, "Host: cdnblock", "", ""]).encode("latin-1"))
+    return await reader.readline()
+
+
+def test_nobody_else_gets_a_connection(orders, small_mmdb):
+    """A peer that is no listed caller is closed before it has said a word, and counted."""
+
+    async def scene():
+        async with serving(enforcer, callers=("10.0.0.0/8",)) as (service, connect):
+            heard = []
+            for _ in range(3):
+                reader, writer = await connect()
+                heard.append(await reader.read())
+                writer.close()
+            return heard, service.counts["untrusted"]
+
     with enforcing(orders, small_mmdb) as enforcer:
-        ((status, headers, body),) = ask(enforcer, (path, fields("refused.example")), callers=("10.0.0.0/8",))
-    assert (status, body) == (403, b"")
-    assert not [name for name in headers if name.lower().startswith("x-cdnblock")]
+        assert asyncio.run(scene()) == ([b"", b"", b""], 3)
+
+
+def test_a_question_that_does_not_come(orders, small_mmdb, monkeypatch):
+    """A connection without a whole question in time is closed; one that has asked stays, and may ask again later."""
+    monkeypatch.setattr(_decision_door, "FIRST_HEAD", 0.4)
+
+    async def scene():
+        async with serving(enforcer) as (_, connect):
+            asked, silent, slow = [await connect() for _ in range(3)]
+            first = await question(*asked)
+            slow[1].write(b"GET /livez HTTP/1.1\r\nHost: c")
+            ends = [await reader.read() for reader, _ in (silent, slow)]
+            await asked[0].readuntil(b"\r\n\r\n")
+            return first, ends, await question(*asked)
+
+    with enforcing(orders, small_mmdb) as enforcer:
+        first, ends, second = asyncio.run(scene())
+    assert (first, ends, second) == (b"HTTP/1.1 200 OK\r\n", [b"", b""], b"HTTP/1.1 200 OK\r\n")
+
+
+def test_connections_have_a_bound(orders, small_mmdb, monkeypatch, caplog):
+    """What comes above it is closed at once and told; when one goes, another may come."""
+    monkeypatch.setattr(_decision_door, "_MOST", 2)
+
+    async def scene():
+        async with serving(enforcer) as (_, connect):
+            held = [await connect() for _ in range(2)]
+            before = [await question(*pair) for pair in held]
+            above = [await (await connect())[0].read() for _ in range(3)]
+            held[0][1].close()
+            answer = b""
+            while not answer:
+                await asyncio.sleep(0.02)
+                answer = await question(*await connect())
+            return before, above, answer
+
+    with enforcing(orders, small_mmdb) as enforcer:
+        before, above, answer = asyncio.run(scene())
+    assert [*before, answer] == [b"HTTP/1.1 200 OK\r\n"] * 3
+    assert above == [b""] * 3
+    assert caplog.text.count("which is the most") == 1
+
+
+def test_without_files_it_waits_and_says_so_once(orders, small_mmdb, caplog):
+    """As long as no connection can be accepted, the log gets one line a minute; afterwards questions are answered."""
+
+    async def scene():
+        loop, (soft, hard) = asyncio.get_running_loop(), resource.getrlimit(resource.RLIMIT_NOFILE)
+        async with serving(enforcer) as (_, connect):
+            port = (await connect())[1].get_extra_info("peername")[1]
+            clients = [socket.socket() for _ in range(5)]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                for client in clients:
+                    client.setblocking(False)
+                    await loop.sock_connect(client, ("127.0.0.1", port))
+                await asyncio.sleep(0.8)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            told = caplog.text
+            for client in clients[1:]:
+                client.close()
+            return told, await question(*await asyncio.open_connection(sock=clients[0]))
+
+    with enforcing(orders, small_mmdb) as enforcer:
+        told, answer = asyncio.run(scene())
+    assert told.count("cannot be accepted") == 1
+    assert len(told.splitlines()) == 1
+    assert answer == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_what_is_no_http_is_told_seldom_and_without_its_query(orders, small_mmdb, caplog, monkeypatch):
+    """Outsiders, for whom proxies ask, write neither a traceback each nor their queries into the log."""
+    monkeypatch.setattr(logging.getLogger(f"{decision_service.__name__}.unreadable"), "filters", [Unreadable()])
+
+    async def scene():
+        async with serving(enforcer) as (_, connect):
+            return [await question(*await connect(), path="/traefik?secret=\xe9\x01") for _ in range(3)]
+
+    with enforcing(orders, small_mmdb) as enforcer:
+        answers = asyncio.run(scene())
+    assert {answer.split()[1] for answer in answers} == {b"400"}
+    assert "secret" not in caplog.text
+    assert [record.getMessage().split(":")[1:2] for record in caplog.records] == [
+        [" a question was no HTTP that can be read"]
+    ]
 
 
 def test_nothing_passes_before_the_rules_are_there(orders, small_mmdb):
