@@ -41,6 +41,12 @@ def abort_rest(send: Send) -> None:
         transport.abort()
 
 
+async def until_sent(send: Send, flow: Any) -> None:
+    """Wait until the write buffer of uvicorn's connection is nearly empty, or the connection has ended."""
+    if is_complete(send):
+        await flow.drain()
+
+
 async def took_all(send: Send) -> bool:
     """Tell whether granian has been given the whole response: it takes nothing more then, not even nothing.
 

@@ -37,6 +37,7 @@ from cdnblock.adapters._asgi_servers import (
     tasks_by_send,
     took_all,
     transport_of,
+    until_sent,
 )
 from cdnblock.adapters._running_exchanges import Asked, Changed, RunningExchanges
 from cdnblock.http_gate import Action, HttpGate, Name, Verdict, names_of
@@ -93,6 +94,10 @@ class CdnblockMiddleware:
                 await self._app(scope, receive, send)
             else:
                 await self._judge(scope, receive, send)
+            # A large answer has only been handed over when the application returns: uvicorn's buffer still holds it.
+            flow = getattr(getattr(send, "__self__", None), "flow", None)
+            if flow is not None and flow.write_paused:
+                await until_sent(send, flow)
         except (Exception, asyncio.CancelledError):
             if running.get(send) is not _CUT:
                 raise

@@ -100,6 +100,11 @@ async def slow(receive, send):
     await page(receive, send)
 
 
+async def large(receive, send):
+    await start(send, ("content-length", "30000000"))
+    await send({"type": "http.response.body", "body": b"x" * 30_000_000})
+
+
 async def background(receive, send):
     """Answer, and go on with something that is nobody's answer, as Starlette's BackgroundTask does."""
     await page(receive, send)
@@ -133,7 +138,7 @@ async def passed(receive, send):
 
 PAGES = {
     f"/{handler.__name__}": handler
-    for handler in (stream, length, flood, listening, deaf, slow, background, upload, passed)
+    for handler in (stream, length, flood, listening, deaf, slow, large, background, upload, passed)
 }  # fmt: skip
 
 

@@ -244,6 +244,39 @@ def test_a_request_without_an_answer_yet_is_not_served(plain, measures):
     assert answer.status == (451 if plain.server == "granian" else 0)
 
 
+@pytest.mark.parametrize(
+    ("version", "behind"),
+    [("1.1", b""), ("1.0", b""), ("1.1", b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n")],
+    ids=["keep-alive", "closing", "piped"],
+)
+def test_an_answer_in_one_piece_is_cut_while_it_leaves(plain, version, behind):
+    """Though the application has returned long ago, whether or not a request of another host waits behind it."""
+    if plain.server == "granian":
+        pytest.skip("cannot: granian shows nothing of an answer that it was given whole")
+    name = f"large{version[-1]}{len(behind)}.example"
+    octets = f"GET /large HTTP/{version}\r\nHost: {name}\r\nX-Forwarded-For: {FRANCE}\r\n\r\n".encode()
+    connection, other = Http1(plain.address), plain.open("other.example", "/large")
+    OPENED.append(connection)
+    connection.send(octets + behind)
+    for each in (connection, other):
+        assert each.head().status == 200
+    time.sleep(0.2)
+    plain.order(name)
+    while plain.ask(name).status != 451:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    assert received_in_all(connection) < 20_000_000
+    assert received_in_all(other) > 29_900_000
+
+
+def received_in_all(connection):
+    """Return how many octets come until there are no more."""
+    octets = 0
+    while got := connection.octets_within(0.5, enough=100_000):
+        octets += len(got)
+    return octets
+
+
 def test_what_comes_after_an_answer_is_left_alone(plain):
     """The task in the background of a complete answer ends by itself, and so does the next one on its connection."""
     connection = plain.open("cutbackground.example", "/background")
