@@ -58,6 +58,8 @@ names: [{names}]
 """
 SERVERS = {
     "aiohttp": [sys.executable, str(HERE), "--serve-aiohttp", "{port}"],
+    # An application that has one middleware already, and this one in its place: aiohttp's own price for the first.
+    "aiohttp, beside an empty middleware": [sys.executable, str(HERE), "--serve-aiohttp", "{port}", "--empty"],
     "uvicorn, plain ASGI": "uvicorn --no-access-log --log-level error --port {port} bench_adapters:plain",
     "granian, plain ASGI": "granian --interface asgi --backlog 4096 --log-level error --port {port} bench_adapters:plain",
     "uvicorn, Starlette": "uvicorn --no-access-log --log-level error --port {port} bench_adapters:starlette",
@@ -70,6 +72,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve-aiohttp", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--empty", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
     parser.add_argument("--seconds", type=int, default=1, help="of wrk, per round")
     parser.add_argument("--rounds", type=int, default=5, help="after each start")
@@ -77,7 +80,7 @@ def main() -> None:
     parser.add_argument("--bystanders", type=int, default=100, help="streams of other hosts")
     arguments = parser.parse_args()
     if arguments.serve_aiohttp is not None:
-        serve_aiohttp(arguments.serve_aiohttp)
+        serve_aiohttp(arguments.serve_aiohttp, empty=arguments.empty)
         return
     print(heading("HTTP middlewares"))
     if arguments.rounds:
@@ -104,8 +107,8 @@ def _guarded(app):
     return CdnblockMiddleware(app, _gate()) if "BENCH_STATE" in os.environ else app
 
 
-def serve_aiohttp(port: int) -> None:
-    """Serve with aiohttp."""
+def serve_aiohttp(port: int, *, empty: bool) -> None:
+    """Serve with aiohttp; bare is with a middleware that does nothing, if that is asked for."""
     from aiohttp import web
 
     from cdnblock.adapters.aiohttp_middleware import CdnblockMiddleware
@@ -126,8 +129,15 @@ def serve_aiohttp(port: int) -> None:
     app.router.add_get("/", answer)
     for path in TICKS:
         app.router.add_get(path, stream)
+
+    @web.middleware
+    async def nothing(request, handler):
+        return await handler(request)
+
     if "BENCH_STATE" in os.environ:
         CdnblockMiddleware(_gate()).install(app)
+    elif empty:
+        app.middlewares.append(nothing)
     web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None, shutdown_timeout=0.1)
 
 
