@@ -56,6 +56,8 @@ _CUT: Final[Scope] = {}
 """Stands in the place of the scope of an exchange that was cut."""
 
 _ABORT_AFTER: Final = 0.05  # seconds that a Close frame has to leave
+_CANCELS: Final = 3  # of an application that takes a cancellation for a nuisance
+_CANCEL_EVERY: Final = 0.3  # seconds: one that does not still has something to put away
 _HTTP_1_0: Final = ("1.0", "1")  # as uvicorn and granian write it
 
 
@@ -99,7 +101,7 @@ class CdnblockMiddleware:
             if flow is not None and flow.write_paused:
                 await until_sent(send, flow)
         except (Exception, asyncio.CancelledError):
-            if running.get(send) is not _CUT:
+            if running.pop(send, None) is not _CUT:
                 raise
             await self._after_cut(scope, receive, send)
         finally:
@@ -194,13 +196,21 @@ class CdnblockMiddleware:
         if (scope["type"] == "http" and await took_all(send)) or running.get(send) is not scope:
             return
         running[send] = _CUT
-        if task is None or not task.cancel():
-            await self._say_goodbye(scope, send, and_end=True)
+        if task is not None:
+            for _ in range(_CANCELS):
+                if not task.cancel():
+                    break
+                await asyncio.sleep(_CANCEL_EVERY)
+                if running.get(send) is not _CUT:
+                    return
+            else:
+                _LOG.error("cdnblock: an application goes on after it was cancelled %s times", _CANCELS)
+        await self._say_goodbye(scope, send, and_end=True)
 
     async def _after_cut(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See that the server has noticed the end, or that the client is told what can still be told."""
         task = asyncio.current_task()
-        if task is not None:
+        while task is not None and task.cancelling():
             task.uncancel()
         if transport_of(send) is None:
             await self._say_goodbye(scope, send)

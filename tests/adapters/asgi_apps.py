@@ -100,6 +100,23 @@ async def slow(receive, send):
     await page(receive, send)
 
 
+async def stubborn(receive, send, cancels=10**9):
+    """Stream, and take cancellations for nuisances."""
+    await start(send)
+    while True:
+        try:
+            await send({"type": "http.response.body", "body": b"x" * 10, "more_body": True})
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            if not cancels:
+                raise
+            cancels -= 1
+
+
+async def reluctant(receive, send):
+    await stubborn(receive, send, cancels=1)
+
+
 async def large(receive, send):
     await start(send, ("content-length", "30000000"))
     await send({"type": "http.response.body", "body": b"x" * 30_000_000})
@@ -138,7 +155,7 @@ async def passed(receive, send):
 
 PAGES = {
     f"/{handler.__name__}": handler
-    for handler in (stream, length, flood, listening, deaf, slow, large, background, upload, passed)
+    for handler in (stream, length, flood, listening, deaf, slow, stubborn, reluctant, large, background, upload, passed)
 }  # fmt: skip
 
 

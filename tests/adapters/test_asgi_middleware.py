@@ -244,6 +244,22 @@ def test_a_request_without_an_answer_yet_is_not_served(plain, measures):
     assert answer.status == (451 if plain.server == "granian" else 0)
 
 
+@pytest.mark.parametrize("target", ["/reluctant", "/stubborn"])
+def test_an_application_that_swallows_cancellations_is_cut(plain, target):
+    """One or all of them: it cannot go on to send, and where only ending its answer helps, the log says so."""
+    name = f"{target[1:]}.example"
+    connection, other = plain.open(name, target), plain.open("other.example", target)
+    assert [each.head().status for each in (connection, other)] == [200, 200]
+    plain.order(name)
+    whole = until_end(connection, b"0\r\n\r\n").endswith(b"0\r\n\r\n")
+    stopped_by_its_end = (plain.server, target) == ("granian", "/stubborn")
+    assert whole == stopped_by_its_end
+    assert connection.ended or whole
+    assert ("goes on after it was cancelled" in plain.log.read_text()) == stopped_by_its_end
+    assert other.octets_within(0.05, enough=1)
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("version", "behind"),
     [("1.1", b""), ("1.0", b""), ("1.1", b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n")],
