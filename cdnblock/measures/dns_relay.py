@@ -18,17 +18,18 @@ _SCOPE: Final = 3  # where SCOPE PREFIX-LENGTH stands in the option's data (RFC 
 def is_answer_to(query: bytes, answer: bytes) -> bool:
     """Tell whether a packet can be the answer to a sound query, ids aside: a standard answer to the same question.
 
-    An upstream that understood nothing answers with a header alone: that is believed when it says that it failed.
+    An upstream that understood nothing answers with a header alone: that is believed when it says that it failed,
+    even where the header promises a question.
     """
     if len(answer) < wire.HEADER.size or (answer[2] & 0xF8) != wire.QR >> 8:
         return False
+    if len(answer) == wire.HEADER.size:
+        return answer[3] & 0xF not in (wire.NOERROR, wire.NXDOMAIN)
     end = wire.HEADER.size
     while length := query[end]:
         end += length + 1
     if answer[12 : end + 5] == query[12 : end + 5]:
         return answer[4:6] == b"\0\1"
-    if answer[4:6] == b"\0\0":
-        return len(answer) == wire.HEADER.size and answer[3] & 0xF not in (wire.NOERROR, wire.NXDOMAIN)
     same_name = answer[12 : end + 1].lower() == query[12 : end + 1].lower()
     return same_name and answer[end + 1 : end + 5] == query[end + 1 : end + 5] and answer[4:6] == b"\0\1"
 

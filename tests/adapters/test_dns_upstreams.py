@@ -18,6 +18,7 @@ import dns.edns
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 
 from cdnblock.adapters import dns_server
@@ -223,16 +224,47 @@ def test_a_second_answer_to_one_query_is_ignored():
     asyncio.run(converse())
 
 
+@pytest.mark.parametrize("questions", [0, 1])
 @pytest.mark.parametrize("rcode", [dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.SERVFAIL, dns.rcode.REFUSED])
-def test_a_header_alone_is_believed_when_it_reports_a_failure(rcode):
-    """Servers that understood nothing answer so; it carries no data that could be false."""
+def test_a_header_alone_is_believed_when_it_reports_a_failure(rcode, questions):
+    """Servers that understood nothing answer so, and NSD counts a question that is not there; no data could be false."""
 
     async def converse():
         def behave(query):
-            return [query[:2] + bytes([0x81, 0x80 | rcode]) + bytes(8)]
+            return [query[:2] + bytes([0x81, 0x80 | rcode, 0, questions]) + bytes(6)]
 
         async with Scripted(behave) as upstream, Upstreams([upstream.address]) as upstreams:
-            assert told(await upstreams.ask(ask())) == (dns.rcode.to_text(rcode), [])
+            query = ask()
+            assert await upstreams.ask(query) == behave(query)[0]
+
+    asyncio.run(converse())
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
+def test_a_header_alone_that_reports_no_failure_is_not_believed(rcode):
+    """Anybody could make it, for any question."""
+
+    async def converse():
+        def behave(query):
+            return [query[:2] + bytes([0x81, 0x80 | rcode, 0, 1]) + bytes(6), reply(query)]
+
+        async with Scripted(behave) as upstream, Upstreams([upstream.address]) as upstreams:
+            assert len(await upstreams.ask(ask())) > 12
+            assert upstreams.disbelieved == 1
+
+    asyncio.run(converse())
+
+
+@pytest.mark.parametrize("kind", ["IXFR", "AXFR"])
+def test_an_upstream_that_is_silent_about_transfers_is_not_down(kind):
+    """They have no place before a resolver: SERVFAIL for whoever asks, and nothing else changes."""
+
+    async def converse():
+        async with Scripted(silent) as upstream, Upstreams([upstream.address], timeout=0.2) as upstreams:
+            query = ask()[:-4] + dns.rdatatype.from_text(kind).to_bytes(2, "big") + b"\0\1"
+            for _ in range(4):
+                assert told(await upstreams.ask(query))[0] == "SERVFAIL"
+            assert not upstreams.each[0].is_down
 
     asyncio.run(converse())
 

@@ -22,7 +22,7 @@ from cdnblock.adapters._dns_front.upstream_links import Link
 from cdnblock.adapters._dns_front.upstream_queries import PROBE, Done, Waiting, ignore, resolve, servfail
 from cdnblock.errors import ConfigError
 from cdnblock.measures.dns_refusal import NETWORK_ERROR, NO_REACHABLE_AUTHORITY
-from cdnblock.measures.dns_relay import is_answer_to
+from cdnblock.measures.dns_relay import is_answer_to, is_transfer
 
 _SOURCES: Final = 8  # sockets per upstream: more make answers come in smaller batches, fewer are easier to guess
 _SOURCE_LIFE: Final = 5.0  # seconds; a port that somebody has found out is of no use for long
@@ -248,7 +248,8 @@ class Upstreams:
                 break
             late.append(key)
         for query, done, context, deadline, asked in [self._waiting.pop(key) for key in late]:
-            asked[-1].timed_out(now, deadline - self._timeout)
+            if not is_transfer(query):  # no resolver has to answer those
+                asked[-1].timed_out(now, deadline - self._timeout)
             self._fail(query, done, context, asked, NO_REACHABLE_AUTHORITY)
         self._first = next_to_ask(self.each, ()) or self.each[0]
         for upstream in self.each:
