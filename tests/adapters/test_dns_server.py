@@ -28,8 +28,9 @@ import dns.rcode
 import dns.rrset
 import dns_peers
 
+from cdnblock.adapters._dns_front import circles
 from cdnblock.adapters._dns_front import places as seats
-from cdnblock.adapters.dns_server import DnsServer, QueryJudge, StreamLimits, Upstreams
+from cdnblock.adapters.dns_server import DnsServer, QueryJudge, StreamLimits, Upstreams, read_address
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import ConfigError
 
@@ -503,6 +504,67 @@ def test_when_all_places_are_taken_the_longest_quiet_connection_goes(enforcer):
             assert rcode(busy.receive()) == "NOERROR"
         counted = front.metrics()["tcp"]
         assert (counted["connections"], counted["evicted"], counted["turned_away"]) == (5, 16, 0)
+
+
+def test_a_query_that_goes_in_circles_comes_to_an_end(enforcer, caplog):
+    """Two fronts that are each other's upstream: SERVFAIL for whoever asked, and both are idle again."""
+
+    async def converse():
+        one, two = [(LOOPBACK, port) for port in dns_peers.free_ports(2)]
+        judge = QueryJudge(enforcer)
+        async with contextlib.AsyncExitStack() as stack:
+            each = []
+            for address, upstream in ((one, two), (two, one)):
+                upstreams = await stack.enter_async_context(Upstreams([upstream], timeout=20))
+                each.append(DnsServer(judge, upstreams, listen=[address]))
+                await stack.enter_async_context(each[-1].serve())
+            with socket.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)
+                sock.connect(one)
+                sock.send(ask(id=7))
+                answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 512), 15)
+            assert (answer[:2], rcode(answer)) == (b"\0\7", "SERVFAIL")
+            counted = [server.metrics() for server in each]
+            assert [metrics["outstanding"] for metrics in counted] == [0, 0]
+            assert sum(metrics["in_circles"] for metrics in counted) == 1
+            assert all(metrics["udp"]["queries"] <= 1_026 for metrics in counted)
+
+    asyncio.run(converse())
+    assert caplog.text.count("in circles") == 1
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream", "itself"),
+    [
+        ("127.0.0.1:53", "127.0.0.1:53", True),
+        ("127.0.0.1:53", "127.0.0.1:54", False),
+        ("127.0.0.1:53", "127.0.0.2:53", False),
+        ("127.0.0.1:53", "0.0.0.0:53", True),
+        ("0.0.0.0:53", "127.0.0.2:53", True),
+        ("0.0.0.0:53", "0.0.0.0:53", True),
+        ("0.0.0.0:53", "192.0.2.1:53", False),
+        ("127.0.0.1:53", "[::ffff:127.0.0.1]:53", True),
+        ("[::1]:53", "[0:0::1]:53", True),
+        ("[::]:53", "[::1]:53", True),
+        ("[::1]:53", "[::]:53", True),
+        ("[::]:53", "127.0.0.1:53", False),
+        ("[::]:53", "[2001:db8::1]:53", False),
+    ],
+)
+def test_who_would_ask_itself(listen, upstream, itself):
+    """However the address is written: this machine's own are listened on by a wildcard, and reached by one."""
+    assert circles.asks_itself(read_address(listen), read_address(upstream)) is itself
+
+
+def test_an_address_of_this_machine_is_its_own():
+    """Whatever the network gave it; a machine without a network has none to try."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))
+        except OSError:
+            return
+        own = sock.getsockname()[0]
+    assert circles.asks_itself(("0.0.0.0", 53), (own, 53))
 
 
 def test_a_network_of_64_bits_is_one_client():

@@ -327,6 +327,7 @@ def test_queries_are_answered_while_orders_change(orders, upstream, tmp_path):
         (["--upstream", "127.0.0.1", "--listen", "192.0.2.1:5353", "--workers", "2"], 1, "cannot listen on 192.0.2.1"),
         (["--upstream", "127.0.0.1:5353", "--listen", "127.0.0.1:5353"], 1, "the front would ask itself"),
         (["--upstream", "127.0.0.1:5353", "--listen", "0.0.0.0:5353"], 1, "the front would ask itself"),
+        (["--upstream", "127.0.0.9:5353", "--listen", "0.0.0.0:5353"], 1, "the front would ask itself"),
         (
             ["--upstream", "127.0.0.1", "--listen", "127.0.0.1:0", "--metrics", "192.0.2.1:9"],
             1,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from struct import pack
 from typing import Any, Final, Protocol, TypeAlias
 
+from cdnblock.adapters._dns_front.circles import Circles
 from cdnblock.adapters._dns_front.peers import Address, Preface
 from cdnblock.adapters._dns_front.queries import FORWARD, Verdict
 from cdnblock.measures.dns_message import SMALLEST_UDP, UDP_SIZE
@@ -32,10 +33,13 @@ class Forwards(Protocol):
 class DatagramPort:
     """One UDP socket, bound to one address of this machine: what it sends comes from there."""
 
-    def __init__(self, bound: socket.socket, judge: Judge, upstreams: Forwards, preface: Preface) -> None:
+    def __init__(
+        self, bound: socket.socket, judge: Judge, upstreams: Forwards, preface: Preface, circles: Circles
+    ) -> None:
         self._socket = bound
         self._judge = judge
         self._forward = upstreams.forward
+        self._circles = circles
         self._preface = preface if preface.expected_of_some else None
         self.queries = self.unsent = self.cut = 0
 
@@ -63,7 +67,8 @@ class DatagramPort:
             verdict = judge(packet, peer, limit=UDP_SIZE)
             if verdict is FORWARD:
                 if len(packet) < _LARGEST_QUERY:
-                    self._forward(packet, self.relay, sender)
+                    forward = self._circles.forward if sender[0] in self._circles.hosts else self._forward
+                    forward(packet, self.relay, sender)
             elif verdict is not None:
                 try:
                     send(verdict, sender)
@@ -109,7 +114,8 @@ class WildcardPort(DatagramPort):
             verdict = self._judge(packet, peer, limit=UDP_SIZE)
             if verdict is FORWARD:
                 if len(packet) < _LARGEST_QUERY:
-                    self._forward(packet, self.relay, way_back)
+                    forward = self._circles.forward if sender[0] in self._circles.hosts else self._forward
+                    forward(packet, self.relay, way_back)
             elif isinstance(verdict, bytes):
                 self.send(verdict, way_back)
 
@@ -122,11 +128,11 @@ class WildcardPort(DatagramPort):
 
 
 def open_datagram_port(
-    address: Address, judge: Judge, upstreams: Forwards, preface: Preface, *, reuse_port: bool
+    address: Address, judge: Judge, upstreams: Forwards, preface: Preface, circles: Circles, *, reuse_port: bool
 ) -> DatagramPort:
     """Return a port that is bound, and answers once it is opened. Raises OSError when it cannot be bound."""
     kind = WildcardPort if address[0] in ("0.0.0.0", "::") else DatagramPort
-    return kind(bind_datagrams(address, reuse_port=reuse_port), judge, upstreams, preface)
+    return kind(bind_datagrams(address, reuse_port=reuse_port), judge, upstreams, preface, circles)
 
 
 def bind_datagrams(address: Address, *, reuse_port: bool) -> socket.socket:

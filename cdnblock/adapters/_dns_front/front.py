@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from cdnblock.adapters._dns_front.circles import asks_itself
 from cdnblock.adapters._dns_front.encrypted import EncryptedSettings, serve_encrypted
 from cdnblock.adapters._dns_front.memos import Decides
 from cdnblock.adapters._dns_front.peers import Address
@@ -23,7 +24,6 @@ from cdnblock.errors import ConfigError
 _OWN_FILES: Final = 96  # what a process needs besides its connections
 _UPSTREAM_FILES: Final = 24  # sockets that one upstream may have, old and new
 _LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
-_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ async def serve_front(settings: FrontSettings, decides: Decides, *, reuse_port: 
     """
     for host, port in settings.listen:
         for upstream in settings.upstreams:
-            if upstream == (host, port) or (host in _WILDCARDS and upstream == (_WILDCARDS[host], port)):
+            if asks_itself((host, port), upstream):
                 raise ConfigError(f"the front would ask itself: {upstream[0]} port {port} is listened on, too")
     judge = QueryJudge(
         decides,

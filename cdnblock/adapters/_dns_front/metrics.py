@@ -20,7 +20,7 @@ from cdnblock.errors import ConfigError
 _START: Final = 10.0  # seconds
 _EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ACTIONS: Final = {"refused": "answer", "forwarded": "pass"}  # as the other adapters call them
-_UNANSWERED: Final = ("unanswered", "dropped", "unasked_answers", "disbelieved_answers")
+_UNANSWERED: Final = ("unanswered", "dropped", "in_circles", "unasked_answers", "disbelieved_answers")
 _STREAMS: Final = ("tcp", "tls", "https")
 _COUNTERS: Final = (
     # Of a worker's counters: the part, the metric that it becomes, and the label of each of its numbers.

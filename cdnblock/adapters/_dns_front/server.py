@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from cdnblock.adapters._dns_front.circles import Circles
 from cdnblock.adapters._dns_front.datagrams import DatagramPort, open_datagram_port
 from cdnblock.adapters._dns_front.peers import Address, Preface
 from cdnblock.adapters._dns_front.queries import QueryJudge
@@ -36,6 +37,7 @@ class DnsServer:
         self._upstreams = upstreams
         self._listen = tuple(listen)
         self._preface = Preface(load_balancers)
+        self._circles = Circles(upstreams.forward, [upstream.address for upstream in upstreams.each])
         self._streams = Conversations(judge, upstreams, self._preface, limits or StreamLimits())
         self._reuse_port = reuse_port
         self._ports: list[DatagramPort] = []
@@ -80,6 +82,7 @@ class DnsServer:
             "outstanding": upstreams.outstanding,
             "unanswered": upstreams.unanswered,
             "dropped": upstreams.dropped,
+            "in_circles": self._circles.stopped,
             "unasked_answers": upstreams.unasked,
             "disbelieved_answers": upstreams.disbelieved,
             "upstreams": [upstream.metrics() for upstream in upstreams.each],
@@ -103,7 +106,12 @@ class DnsServer:
                 listener = open_listener(host, wanted, reuse_port=self._reuse_port)
                 port = listener.getsockname()[1]
                 return listener, open_datagram_port(
-                    (host, port), self._judge.judge, self._upstreams, self._preface, reuse_port=self._reuse_port
+                    (host, port),
+                    self._judge.judge,
+                    self._upstreams,
+                    self._preface,
+                    self._circles,
+                    reuse_port=self._reuse_port,
                 )
             except OSError as error:
                 if listener is not None:
