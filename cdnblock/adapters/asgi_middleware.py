@@ -85,6 +85,8 @@ class CdnblockMiddleware:
         except KeyError:
             running = self._follow()
         running[send] = scope
+        if "extensions" in scope:
+            scope["extensions"].pop("http.response.pathsend", None)  # granian would send the file past every cut
         try:
             # Nearly all requests go this way, so nothing is called that need not be: one host, no authority in the
             # target (uvicorn with h11 leaves it in the path), and no order that names it.

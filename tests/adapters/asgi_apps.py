@@ -159,6 +159,16 @@ PAGES = {
 }  # fmt: skip
 
 
+async def file(_request):
+    """Send a file, as Starlette does it: by its path, where the server offers that."""
+    from starlette.responses import FileResponse
+
+    path = Path(os.environ["ASGI_NOTES"]).with_name("file")
+    with path.open("ab") as opened:
+        opened.truncate(30_000_000)
+    return FileResponse(path)
+
+
 def starlette():
     """Return the same pages in Starlette, as far as the tests want them."""
     from starlette.applications import Starlette
@@ -186,7 +196,7 @@ def starlette():
     return Starlette(
         routes=[
             Route("/", answer), Route("/stream", streamed), Route("/length", with_length), Route("/slow", slowly),
-            WebSocketRoute("/socket", echo),
+            Route("/file", file), WebSocketRoute("/socket", echo),
         ]
     )  # fmt: skip
 
@@ -201,7 +211,7 @@ def fastapi():
     """Return the same pages in FastAPI."""
     from fastapi import FastAPI, Response
     from fastapi.responses import StreamingResponse
-    from starlette.routing import WebSocketRoute
+    from starlette.routing import Route, WebSocketRoute
 
     app = FastAPI()
 
@@ -227,7 +237,7 @@ def fastapi():
         async for text in socket.iter_text():
             await socket.send_text(text)
 
-    app.router.routes.append(WebSocketRoute("/socket", echo))
+    app.router.routes += [Route("/file", file), WebSocketRoute("/socket", echo)]
     return app
 
 

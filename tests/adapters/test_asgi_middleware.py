@@ -330,6 +330,18 @@ def test_frameworks_streams_are_cut(framework):
     assert "Traceback" not in framework.log.read_text()
 
 
+def test_a_file_is_cut_while_it_leaves(framework):
+    """Also where the server would send it all by itself."""
+    covered, other = framework.open("file.example", "/file"), framework.open("other.example", "/file")
+    assert [each.head().status for each in (covered, other)] == [200, 200]
+    framework.order("file.example")
+    while framework.ask("file.example").status != 451:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    assert received_in_all(covered) < 20_000_000
+    assert received_in_all(other) > 29_900_000
+
+
 @pytest.fixture
 def orders(tmp_path):
     (tmp_path / "orders").mkdir()
