@@ -65,8 +65,19 @@ sub vcl_backend_fetch {
     set bereq.http.X-Forwarded-Host = bereq.http.Host;
     set bereq.http.X-Forwarded-Method = bereq.method;
     set bereq.http.X-Forwarded-Uri = bereq.url;
+    # What else the client sends is no part of the question: doubled or odd, the service would answer it with a 400.
     unset bereq.http.Upgrade;
     unset bereq.http.Expect;
+    unset bereq.http.Content-Type;
+    unset bereq.http.Content-Location;
+    unset bereq.http.Content-Range;
+    unset bereq.http.ETag;
+    unset bereq.http.Max-Forwards;
+    unset bereq.http.Server;
+    unset bereq.http.User-Agent;
+    unset bereq.http.Cookie;
+    unset bereq.http.Authorization;
+    unset bereq.http.Referer;
     if (bereq.method != "HEAD") { set bereq.method = "GET"; }
     set bereq.url = "/varnish";
     unset bereq.body;

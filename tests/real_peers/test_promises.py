@@ -99,6 +99,35 @@ def test_what_clients_say_of_verdicts_is_nobodys_word(asking):
     assert not [key for key in headers if key.lower().startswith("x-cdnblock")]
 
 
+def raw(port, *lines):
+    """Send these lines and an empty one; return the status of the answer and all of it."""
+    with socket.create_connection(("127.0.0.1", port), 15) as connection:
+        connection.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1"))
+        with connection.makefile("rb") as file:
+            answer = file.read()
+    return int(answer.split()[1]), answer
+
+
+ODD = {
+    "query": ("GET /?q=\xe9 HTTP/1.1",),
+    "content-type": ("GET / HTTP/1.1", "Content-Type: text/plain", "Content-Type: text/plain"),
+    "etag": ("GET / HTTP/1.1", "ETag: a", "ETag: b"),
+    "max-forwards": ("GET / HTTP/1.1", "Max-Forwards: 1", "Max-Forwards: 2"),
+    "server": ("GET / HTTP/1.1", "Server: a", "Server: b"),
+    "user-agent": ("GET / HTTP/1.1", "User-Agent: a", "User-Agent: b"),
+    "cookie": ("GET / HTTP/1.1", "Cookie: \xe9", "Cookie: b"),
+    "method": ("VERSION-CONTROL / HTTP/1.1",),
+}
+
+
+@pytest.mark.parametrize("first", ["GET / HTTP/1.0", "GET / HTTP/1.1"])
+def test_a_request_without_a_host_gets_400(asking, first):
+    """Nobody knows whose page that would be."""
+    _, port, *_ = asking
+    status, answer = raw(port, first, f"X-Forwarded-For: {FRANCE}")
+    assert (status, b"-Origin: site" in answer) == (400, False), answer
+
+
 def test_without_a_verdict_nobody_is_served(asking):
     """The decision that each example has written down: closed for all hosts, be the service down or slow."""
     name, port, asked, process, run_again = asking
@@ -163,6 +192,9 @@ class Page(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+setattr(Page, "do_VERSION-CONTROL", Page.do_GET)
+
+
 @pytest.fixture
 def numbered():
     with Numbered() as origin:
@@ -212,6 +244,25 @@ def test_what_was_on_its_way_is_not_stored_for_later(stage, numbered, name):
         assert outside[0] == outside[1]
         assert not {*got} & {*inside, *outside}
         assert not {*inside} & {*outside}
+
+
+@pytest.mark.parametrize("name", ["nginx", "caddy", "varnish"])
+def test_odd_requests_are_decided_like_others(stage, numbered, name):
+    """What the question does not need is not asked with: neither innocents nor refused hosts get the service's 400."""
+    with cache(stage, numbered, name) as port:
+        for kind, (first, *fields) in ODD.items():
+            for host, expected in (("refused.example", 451), ("other.example", 200)):
+                status, answer = raw(port, first, f"Host: {host}", f"X-Forwarded-For: {FRANCE}", *fields)
+                assert (kind, status, b"X-Origin: site" in answer) == (kind, expected, expected == 200), answer
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_a_host_with_a_port_is_stored_apart(stage, numbered, name):
+    """The origin sees the port, and may write it into its answer: nobody who names another one gets that."""
+    with cache(stage, numbered, name) as port:
+        with_port, without = (ask(port, host, path="/port")[1] for host in ("other.example:1337", "other.example"))
+        again = ask(port, "other.example", path="/port")[1]
+    assert with_port != without == again
 
 
 @pytest.mark.parametrize("name", CACHES)
