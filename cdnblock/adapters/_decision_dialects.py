@@ -30,7 +30,7 @@ class Dialect:
 
     `passes`, `uncached` and `answers` are the statuses of the verdicts; `answers` None is the answer's own status, with
     its body; `passes` None is a caller that has nothing left to pass. `whole` is one that asks with the client's own
-    path, so that it needs a listener of its own.
+    path, so that it needs a listener of its own. `again` is a second question about what was counted at the first.
     """
 
     host: str | None = "X-Forwarded-Host"
@@ -40,6 +40,7 @@ class Dialect:
     uncached: int | None = 200
     answers: int | None = None
     whole: bool = False
+    again: bool = False
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
@@ -47,7 +48,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     # nginx `auth_request`: 2xx, 401 and 403 alone, no body; the configuration leads each of them to a location.
     "nginx": Dialect(uncached=401, answers=403),
     # nginx once more, for the body of what was refused. Should the verdict be another one by now: 503, ask again.
-    "nginx-answer": Dialect(passes=None, uncached=None),
+    "nginx-answer": Dialect(passes=None, uncached=None, again=True),
     # Traefik `forwardAuth`, Caddy `forward_auth`: 2xx passes, anything else goes to the client as it is.
     "traefik": Dialect(),
     "caddy": Dialect(),

@@ -114,7 +114,7 @@ class Door:
             self._counts["untrusted"] += 1
             return False
         if self._opened() >= self._most:
-            self._counts["unready"] += 1
+            self._counts["crowded"] += 1
             self._complain(f"{self._most} connections are open, which is the most: another one was closed")
             return False
         return True

@@ -72,7 +72,7 @@ class DecisionService:
     """Answers proxies. Before `decide_by` has told by what, it is not ready and lets nothing pass."""
 
     def __init__(self, *, callers: Callers) -> None:
-        self.counts: dict[str, int] = dict.fromkeys((*WORDS.values(), "misasked", "untrusted", "unready"), 0)
+        self.counts: dict[str, int] = dict.fromkeys((*WORDS.values(), "misasked", "untrusted", "crowded", "unready"), 0)
         self._callers = callers
         self._gate: HttpGate | None = None
         self._generations: Generations | None = None
@@ -156,7 +156,7 @@ class DecisionService:
         if action is Action.PASS and not standing.holds(gate.enforcer.rules, generations.clock()):
             # Something is changing: what it may mean is neither read from a cache nor put into one.
             action = Action.PASS_UNCACHED if concerned or standing.ever_meant(name) else action
-        self.counts[WORDS[action]] += 1
+        self.counts[WORDS[action]] += not dialect.again
         word = {ACTION: WORDS[action], GENERATION: standing.of(name), **_NOT_STORED}
         if action is Action.PASS or action is Action.PASS_UNCACHED:
             status = dialect.passes if action is Action.PASS else dialect.uncached

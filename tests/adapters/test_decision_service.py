@@ -338,8 +338,10 @@ def test_the_pages(orders, small_mmdb):
     with enforcing(orders, small_mmdb) as enforcer:
         (orders / "broken.yaml").write_text("cdnblock: 1\nid: [\n")
         enforcer.reload()
-        answers = ask(enforcer, ("/nginx", fields("refused.example")), ("/readyz", {}), ("/metrics", {}))
-    (_, _, _), (status, _, ready), (_, headers, metrics) = answers
+        refused = fields("refused.example")
+        twice = [("/nginx", refused), ("/nginx-answer", refused)]  # nginx asks again for the body: that counts once
+        answers = ask(enforcer, *twice, ("/readyz", {}), ("/metrics", {}))
+    *_, (status, _, ready), (_, headers, metrics) = answers
     assert status == 200
     assert b'"ready": true' in ready
     assert b"broken.yaml" in ready
