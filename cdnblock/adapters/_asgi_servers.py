@@ -7,12 +7,11 @@ behind a framework's `send`, the answer is that nothing is known.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from types import CodeType, CoroutineType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-Message: TypeAlias = MutableMapping[str, Any]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+from cdnblock.adapters._asgi_messages import Send
 
 _SAYS: Final = 0.05  # seconds: a `send` waits while the client reads nothing, and that is no end
 

@@ -17,21 +17,36 @@ What no order concerns passes with the server's own `receive` and `send`. ASGI h
 |---|---|---|---|
 | uvicorn | closes | aborts the connection | yes |
 | uvicorn, inside a framework's list | sends the notice | ends the application's task, and uvicorn the connection | yes |
-| granian | sends the notice | ends the response | only with Content-Length |
+| granian | sends the notice | ends the response | yes, except where it had to be ended as below |
+
+What the connection still holds when the application has returned is cut too under uvicorn, but for the last 64 KiB (TLS:
+512 KiB). Granian, and a framework's list, let no one at what they were given: a body in one message goes out whole, so
+send large ones in pieces. The extension `http.response.pathsend`, which no cut can reach, is hidden from applications.
+One that swallows its cancellation there is cancelled three times; then its response is ended as if it were whole, and
+the log says so. What an application does after a complete response, such as Starlette's background tasks, goes on; in a
+framework's list it cannot be told apart, and is cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from threading import get_ident
 from typing import Any, Final, TypeAlias
 
-from cdnblock.adapters._asgi_servers import (
+from cdnblock.adapters._asgi_messages import (
     Message,
+    Receive,
+    Scope,
     Send,
+    as_octets,
+    send_answer,
+    take_rest,
+    until_disconnected,
+)
+from cdnblock.adapters._asgi_servers import (
     abort_rest,
     is_complete,
     tasks_by_send,
@@ -44,13 +59,9 @@ from cdnblock.http_gate import Action, HttpGate, Name, Verdict, names_of
 from cdnblock.measures import cache_disable
 from cdnblock.measures.proxy_termination import CLOSE_CODE, Answer
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Changed: TypeAlias = Changed[Send, Scope]
 
-_LARGEST_REST: Final = 1 << 22  # octets of a refused upload that are still taken
-_PATIENCE: Final = 2.0  # seconds that they may take
 _LOG: Final = logging.getLogger(__name__)
 _CUT: Final[Scope] = {}
 """Stands in the place of the scope of an exchange that was cut."""
@@ -117,7 +128,7 @@ class CdnblockMiddleware:
         verdict = self._verdict(scope, asked, can_close=transport is not None)
         if verdict.action is Action.CLOSE and transport is not None:
             transport.abort()
-            await _until_disconnected(receive)
+            await until_disconnected(receive)
         elif verdict.answer is not None:
             await _refuse(verdict.answer, scope, receive, send)
         else:
@@ -138,7 +149,7 @@ class CdnblockMiddleware:
                 lines = (
                     (name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())
                 )
-                message = {**message, "headers": _as_octets(cache_disable.response_headers(lines))}
+                message = {**message, "headers": as_octets(cache_disable.response_headers(lines))}
             await send(message)
 
         return send_uncached
@@ -217,7 +228,7 @@ class CdnblockMiddleware:
         if transport_of(send) is None:
             await self._say_goodbye(scope, send)
         elif scope["type"] == "http":
-            await _until_disconnected(receive)
+            await until_disconnected(receive)
 
     async def _say_goodbye(self, scope: Scope, send: Send, *, and_end: bool = False) -> None:
         """Say what can still be said to the client of an exchange that was cut: a Close, or the notice.
@@ -232,7 +243,7 @@ class CdnblockMiddleware:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": CLOSE_CODE})
             elif answer is not None:
-                await _send_answer(answer, "http", send)
+                await send_answer(answer, "http", send)
                 return
         if and_end and scope["type"] == "http":
             with suppress(Exception):
@@ -263,43 +274,11 @@ def _asked(_send: Send, scope: Scope) -> Asked | None:
 
 async def _refuse(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
-        await _take_rest(scope, receive)
-        await _send_answer(answer, "http", send)
+        await take_rest(scope, receive)
+        await send_answer(answer, "http", send)
         return
     await receive()  # websocket.connect
     if "websocket.http.response" in scope.get("extensions", {}):
-        await _send_answer(answer, "websocket.http", send)
+        await send_answer(answer, "websocket.http", send)
     else:
         await send({"type": "websocket.close", "code": CLOSE_CODE})
-
-
-async def _take_rest(scope: Scope, receive: Receive) -> None:
-    """Read the body of a request that is refused: a server may reset the connection of a client that still sends.
-
-    A client that waits for its answer before it sends is not told to.
-    """
-    names = {name.lower() for name, _ in scope["headers"]}
-    if b"expect" in names or not names & {b"content-length", b"transfer-encoding"}:
-        return
-    octets = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
-            while octets < _LARGEST_REST:
-                message = await receive()
-                octets += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-
-
-async def _send_answer(answer: Answer, kind: str, send: Send) -> None:
-    await send({"type": f"{kind}.response.start", "status": answer.status, "headers": _as_octets(answer.headers)})
-    await send({"type": f"{kind}.response.body", "body": answer.body, "more_body": False})
-
-
-def _as_octets(lines: Any) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in lines]
-
-
-async def _until_disconnected(receive: Receive) -> None:
-    while not (await receive())["type"].endswith(".disconnect"):
-        pass
