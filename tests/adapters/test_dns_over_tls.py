@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import shutil
 import socket
 import ssl
@@ -25,6 +27,8 @@ import dns_peers
 from dns_clients import MARK, Said, Stream, any_certificate, dig, opt, option, over_https, packet
 from dns_house import open_doors
 from dns_orders import write_order
+
+from cdnblock.adapters._dns_front import front
 
 pytestmark = [
     pytest.mark.skipif(bool(dns_peers.missing("unbound")), reason=dns_peers.missing("unbound")),
@@ -274,3 +278,41 @@ def fetched(url: str) -> str:
             if time.monotonic() > end:
                 raise
             time.sleep(0.05)
+
+
+class Writes(asyncio.Protocol):
+    """Has much to say when its client has gone."""
+
+    def __init__(self, ended):
+        self.ended = ended
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def connection_lost(self, exc):
+        for _ in range(20):
+            with contextlib.suppress(RuntimeError):  # uvloop's way, without TLS
+                self.transport.write(b"answer")
+        logging.getLogger("asyncio").warning("something else")
+        self.ended.set()
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_clients_that_go_are_no_news(tmp_path, caplog, encrypted):
+    """Event loops log every write to a closed connection from the fifth on: clients would choose how long logs are."""
+    dns_peers.write_certificate(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+
+    async def converse():
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        server = await loop.create_server(lambda: Writes(ended), "127.0.0.1", 0, ssl=context if encrypted else None)
+        asking = any_certificate("dot") if encrypted else None
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), ssl=asking)
+        writer.write(b"query")
+        writer.close()
+        await asyncio.wait_for(ended.wait(), 10)
+        server.close()
+
+    front.run(converse())
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == ["something else"]

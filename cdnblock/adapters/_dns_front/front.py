@@ -23,6 +23,7 @@ from cdnblock.errors import ConfigError
 
 _OWN_FILES: Final = 96  # what a process needs besides its connections
 _UPSTREAM_FILES: Final = 24  # sockets that one upstream may have, old and new
+_NO_NEWS: Final = ("SSL connection is closed", "socket.send() raised exception.")
 _LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
 
 
@@ -117,5 +118,11 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         import uvloop  # noqa: PLC0415 (an extra, and not to be had everywhere)
 
         make = uvloop.new_event_loop
+    logging.getLogger("asyncio").addFilter(_is_news)
     with asyncio.Runner(loop_factory=make) as runner:
         runner.run(main)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell it of what event loops log: that clients go before their answers is none, and they choose how often."""
+    return record.msg not in _NO_NEWS
