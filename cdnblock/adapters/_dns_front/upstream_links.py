@@ -12,7 +12,7 @@ from cdnblock.measures.dns_relay import is_answer_to
 
 _IDLE: Final = 10.0  # seconds without anything to read; upstreams have few connections to give
 _MOST_AT_ONCE: Final = 4_096  # queries that wait on one connection; whoever comes then waits for room first
-_IN_VAIN: Final = 2  # connections that may be closed without one answer before a query is given up
+_IN_VAIN: Final = 16  # connections without one answer, after which a query is given up: a reset may lose answers sent
 
 
 class Link:
