@@ -100,10 +100,16 @@ async def pumping(address):
         finally:
             writer.transport.abort() if writer.get_extra_info("sslcontext") else writer.close()
 
+    running = set()  # a loop holds no task that waits for a connection whose two ends have stopped reading
+
     async def connected(reader, writer):
-        source = writer.get_extra_info("peername")[0]
-        there, here = await asyncio.open_connection(*address, ssl=context, local_addr=(source, 0))
-        await asyncio.gather(pump(reader, here), pump(there, writer))
+        running.add(asyncio.current_task())
+        try:
+            source = writer.get_extra_info("peername")[0]
+            there, here = await asyncio.open_connection(*address, ssl=context, local_addr=(source, 0))
+            await asyncio.gather(pump(reader, here), pump(there, writer))
+        finally:
+            running.discard(asyncio.current_task())
 
     async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]

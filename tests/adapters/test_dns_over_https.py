@@ -446,8 +446,8 @@ def test_connections_that_end_leave_nothing_behind(doors):
         return int(statm.read_text().split()[1]) * 4096 / 1e6
 
     before = [come_and_go() for _ in range(3)][-1]
-    after = [come_and_go() for _ in range(5)][-1]
-    assert after - before < 25  # MB; 50 came
+    after = [come_and_go() for _ in range(10)][-1]
+    assert after - before < 50  # MB; 100 came
 
 
 def test_without_h2(tmp_path, small_mmdb):
