@@ -445,9 +445,9 @@ def test_connections_that_end_leave_nothing_behind(doors):
         time.sleep(0.2)
         return int(statm.read_text().split()[1]) * 4096 / 1e6
 
-    before = [come_and_go() for _ in range(3)][-1]
-    after = [come_and_go() for _ in range(10)][-1]
-    assert after - before < 50  # MB; 100 came
+    before = [come_and_go() for _ in range(12)][-1]  # what the allocator keeps for good grows at first
+    after = [come_and_go() for _ in range(15)][-1]
+    assert after - before < 75  # MB; 150 came
 
 
 def test_without_h2(tmp_path, small_mmdb):
