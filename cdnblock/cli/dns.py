@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.options import geo_option, orders_option
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from cdnblock.enforcer import Enforcer
 
 _MOST_WORKERS: Final = 256
-_FILES: Final = 65_536  # a connection takes one, and the default limit is a thousand
 
 
 @click.command(epilog="Example: cdnblock dns --orders orders/ --listen 127.0.0.1:5353 --upstream 127.0.0.1:53")
@@ -154,7 +154,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
             trusted_proxies=_split(trusted_proxies),
         ),
     )
-    _allow_many_files()
+    allow_many_files()
     settings = fitting(settings)
     counters = None if metrics is None else read_address(metrics, 9153)
     if workers == 1:
@@ -251,13 +251,3 @@ def _say(addresses: Sequence[Address], settings: FrontSettings, enforcer: Enforc
 def _split(networks: Sequence[str]) -> tuple[str, ...]:
     """Return networks that were given one by one, or in one text with commas."""
     return tuple(part for text in networks for part in text.replace(",", " ").split())
-
-
-def _allow_many_files() -> None:
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

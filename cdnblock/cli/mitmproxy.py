@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
 
+from cdnblock.cli.open_files import allow_many_files
 from cdnblock.errors import ConfigError
 
 DEFAULTS: Final[Mapping[str, object]] = {
@@ -18,7 +18,6 @@ DEFAULTS: Final[Mapping[str, object]] = {
     # What mitmproxy does not take for HTTP in a tunnel would pass undecided, and a server may take it for HTTP.
     "rawtcp": False,
 }
-_FILES: Final = 65_536  # mitmproxy holds an upstream socket for each client of its DNS for over a minute
 
 
 @click.command(
@@ -48,7 +47,7 @@ def command(
     """
     wanted = [("cdnblock_orders", orders), ("cdnblock_geo", geo), ("cdnblock_state", state)]
     wanted += [("cdnblock_trusted_proxies", network) for network in trusted_proxies]
-    _allow_many_files()
+    allow_many_files()  # it holds an upstream socket for each client of its DNS for over a minute
     _run([*_as_settings(wanted, arguments), *arguments])
 
 
@@ -91,13 +90,3 @@ def _filter_options(parsed: Any) -> dict[str, str]:
         return {}
     text = " ".join(parsed.filter_args)
     return dict.fromkeys(("save_stream_filter", "readfile_filter", "dumper_filter"), text)
-
-
-def _allow_many_files() -> None:
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
