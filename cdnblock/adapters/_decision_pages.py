@@ -12,8 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from cdnblock.http_gate import HttpGate
-from cdnblock.orders import calendar
-from cdnblock.orders.model import Order
+from cdnblock.orders.life import OrderState, state_of
 
 _READY, _NOT_READY = 200, 503
 _EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,7 +26,6 @@ _SHOWN: Final = (
     "held",
     "state_folder_error",
 )
-_STATES: Final = ("pending", "in force", "ended", "lifted")
 _MEASURES: Final[Mapping[str, str]] = {"pass": "", "uncached": "cdn", "answer": "proxy", "close": "proxy"}
 
 
@@ -77,22 +75,12 @@ def _lines(state: State) -> Iterator[str]:
         return
     rules = state.gate.enforcer.rules
     now = datetime.now(UTC)
-    states = Counter(_state_of(order, now) for order in rules.orders.values())
+    states = Counter(state_of(order, now) for order in rules.orders.values())
     yield "# TYPE cdnblock_decision_failures_total counter\n"
     yield f"cdnblock_decision_failures_total {state.gate.failures}\n"
     yield "# TYPE cdnblock_orders gauge\n"
-    yield from (f'cdnblock_orders{{state="{name}"}} {states[name]}\n' for name in _STATES)
+    yield from (f'cdnblock_orders{{state="{name}"}} {states[name]}\n' for name in OrderState)
     yield "# TYPE cdnblock_names gauge\n"
     yield f"cdnblock_names {len(rules)}\n"
     yield "# TYPE cdnblock_revision_info gauge\n"
     yield f'cdnblock_revision_info{{revision="{rules.revision}"}} 1\n'
-
-
-def _state_of(order: Order, now: datetime) -> str:
-    """Return where an order is in its life. Windows do not matter: between them it is in force."""
-    if now < calendar.starts_at(order):
-        return "pending"
-    if now >= calendar.ends_at(order):
-        return "ended"
-    whole = (lifting.at for lifting in order.lifted if lifting.names is None)
-    return "lifted" if any(now >= calendar.instant(at, order.timezone) for at in whole) else "in force"

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,23 +16,14 @@ from cdnblock.errors import ConfigError
 from cdnblock.matching.names import to_unicode
 from cdnblock.orders import calendar
 from cdnblock.orders.calendar import Holidays
+from cdnblock.orders.life import OrderState, state_of
 from cdnblock.orders.model import Moment, Order
 
-
-class State(StrEnum):
-    """Where an order is in its life."""
-
-    PENDING = "pending"
-    IN_FORCE = "in force"
-    ENDED = "ended"
-    LIFTED = "lifted"
-
-
 _COLOURS: Final = {
-    State.PENDING: "yellow",
-    State.IN_FORCE: "green",
-    State.ENDED: "bright_black",
-    State.LIFTED: "bright_black",
+    OrderState.PENDING: "yellow",
+    OrderState.IN_FORCE: "green",
+    OrderState.ENDED: "bright_black",
+    OrderState.LIFTED: "bright_black",
 }
 _SPANS: Final = {"d": "days", "h": "hours", "w": "weeks"}
 
@@ -86,22 +76,12 @@ def command(
         if not found:
             raise ConfigError(f"no order {order_id!r} in {orders}; `cdnblock orders list` names them")
     if expiring is not None and action == "list":
-        found = [item for item in found if item["state"] == State.IN_FORCE and _ends_by(item, at + expiring)]
+        found = [item for item in found if item["state"] == OrderState.IN_FORCE and _ends_by(item, at + expiring)]
     if as_json:
         click.echo(json.dumps(found[0] if action == "show" else found, ensure_ascii=False, indent=1))
         return
     for line in _page(found[0]) if action == "show" else _table(found):
         click.echo(line)
-
-
-def state_of(order: Order, at: datetime) -> State:
-    """Return where an order is in its life at an instant. Windows do not matter: between them it is in force."""
-    lifted = min((_instant(order, lifting.at) for lifting in order.lifted if lifting.names is None), default=None)
-    if at < calendar.starts_at(order):
-        return State.PENDING
-    if at >= calendar.ends_at(order):
-        return State.ENDED
-    return State.LIFTED if lifted is not None and at >= lifted else State.IN_FORCE
 
 
 def next_change(order: Order, at: datetime) -> datetime | None:
