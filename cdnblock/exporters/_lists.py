@@ -31,7 +31,7 @@ def without_exceptions(plan: Plan) -> list[str]:
 
 def alone_is_too_little(plan: Plan, _options: Options) -> Iterator[Missing]:
     """Yield what is lost where a name never means what is below it."""
-    return _by_orders(
+    return by_orders(
         plan, with_all_below(plan), "has sub-domains, which a hosts file cannot mean: only the name itself is written"
     )
 
@@ -39,21 +39,22 @@ def alone_is_too_little(plan: Plan, _options: Options) -> Iterator[Missing]:
 def below_is_too_much(plan: Plan, _options: Options) -> Iterator[Missing]:
     """Yield what is lost where a name always means what is below it too."""
     names = [name for name, group in plan.exact.items() if group is not None and not _covered(name, plan)]
-    return _by_orders(plan, names, "is meant without its sub-domains, which this cannot say: left out")
+    return by_orders(plan, names, "is meant without its sub-domains, which this cannot say: left out")
 
 
 def exceptions_are_unknown(plan: Plan, options: Options) -> Iterator[Missing]:
     """Yield the same, and what is lost where nothing can be let go below a name."""
     yield from below_is_too_much(plan, options)
     left = {*with_all_below(plan)} - {*without_exceptions(plan)}
-    yield from _by_orders(plan, sorted(left), "has names below it that are let go, which this cannot say: left out")
+    yield from by_orders(plan, sorted(left), "has names below it that are let go, which this cannot say: left out")
 
 
-def _by_orders(plan: Plan, names: Collection[str], why: str) -> Iterator[Missing]:
+def by_orders(plan: Plan, names: Collection[str], why: str) -> Iterator[Missing]:
     """Yield a line for each set of orders: a list may have a hundred thousand such names."""
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(_orders(plan.group_of(name)), []).append(name)
+        group = plan.group_of(name) or plan.group_of(name.partition(".")[2])  # a name that is let go is so from another
+        found.setdefault(_orders(group), []).append(name)
     for orders, those in found.items():
         more = f" (and {len(those) - 1:,} more)" if len(those) > 1 else ""
         yield Missing(orders, f"{those[0]}{more} {why}")
