@@ -28,6 +28,8 @@ FLOORS = {
     "cdnblock.adapters": 6,
     "cdnblock.exporters": 6,
     "cdnblock.dashboard": 6,
+    # Above the exporters, which tell what each target can promise, and below all that asks running servers.
+    "cdnblock.verification": 6.5,
     # Above the sandbox, whose second reading of the orders is its judge.
     "cdnblock.testing": 7.5,
     "cdnblock.sandbox": 7,

@@ -18,7 +18,7 @@ _V1_UNKNOWN: Final = re.compile(r"PROXY UNKNOWN(?: .*)?\Z")  # whatever follows 
 _V1_VERSIONS: Final = {"TCP4": IPV4, "TCP6": IPV6}
 _MAX_PORT: Final = 65535
 
-_V2_START: Final = b"\r\n\r\n\x00\r\nQUIT\n"
+V2_START: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_HEADER: Final = 16  # signature, version and command, family, length
 _V2_LOCAL: Final = 0x20
 _V2_PROXY: Final = 0x21
@@ -46,7 +46,7 @@ def proxy_protocol(data: bytes) -> ProxyProtocol:
 
     The address is canonical text, taken out of a tunnel. Anything malformed counts as no header.
     """
-    if data.startswith(_V2_START):
+    if data.startswith(V2_START):
         return _version_2(data)
     return _version_1(data) if data.startswith(_V1_START) else _NOTHING
 
@@ -57,9 +57,9 @@ def proxy_protocol_may_follow(data: bytes) -> bool:
         return False
     if data.startswith(_V1_START):
         return len(data) < _V1_MAX and b"\r\n" not in data
-    if data.startswith(_V2_START):
+    if data.startswith(V2_START):
         return len(data) < _V2_HEADER or (_is_version_2(data) and len(data) < _V2_HEADER + _v2_length(data))
-    return _V1_START.startswith(data) or _V2_START.startswith(data)
+    return _V1_START.startswith(data) or V2_START.startswith(data)
 
 
 def _version_1(data: bytes) -> ProxyProtocol:

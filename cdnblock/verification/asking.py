@@ -1,0 +1,48 @@
+"""Puts probes to a server. Whatever the server does, an answer comes out in bounded time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from cdnblock.verification import dns_asking, http1
+from cdnblock.verification.answers import CLOSED, Answer, HttpAnswer, Nothing
+from cdnblock.verification.connections import HandshakeError
+from cdnblock.verification.probes import Probe, Way
+from cdnblock.verification.servers import Edge, Server
+
+_UDP_SHARE: Final = 0.95  # of the patience: what is over is for the end of it
+
+
+async def ask(server: Server, probe: Probe, patience: float) -> Answer:
+    """Return what a server says to a probe, within `patience` seconds. Never raises for anything a server does."""
+    try:
+        async with asyncio.timeout(patience):
+            if isinstance(server, Edge):
+                asks = _http2() if probe.way is Way.HTTP2 else http1.ask
+                return await asks(server, probe.request(server.port), probe.client)
+            if probe.way is Way.UDP:
+                return await dns_asking.ask_udp(server, probe.question(), probe.client, patience * _UDP_SHARE)
+            return await dns_asking.ask_tcp(server, probe.question(), probe.client)
+    except TimeoutError:
+        return Nothing(why=f"no answer within {patience:g} s")
+    except HandshakeError as error:
+        return HttpAnswer(status=CLOSED, why=str(error))
+    except OSError as error:
+        return Nothing(why=f"not reached: {error.strerror or error}", reached=False)
+
+
+def speaks_http2() -> bool:
+    """Tell whether HTTP/2 can be asked here: it needs h2."""
+    try:
+        _http2()
+    except ImportError:
+        return False
+    return True
+
+
+def _http2() -> Callable[..., asyncio.Future[Answer]]:
+    from cdnblock.verification import http2  # noqa: PLC0415 (needs h2, which not everybody has)
+
+    return http2.ask  # type: ignore[return-value]  # a coroutine function is awaited alike
