@@ -1,0 +1,169 @@
+"""What a running engine is to `cdnblock apply`: a checker, a reload, a purge, each by the engine's own means."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from cdnblock.errors import CdnblockError, ConfigError
+
+
+class ApplyError(CdnblockError):
+    """An engine does not go by the orders as they are now; it goes by the last configuration that was right."""
+
+
+class RefusedError(ApplyError):
+    """The engine's own checker refuses a configuration, which was therefore not put in place."""
+
+
+class DownError(ApplyError):
+    """The engine does not run, or nobody can reach it. What its checker accepted is in place for its start."""
+
+
+class NotTakenError(ApplyError):
+    """The engine runs, and did not take a configuration or answers otherwise than was decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How an engine is reached: what to say, and what counts where nothing is said. `many`: may be said repeatedly."""
+
+    default: str
+    does: str
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the operator said of the engine. `folder` is our folder as the engine sees it; all settings have a value."""
+
+    folder: Path
+    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def one(self, name: str) -> str:
+        """Return the value of a setting, the last one given; the default, which may be empty, where none is."""
+        return self.settings[name][-1]
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of a setting but empty ones."""
+        return tuple(value for value in self.settings[name] if value)
+
+    def command(self, name: str, **places: str | Path) -> list[str]:
+        """Return the words of a command in a setting, `{trial}` and the like filled in; none where it is not given."""
+        words = shlex.split(self.one(name))
+        for place, value in places.items():
+            words = [word.replace(f"{{{place}}}", str(value)) for word in words]
+        return words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is different in the folder: each file's text as it was and as it is, an absent one missing.
+
+    `whole` means that nobody knows what the engine goes by: tell it everything. `forced` asks for the strongest means,
+    since a gentler one did not help.
+    """
+
+    folder: Path
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    whole: bool = False
+    forced: bool = False
+
+    def names(self, comment: str) -> frozenset[str]:
+        """Return the files that say something else than before; comments, on lines of their own, say nothing."""
+        everything = {*self.before, *self.after}
+        return frozenset(
+            name
+            for name in everything
+            if self.before.get(name) != self.after.get(name)
+            and _said(self.before.get(name), comment) != _said(self.after.get(name), comment)
+        )
+
+    def backwards(self) -> Change:
+        """Return the way back, with nothing taken for granted."""
+        return replace(self, before=self.after, after=self.before, whole=True, forced=True)
+
+
+class Engine(ABC):
+    """One running engine. Nothing here is called by two threads at once."""
+
+    comment = "#"
+    """What a line of a comment begins with, in each of its files."""
+    gentle = False
+    """Whether `take` has a gentler means than the one that it is forced to."""
+
+    @abstractmethod
+    def check(self, trial: Path) -> None:
+        """Have the engine's own checker read the configuration with the files of another folder in the place of ours.
+
+        Raises RefusedError with what it says.
+        """
+
+    @abstractmethod
+    def take(self, change: Change) -> bool:
+        """Make the running engine go by the files that are in the folder now, by the gentlest means.
+
+        Return whether there is no stronger one. What it does need not have its effect yet when this returns.
+
+        Raises:
+            DownError: the engine does not run.
+            NotTakenError: it does not take them.
+
+        """
+
+    def trial(self, change: Change) -> Mapping[str, str]:
+        """Return what the checker has to read: all files, or less where the rest was accepted before."""
+        return change.after
+
+    def purge(self, names: Collection[tuple[str, bool]]) -> None:
+        """Drop what is stored of these names; each is with its sub-domains if so said.
+
+        Raises NotTakenError where that fails.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineKind:
+    """One kind of engine: how to make one from what the operator says of it."""
+
+    name: str
+    make: Callable[[Means], Engine]
+    settings: Mapping[str, Setting]
+    resolver: bool = False
+
+    def means(self, folder: Path, said: Collection[tuple[str, str]]) -> Means:
+        """Return the means with defaults filled in. Raises ConfigError for a setting that there is not."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, value in said:
+            if name not in self.settings:
+                known = ", ".join(self.settings)
+                raise ConfigError(f"{self.name}: there is no engine setting {name!r}; there are {known}")
+            if name in found and not self.settings[name].many:
+                raise ConfigError(f"{self.name}: the engine setting {name!r} is given twice; once would be right")
+            found[name] = (*found.get(name, ()), value)
+        defaults = {name: (setting.default,) for name, setting in self.settings.items()}
+        return Means(folder=folder, settings=defaults | found)
+
+
+CHECK: Final = Setting("", "command that checks instead of ours; {trial} is the folder with the new files")
+RELOAD: Final = Setting("", "command that reloads instead of our own way, such as `systemctl reload nginx`")
+
+
+def _said(text: str | None, comment: str) -> list[str] | None:
+    return None if text is None else [*_lines(text, comment)]
+
+
+def _lines(text: str, comment: str) -> Iterator[str]:
+    return (line for line in text.splitlines() if line and not line.startswith(comment))
+
+
+def below(path: str, folder: Path) -> str | None:
+    """Return what of a path is below a folder, None if it is elsewhere."""
+    found = re.fullmatch(re.escape(str(folder).rstrip("/")) + r"(?:/+(.*))?", path)
+    return None if found is None else found[1] or ""

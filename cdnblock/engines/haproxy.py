@@ -1,0 +1,250 @@
+"""HAProxy: maps are changed through the runtime API, which loses nobody; a reload only where its configuration changes.
+
+Files first, so that a HAProxy that is started or reloaded meanwhile has them too. Then the maps, in an order in which no
+moment shows a host without its action: what is asked last (actions, notices) knows both old and new while what is asked
+first (networks, hosts) changes.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from cdnblock.engines._engine import (
+    CHECK, RELOAD, Change, DownError, Engine, EngineKind, Means, NotTakenError, Setting, below,
+)  # fmt: skip
+from cdnblock.engines._programs import PATIENCE, checked, running, send, told, wait_until
+from cdnblock.engines._shadow import shadow
+from cdnblock.errors import ConfigError
+
+HOSTS: Final = "cdnblock-hosts.map"
+TERRITORY: Final = "cdnblock-territory.map"
+ACTIONS: Final = "cdnblock-actions.map"
+NOTICES: Final = "cdnblock-notices.map"
+_MAPS: Final = (HOSTS, TERRITORY, ACTIONS, NOTICES)
+_LONG: Final = (HOSTS, TERRITORY)  # lines without any regard to each other: what was accepted stays acceptable
+_OTHER: Final = "other"  # the place of clients in a country that no order mentions
+_FEW: Final = 300  # changes of a map that are made one by one: a whole map costs HAProxy as long
+_CHUNK: Final = 15_000  # octets of a command: HAProxy takes 16 384 at a time
+_SOCKET: Final = re.compile(r"^\s*stats\s+socket\s+(\S+)", re.MULTILINE)
+_PID: Final = re.compile(r"^\s*pidfile\s+(\S+)", re.MULTILINE)
+_SHORT: Final = 10.0  # seconds for one answer of the runtime API, but for a commit
+
+Map = Mapping[str, str]
+
+
+class HAProxy(Engine):
+    """One HAProxy in master-worker mode, known by its configuration files and the socket of its runtime API."""
+
+    gentle = True
+
+    def __init__(self, means: Means) -> None:
+        """Raises ConfigError when a file is missing, or nothing says where the runtime API is."""
+        self._means = means
+        self._files = [Path(path).absolute() for path in means.all("config")]
+        missing = [path for path in self._files if not path.exists() and below(str(path), means.folder) is None]
+        if missing:
+            raise ConfigError(f"haproxy: {missing[0]} is missing; name its files in their order: --engine config=PATH")
+        self._socket = means.one("socket") or self._said(_SOCKET)
+        if not self._socket:
+            raise ConfigError("haproxy: no `stats socket` in its files; say where it is: --engine socket=PATH")
+
+    def check(self, trial: Path) -> None:
+        """Run `haproxy -c`, or the operator's own command."""
+        command = self._means.command("check", trial=trial)
+        if not command:
+            command = [self._means.one("program"), "-c"]
+            for number, path in enumerate(self._files):
+                command += ["-f", str(self._tried(path, trial, number))]
+        checked(command)
+
+    def trial(self, change: Change) -> Mapping[str, str]:
+        """Leave out what the checker has accepted before, where one line has nothing to do with another."""
+        return {
+            name: "\n".join({*text.splitlines()} - {*change.before[name].splitlines()}) + "\n"
+            if name in _LONG and name in change.before and not change.whole
+            else text
+            for name, text in change.after.items()
+        }
+
+    def take(self, change: Change) -> bool:
+        """Change the maps, or reload where more than maps has changed."""
+        changed = change.names(self.comment)
+        if change.forced or changed - {*_MAPS}:
+            self._reload()
+            return True
+        if change.whole or changed:
+            self._change_maps(change)
+        return False
+
+    def purge(self, names: Collection[tuple[str, bool]]) -> None:
+        """Start a new process where the operator wants it: HAProxy has no other way to empty its small cache."""
+        if names and self._means.one("purge") == "reload":
+            self._reload()
+
+    def _tried(self, path: Path, trial: Path, number: int) -> Path:
+        inside = below(str(path), self._means.folder)
+        if inside is not None:
+            return trial / inside
+        if path.is_dir() or str(self._means.folder) not in path.read_text(encoding="utf-8", errors="replace"):
+            return path
+        return shadow(path, trial.parent / f"configuration-{number}", live=[self._means.folder], trial=trial)
+
+    def _said(self, pattern: re.Pattern[str]) -> str:
+        texts = (path.read_text(encoding="utf-8", errors="replace") for path in self._files if path.is_file())
+        return next((found[1] for text in texts if (found := pattern.search(text))), "")
+
+    def _change_maps(self, change: Change) -> None:
+        before = {name: read_map(change.before.get(name, "")) for name in _MAPS}
+        after = {name: read_map(change.after.get(name, "")) for name in _MAPS}
+        both = bridge(before[ACTIONS], after[ACTIONS], {*before[TERRITORY].values(), *after[TERRITORY].values()})
+        self._bring(NOTICES, before[NOTICES], {**before[NOTICES], **after[NOTICES]}, whole=change.whole)
+        self._bring(ACTIONS, before[ACTIONS], both, whole=change.whole)
+        for name in _LONG:
+            self._bring(name, before[name], after[name], whole=change.whole)
+        self._bring(ACTIONS, both, after[ACTIONS])
+        self._bring(NOTICES, {**before[NOTICES], **after[NOTICES]}, after[NOTICES])
+
+    def _bring(self, name: str, before: Map, after: Map, *, whole: bool = False) -> None:
+        """Make a map in HAProxy what it is to be: by single commands where few entries differ, else as a whole."""
+        path = str(self._means.folder / name)
+        gone = before.keys() - after.keys()
+        new = {key: value for key, value in after.items() if key not in before}
+        other = {key: value for key, value in after.items() if key in before and before[key] != value}
+        plain = all(" " not in value for value in other.values())
+        if whole or len(gone) + len(new) + len(other) > _FEW or not plain:
+            self._replace(path, after)
+            return
+        if new:
+            for chunk in _chunks(new):
+                self._must(f"add map {path} <<\n{chunk}\n")
+        for key, value in other.items():
+            self._must(f"set map {path} {key} {value}\n")
+        for key in gone:
+            self._must(f"del map {path} {key}\n")
+
+    def _replace(self, path: str, entries: Map) -> None:
+        """Replace a map in one transaction: nobody sees half of it (management guide §9.3, `prepare map`)."""
+        said = self._ask(f"prepare map {path}\n")
+        found = re.search(r"version created: (\d+)", said)
+        if found is None:
+            raise NotTakenError(f"haproxy does not have the map {path}: {said.strip()}")
+        version = found[1]
+        for chunk in _chunks(entries):
+            self._must(f"add map @{version} {path} <<\n{chunk}\n")
+        self._must(f"commit map @{version} {path}\n", PATIENCE)
+
+    def _must(self, command: str, patience: float = _SHORT) -> None:
+        said = self._ask(command, patience).strip()
+        if said:
+            raise NotTakenError(f"haproxy, asked to `{command.splitlines()[0]}`: {said}")
+
+    def _ask(self, command: str, patience: float = _SHORT) -> str:
+        try:
+            with _connected(self._socket, patience) as api:
+                api.sendall(command.encode())
+                return b"".join(iter(lambda: api.recv(65536), b"")).decode(errors="replace")
+        except TimeoutError:
+            raise NotTakenError(f"haproxy's runtime API at {self._socket} does not answer") from None
+        except OSError as error:
+            raise DownError(f"haproxy does not run: its runtime API at {self._socket}: {error}") from None
+
+    def _reload(self) -> None:
+        """Have the master start a new worker, and wait until it is the one that answers."""
+        before = self._worker()
+        command = self._means.command("reload")
+        if command:
+            told(command)
+        else:
+            pid_file = self._means.one("pid") or self._said(_PID)
+            if not pid_file:
+                raise NotTakenError(
+                    "haproxy: a reload is due, and nothing says how; say --engine pid=FILE (of the master process, -p)"
+                    " or --engine reload=COMMAND"
+                )
+            send(running(pid_file, "haproxy"), signal.SIGUSR2, "haproxy")
+        wait_until(
+            lambda: self._worker() not in (None, before),
+            "haproxy was told to reload, and no new process answers (its log says why)",
+        )
+
+    def _worker(self) -> str | None:
+        with suppress(NotTakenError, DownError):
+            found = re.search(r"^Pid: (\d+)", self._ask("show info\n"), re.MULTILINE)
+            return found[1] if found else None
+        return None
+
+
+def read_map(text: str) -> dict[str, str]:
+    """Return what a map's file says: each key with its value."""
+    lines = (line.partition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+    return {key: value for key, _, value in lines}
+
+
+def bridge(before: Map, after: Map, places: Iterable[str]) -> dict[str, str]:
+    """Return actions that are right for hosts and networks of before as of after, in any mixture of these.
+
+    A place that one side does not know is there what other countries are.
+    """
+    both = {**before, **after}
+    others = [(key.partition(":")[2], value) for key, value in both.items() if key.startswith(f"{_OTHER}:")]
+    elsewhere = {f"{place}:{group}": value for place in places for group, value in others}
+    for side in (before, after):
+        known = {key.partition(":")[0] for key in side}
+        groups = {key.partition(":")[2] for key in side}
+        for key in [*elsewhere]:
+            place, _, group = key.partition(":")
+            if group in groups and place in known and key not in side:
+                del elsewhere[key]  # that side has such clients go free
+    return {**elsewhere, **both}
+
+
+def _chunks(entries: Map) -> Iterator[str]:
+    """Yield the entries as lines, in texts that are short enough for a command."""
+    lines: list[str] = []
+    size = 0
+    for key, value in entries.items():
+        line = f"{key} {value}\n"
+        if lines and size + len(line.encode()) > _CHUNK:
+            yield "".join(lines)
+            lines, size = [], 0
+        lines.append(line)
+        size += len(line.encode())
+    if lines:
+        yield "".join(lines)
+
+
+def _connected(address: str, patience: float) -> socket.socket:
+    """Connect to the runtime API: a path, or HOST:PORT."""
+    path = address.removeprefix("unix@")
+    if path.startswith("/"):
+        api = socket.socket(socket.AF_UNIX)
+        api.settimeout(patience)
+        try:
+            api.connect(path)
+        except OSError:
+            api.close()
+            raise
+        return api
+    host, _, port = address.removeprefix("ipv4@").rpartition(":")
+    return socket.create_connection((host, int(port) if port.isdigit() else 0), patience)
+
+
+ENGINE: Final = EngineKind(
+    name="haproxy",
+    make=HAProxy,
+    settings={
+        "config": Setting("/etc/haproxy/haproxy.cfg", "its files (-f), in their order, ours among them", many=True),
+        "program": Setting("haproxy", "the program that checks"),
+        "socket": Setting("", "its runtime API with level admin; otherwise the first `stats socket` of its files"),
+        "pid": Setting("", "pid file of its master process (-p); otherwise the `pidfile` of its files"),
+        "purge": Setting("no", "`reload`: empty its cache by a new process when a cdn measure starts or ends"),
+        "check": CHECK,
+        "reload": RELOAD,
+    },
+)
