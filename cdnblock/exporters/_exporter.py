@@ -15,10 +15,16 @@ from cdnblock.orders.model import VARIANTS, Measure
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a target's configuration: its name in the folder, and its text."""
+    """One file of a target's configuration: its name in the folder, and its text, or its data where it is no text."""
 
     name: str
-    text: str
+    text: str = ""
+    data: bytes | None = None
+
+    @property
+    def octets(self) -> bytes:
+        """Return what is in the file."""
+        return self.text.encode() if self.data is None else self.data
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,8 @@ def test_the_text_is_the_golden_one(target, options, exported):
     folder = GOLDENS / target
     if os.environ.get("UPDATE_GOLDENS"):
         put(folder, files)
-    assert {file.name: file.text for file in files} == {
-        path.name: path.read_text() for path in sorted(folder.iterdir())
+    assert {file.name: file.octets for file in files} == {
+        path.name: path.read_bytes() for path in sorted(folder.iterdir())
     }
 
 
