@@ -33,6 +33,9 @@ EXPORTERS: Final[Mapping[str, str]] = {
     # target: its module in this folder
     "haproxy": "haproxy",
     "nginx": "nginx",
+    "envoy": "envoy",
+    "bind": "bind",
+    "knot-resolver": "knot_resolver",
     "domains": "domains",
     "hosts": "hosts",
     "dnsmasq": "dnsmasq",
@@ -44,10 +47,14 @@ _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9._/+@-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """The files of a target, and what they do not say although orders ask for it: nothing, unless that was agreed to."""
+    """The files of a target, and what they do not say although orders ask for it: nothing, unless that was agreed to.
+
+    `plan` is what they say, before it became text.
+    """
 
     files: tuple[File, ...]
     missing: tuple[Missing, ...]
+    plan: Plan
 
 
 def load(target: str) -> Exporter:
@@ -97,7 +104,7 @@ def export(
         networks=tuple(listed),
         header=tuple(_header(exporter, plan, rules, table, options, missing)),
     )
-    return Export(files=exporter.render(work), missing=missing)
+    return Export(files=exporter.render(work), missing=missing, plan=plan)
 
 
 def table() -> str:
