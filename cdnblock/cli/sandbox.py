@@ -125,10 +125,10 @@ def _end_on_signals() -> None:
 
 async def _rehearse(stage: Stage, orders: Path, started: float) -> Report:
     from cdnblock.sandbox import naive_reading
-    from cdnblock.sandbox.places import find_places
     from cdnblock.sandbox.probes import plan
     from cdnblock.sandbox.rehearsal import rehearse
     from cdnblock.sandbox.report import Report
+    from cdnblock.verification.places import find_places
 
     papers = naive_reading.read(orders)
     if not papers:

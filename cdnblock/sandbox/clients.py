@@ -22,8 +22,8 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from cdnblock.sandbox.places import Place
 from cdnblock.sandbox.probes import Channel, Probe
+from cdnblock.verification.places import Place
 
 _LOOPBACK: Final = "127.0.0.1"
 _TIMEOUT: Final = 5.0  # seconds for one answer

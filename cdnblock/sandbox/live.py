@@ -17,8 +17,8 @@ from cdnblock.orders.model import Addition, Order
 from cdnblock.sandbox import naive_reading
 from cdnblock.sandbox.front import LOOPBACK
 from cdnblock.sandbox.naive_reading import Paper
-from cdnblock.sandbox.places import Place
 from cdnblock.sandbox.stage import Stage
+from cdnblock.verification.places import Place
 
 _LOOK: Final = 0.2  # seconds between two looks at what is wrong with the files
 _NAMES_SHOWN: Final = 5

@@ -13,7 +13,7 @@ from typing import Final
 
 from cdnblock.sandbox import naive_reading
 from cdnblock.sandbox.naive_reading import Listed, Paper
-from cdnblock.sandbox.places import Place
+from cdnblock.verification.places import Place
 
 _SECOND: Final = timedelta(seconds=1)
 _NAMES_PER_ORDER: Final = 25  # own names probed while the order runs; the rest differ from them in nothing

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 import click
 
 from cdnblock.sandbox.naive_reading import Paper
-from cdnblock.sandbox.places import Missing, Place
 from cdnblock.sandbox.probes import Channel
 from cdnblock.sandbox.rehearsal import Result
+from cdnblock.verification.places import Missing, Place
 
 _COLUMNS: Final = ("host", "kind", "where", "expected", "got")
 _LOOKED_AT: Final = {

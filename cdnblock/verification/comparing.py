@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from cdnblock.matching.decision import Decision
+from cdnblock.orders.model import Measure
 from cdnblock.verification.answers import Answer, Nothing
 from cdnblock.verification.asking import ask, speaks_http2
 from cdnblock.verification.clients import Client
@@ -61,11 +62,15 @@ Result: TypeAlias = Finding | Open | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A name, what it is to the orders, and the further forms in which it is asked for by each way."""
+    """A name, what it is to the orders, and the further forms in which it is asked for by each way.
+
+    Otherwise than `as_every_client` it is asked for by one client of each kind that the decision knows.
+    """
 
     name: str
     kind: Kind = Kind.NAMED
     more: Mapping[Way, tuple[Form, ...]] = field(default_factory=dict)
+    as_every_client: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +177,7 @@ class Examiner:
 
     def each_probe(self, subject: Subject) -> list[Probe]:
         """Return what is asked about a name, in order."""
-        clients = self._how.clients
+        clients = self._clients_for(subject)
         once = [(client, False) for client in clients]
         return [
             Probe(name=subject.name, kind=subject.kind, client=client, way=way, form=form, again=again)
@@ -184,6 +189,15 @@ class Examiner:
             for form in forms
             for client, again in asking
         ]
+
+    def _clients_for(self, subject: Subject) -> list[Client]:
+        if subject.as_every_client:
+            return [*self._how.clients]
+        by_measures: dict[tuple[tuple[Measure, str], ...], Client] = {}
+        for client in self._how.clients:
+            decision = self._decide(subject.name, client.country)
+            by_measures.setdefault(tuple(decision.measures.items()), client)
+        return [*by_measures.values()]
 
     async def examine(self, subject: Subject) -> AsyncIterator[Result]:
         """Ask all about one name; yield for each probe what is not as decided, what tells nothing, or None.

@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("dns", reason="the sandbox is made of mitmproxy and dnspython: cdnblock[all]")
 
 from cdnblock.sandbox import naive_reading
-from cdnblock.sandbox.places import Missing, Place, find_places
 from cdnblock.sandbox.probes import Channel, plan
 from cdnblock.sandbox.rehearsal import Result
 from cdnblock.sandbox.report import Report
 from cdnblock.sources.geo_tables import open_geo_table
+from cdnblock.verification.places import Missing, Place, find_places
 
 EXAMPLES = naive_reading.read(Path(__file__).parents[2] / "examples" / "orders")
 PLACES = [

@@ -1,4 +1,4 @@
-"""Where the probing clients are: one real address for each place, as the geo table in use tells it."""
+"""Where probing clients are: one real address for each place, as the geo table in use tells it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cdnblock.geo.country import CountryTable, locate
+from cdnblock.verification.clients import subnet_of
 
 _SCAN_STEP: Final = 2**16  # one address of each /16 is asked when no known one is where it should be
 
@@ -23,8 +24,7 @@ class Place:
     @property
     def subnet(self) -> str:
         """The client's network as a resolver tells it in EDNS Client Subnet: /24 (RFC 7871 §11.1), /56 for IPv6."""
-        version = ipaddress.ip_address(self.address).version
-        return str(ipaddress.ip_network(f"{self.address}/{24 if version == 4 else 56}", strict=False))  # noqa: PLR2004
+        return subnet_of(self.address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +46,13 @@ _KNOWN: Final[tuple[tuple[str, str | None, tuple[str, ...]], ...]] = (
 _OF_TEST_TABLES: Final = ("192.0.2.7", "198.51.100.7", "203.0.113.7")  # RFC 5737: what small tables are made of
 
 
-def find_places(table: CountryTable) -> tuple[list[Place], list[Missing]]:
-    """Return the places with an address of each, and those for which the table has none."""
+def find_places(table: CountryTable, countries: Iterable[str] = ()) -> tuple[list[Place], list[Missing]]:
+    """Return the places with an address of each, and those for which the table has none; these countries besides."""
     found: list[Place] = []
     missing: list[Missing] = []
-    for label, country, candidates in _KNOWN:
+    known = {country for _, country, _ in _KNOWN}
+    others = [(country, country, ()) for country in countries if country not in known]
+    for label, country, candidates in (*_KNOWN, *others):
         address = _first_in(table, country, (*candidates, *_OF_TEST_TABLES))
         if address is None and country is not None:
             address = _first_in(table, country, _everywhere())
