@@ -30,6 +30,7 @@ FLOORS = {
     "cdnblock.dashboard": 6,
     # Above the exporters, which tell what each target can promise, and below all that asks running servers.
     "cdnblock.verification": 6.5,
+    "cdnblock.engines": 6.7,
     # Above the sandbox, whose second reading of the orders is its judge.
     "cdnblock.testing": 7.5,
     "cdnblock.sandbox": 7,

@@ -94,12 +94,12 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
             folder=folder or str(out.absolute()),
             operator_url=operator_url,
             contact=contact,
-            trusted_proxies=_networks(trusted_proxies),
+            trusted_proxies=networks_of(trusted_proxies),
             clients_in=_country(clients_in),
-            settings=dict(map(_setting, settings)),
+            settings=dict(map(setting_of, settings)),
             rendered=now if stamp else None,
         ),
-        served=None if served is None else _hosts(served),
+        served=None if served is None else hosts_listed(served),
         partial=partial,
     )
     for item in done.missing:
@@ -151,7 +151,8 @@ def _date_after(old: Path, new: Path) -> None:
         os.utime(new, (before + 1, before + 1))
 
 
-def _hosts(lines: Iterable[str]) -> Iterator[str]:
+def hosts_listed(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the canonical hosts of a file, one a line; raises ConfigError for what is none."""
     for number, line in enumerate(lines, start=1):
         text = line.partition("#")[0].strip()
         if text:
@@ -164,7 +165,7 @@ def _hosts(lines: Iterable[str]) -> Iterator[str]:
             yield below + name
 
 
-def _networks(values: Iterable[str]) -> tuple[str, ...]:
+def networks_of(values: Iterable[str]) -> tuple[str, ...]:
     """Return networks in CIDR form; raises ConfigError for what is none."""
     from cdnblock.geo.client_address import TrustedProxies
 
@@ -181,10 +182,11 @@ def _country(code: str | None) -> str | None:
     return code
 
 
-def _setting(text: str) -> tuple[str, str]:
+def setting_of(text: str) -> tuple[str, str]:
+    """Return name and value of a setting."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise click.BadParameter(f"{text!r}: write NAME=VALUE", param_hint="--set")
+        raise click.BadParameter(f"{text!r}: write NAME=VALUE")
     return name, value
 
 

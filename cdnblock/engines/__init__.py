@@ -1,8 +1,8 @@
 """Running engines that `cdnblock apply` keeps in step: one file per engine, none knows another.
 
-    kind = load("nginx")
-    engine = kind.make(kind.means(folder, [("config", "/etc/nginx/nginx.conf")]))
-    engine.check(trial), engine.take(change), engine.purge(names)
+kind = load("nginx")
+engine = kind.make(kind.means(folder, [("config", "/etc/nginx/nginx.conf")]))
+engine.check(trial), engine.take(change), engine.purge(names)
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -40,9 +40,13 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What the operator said of the engine. `folder` is our folder as the engine sees it; all settings have a value."""
+    """What the operator said of the engine. `folder` is our folder as the engine sees it; all settings have a value.
+
+    `patience` is how long it may take to do what it is told (s).
+    """
 
     folder: Path
+    patience: float = 30.0
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def one(self, name: str) -> str:
@@ -63,15 +67,15 @@ class Means:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is different in the folder: each file's text as it was and as it is, an absent one missing.
+    """What is different in the folder: each file's octets as they were and as they are, an absent one missing.
 
     `whole` means that nobody knows what the engine goes by: tell it everything. `forced` asks for the strongest means,
     since a gentler one did not help.
     """
 
     folder: Path
-    before: Mapping[str, str]
-    after: Mapping[str, str]
+    before: Mapping[str, bytes]
+    after: Mapping[str, bytes]
     whole: bool = False
     forced: bool = False
 
@@ -117,7 +121,7 @@ class Engine(ABC):
 
         """
 
-    def trial(self, change: Change) -> Mapping[str, str]:
+    def trial(self, change: Change) -> Mapping[str, bytes]:
         """Return what the checker has to read: all files, or less where the rest was accepted before."""
         return change.after
 
@@ -126,6 +130,7 @@ class Engine(ABC):
 
         Raises NotTakenError where that fails.
         """
+        del names  # where nothing is stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +142,7 @@ class EngineKind:
     settings: Mapping[str, Setting]
     resolver: bool = False
 
-    def means(self, folder: Path, said: Collection[tuple[str, str]]) -> Means:
+    def means(self, folder: Path, said: Collection[tuple[str, str]], patience: float = 30.0) -> Means:
         """Return the means with defaults filled in. Raises ConfigError for a setting that there is not."""
         found: dict[str, tuple[str, ...]] = {}
         for name, value in said:
@@ -148,19 +153,16 @@ class EngineKind:
                 raise ConfigError(f"{self.name}: the engine setting {name!r} is given twice; once would be right")
             found[name] = (*found.get(name, ()), value)
         defaults = {name: (setting.default,) for name, setting in self.settings.items()}
-        return Means(folder=folder, settings=defaults | found)
+        return Means(folder=folder, settings=defaults | found, patience=patience)
 
 
 CHECK: Final = Setting("", "command that checks instead of ours; {trial} is the folder with the new files")
 RELOAD: Final = Setting("", "command that reloads instead of our own way, such as `systemctl reload nginx`")
 
 
-def _said(text: str | None, comment: str) -> list[str] | None:
-    return None if text is None else [*_lines(text, comment)]
-
-
-def _lines(text: str, comment: str) -> Iterator[str]:
-    return (line for line in text.splitlines() if line and not line.startswith(comment))
+def _said(text: bytes | None, comment: str) -> list[bytes] | None:
+    mark = comment.encode()
+    return None if text is None else [line for line in text.splitlines() if line and not line.startswith(mark)]
 
 
 def below(path: str, folder: Path) -> str | None:

@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from cdnblock.errors import ConfigError, Problem
+from cdnblock.errors import ConfigError
 from cdnblock.sources.state_folder import KeptFile, StateFolder
 
 _MODE: Final = 0o644  # nothing in the files is secret, and many engines read them as another user
@@ -31,7 +31,7 @@ Uncached = frozenset[tuple[str, bool]]
 
 
 class ConfigFolder:
-    """One folder, owned by one process. `right` are the texts of the last files that were right, none at first."""
+    """One folder, owned by one process. `right` are the last files that were right, none at first."""
 
     def __init__(self, path: Path) -> None:
         """Open it, and make it where there is none.
@@ -46,29 +46,26 @@ class ConfigFolder:
         except OSError as error:
             raise ConfigError(f"{path}: cannot be made: {error.strerror}; give a folder that can") from error
         self._state = StateFolder(path / _KEPT)
-        kept, problems = self._state.load()
-        self.problems: tuple[Problem, ...] = problems
+        kept, self.problems = self._state.load()
         self.uncached: Uncached | None = _read_uncached(kept.get(_UNCACHED))
-        self.right: Mapping[str, str] = {
-            name: file.text.decode(errors="replace") for name, file in kept.items() if name != _UNCACHED
-        }
+        self.right: Mapping[str, bytes] = {name: file.text for name, file in kept.items() if name != _UNCACHED}
 
     def trial(self, seen_as: Path) -> Path:
         """Return where the checker finds the new files, if it sees this folder as `seen_as`."""
         return seen_as / _TRIAL / "files"
 
-    def read(self, name: str) -> str | None:
+    def read(self, name: str) -> bytes | None:
         """Return what a file holds now, None if it is not there."""
         try:
-            return (self.path / name).read_bytes().decode(errors="replace")
+            return (self.path / name).read_bytes()
         except OSError:
             return None
 
-    def differing(self, files: Mapping[str, str]) -> list[str]:
+    def differing(self, files: Mapping[str, bytes]) -> list[str]:
         """Return the files that are not there as they should be."""
         return [name for name, text in files.items() if not _is_there(self.path / name, text)]
 
-    def try_out(self, files: Mapping[str, str], seen_as: Path) -> None:
+    def try_out(self, files: Mapping[str, bytes], seen_as: Path) -> None:
         """Write files for the checker; each path to this folder in them, which engines see as `seen_as`, is the trial's.
 
         Raises OSError when they cannot be written.
@@ -77,18 +74,18 @@ class ConfigFolder:
         shutil.rmtree(here, ignore_errors=True)
         here.mkdir(parents=True)
         for name, text in files.items():
-            (here / name).write_bytes(text.replace(f"{seen_as}/", f"{there}/").encode())
+            (here / name).write_bytes(text.replace(f"{seen_as}/".encode(), f"{there}/".encode()))
 
-    def swap(self, files: Mapping[str, str], before: Mapping[str, str]) -> Swap:
+    def swap(self, files: Mapping[str, bytes], before: Mapping[str, bytes]) -> Swap:
         """Put files in their places, none before all are on the disk; what else is there stays. `before` was right.
 
         Raises OSError when that fails; everything is then as it was.
         """
         return Swap(self.path, files, before)
 
-    def keep(self, files: Mapping[str, str], uncached: Uncached) -> None:
+    def keep(self, files: Mapping[str, bytes], uncached: Uncached) -> None:
         """Keep these as the last files that were right. Raises OSError when the disk does not take them."""
-        kept = {name: KeptFile(name=name, text=text.encode()) for name, text in files.items()}
+        kept = {name: KeptFile(name=name, text=text) for name, text in files.items()}
         lines = sorted(f"{name}{_ALL_BELOW if below else ''}\n" for name, below in uncached)
         kept[_UNCACHED] = KeptFile(name=_UNCACHED, text="".join(lines).encode())
         self._state.save(kept)
@@ -108,7 +105,7 @@ class ConfigFolder:
 class Swap:
     """Files that were put in their places, and the way back."""
 
-    def __init__(self, folder: Path, files: Mapping[str, str], before: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, files: Mapping[str, bytes], before: Mapping[str, bytes]) -> None:
         self._folder = folder
         self._before = before
         self._leftovers = ExitStack()
@@ -119,7 +116,7 @@ class Swap:
             self._put(files)
             stack.pop_all()
 
-    def _put(self, files: Mapping[str, str]) -> None:
+    def _put(self, files: Mapping[str, bytes]) -> None:
         changed = [(self._folder / name, text) for name, text in files.items()]
         changed = [(path, text) for path, text in changed if not _is_there(path, text)]
         ready = [(self._written(path, text), path) for path, text in changed]
@@ -131,6 +128,7 @@ class Swap:
         done = []
         try:
             for beside, path in ready:
+                _date_after(path, beside)
                 beside.replace(path)
                 done.append(path)
             _flush(self._folder)
@@ -151,6 +149,7 @@ class Swap:
         places = {*places}
         for beside, path in self._back:
             if path in places:
+                _date_after(path, beside)
                 beside.replace(path)
         for path in self._new:
             if path in places:
@@ -158,11 +157,11 @@ class Swap:
         with suppress(OSError):
             _flush(self._folder)
 
-    def _written(self, place: Path, text: str) -> Path:
+    def _written(self, place: Path, text: bytes) -> Path:
         descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=self._folder)
         self._leftovers.callback(_removed, Path(name))
         with os.fdopen(descriptor, "wb") as new:
-            new.write(text.encode())
+            new.write(text)
             new.flush()
             os.fchmod(descriptor, _MODE)
             os.fsync(descriptor)
@@ -174,6 +173,14 @@ def _removed(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _date_after(old: Path, new: Path) -> None:
+    """Date a file some second later than the one whose place it takes: engines that watch one compare no more."""
+    with suppress(OSError):
+        before = int(old.stat().st_mtime)
+        if int(new.stat().st_mtime) <= before:
+            os.utime(new, (before + 1, before + 1))
+
+
 def _flush(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -182,9 +189,9 @@ def _flush(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _is_there(path: Path, text: str) -> bool:
+def _is_there(path: Path, text: bytes) -> bool:
     try:
-        return path.read_bytes() == text.encode()
+        return path.read_bytes() == text
     except OSError:
         return False
 

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import Final, Protocol
@@ -56,6 +56,7 @@ class Prober:
     clients: Sequence[Client] = ()
     forwarded: bool = False
     patience: float = PATIENCE
+    _found: dict[tuple[str, ...], tuple[Client, ...]] = field(default_factory=dict)
 
     def answers(self) -> bool:
         """Tell whether somebody takes connections there."""
@@ -72,7 +73,7 @@ class Prober:
 
         """
         deadline = time.monotonic() + (self.patience if patience is None else patience)
-        names, clients = names_to_ask(before, after), self.clients or self._made_up(after)
+        names, clients = names_to_ask(before, after), self._asking(after)
         pause = 0.01
         while True:
             findings, down = self._ask(names, clients, decide)
@@ -87,11 +88,9 @@ class Prober:
         if down is not None:
             raise DownError(f"nobody answers at {self.server}: {down}")
         more = f"; and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
-        raise NotTakenError(f"{self.server} answers otherwise than decided: {'; '.join(map(str, findings[:_SHOWN]))}{more}")
-
-    def sees_territories(self, plan: Plan) -> bool:
-        """Tell whether some probe comes from a country that the orders mention."""
-        return any(client.country in plan.countries for client in self.clients or self._made_up(plan))
+        raise NotTakenError(
+            f"{self.server} answers otherwise than decided: {'; '.join(map(str, findings[:_SHOWN]))}{more}"
+        )
 
     def _ask(
         self, names: Sequence[str], clients: Sequence[Client], decide: Decide
@@ -108,6 +107,11 @@ class Prober:
             return (), error
         return found, None
 
+    def _asking(self, plan: Plan) -> Sequence[Client]:
+        if not self.clients and plan.countries not in self._found:
+            self._found[plan.countries] = self._made_up(plan)
+        return self.clients or self._found[plan.countries]
+
     def _made_up(self, plan: Plan) -> tuple[Client, ...]:
         """Return a client in each of some countries that the orders mention, one elsewhere and one of nowhere."""
         if not self.forwarded or not isinstance(self.server, Edge):
@@ -116,7 +120,7 @@ class Prober:
             return (Client(label="this machine", country=country, address=None),)
         wanted = [*plan.countries[:_MOST_COUNTRIES]]
         found = {country: address for address, country in _one_of_each(self.table, wanted, plan.countries)}
-        clients = [*((code, code, found[code]) for code in wanted if code in found)]
+        clients: list[tuple[str, str | None, str]] = [(code, code, found[code]) for code in wanted if code in found]
         clients += [(f"outside, {code}", code, address) for code, address in found.items() if code not in wanted]
         clients.append(("nowhere", None, _NOWHERE))
         return tuple(
@@ -135,11 +139,9 @@ def names_to_ask(before: Plan | None, after: Plan) -> list[str]:
                 alike.append(name)
     first = list(islice((name for names in changed.values() for name in names), _MOST_CHANGED))
     steady: dict[str, str] = {}
-    for name, group in (*_hosts(after.suffixes, after), *_hosts(after.exact, after)):
-        if len(steady) >= _MOST_STEADY:
-            break
-        if group is not None:
-            steady.setdefault(group.id, name)
+    for name, group in (*after.exact.items(), *after.suffixes.items()):
+        if group is not None and group.id not in steady and len(steady) < _MOST_STEADY:
+            steady[group.id] = name
     return [*dict.fromkeys((*first, *steady.values(), _STRANGER))]
 
 
@@ -163,11 +165,6 @@ def _changes(before: Plan, after: Plan) -> Iterator[tuple[str, str, str]]:
                     old, new = _id(before.group_of(name)), _id(after.group_of(name))
                     if old != new:
                         yield name, old, new
-
-
-def _hosts(table: dict[str, Group | None] | object, plan: Plan) -> Iterator[tuple[str, Group | None]]:
-    for name in table:  # type: ignore[attr-defined]  # a mapping of names
-        yield name, plan.group_of(name)
 
 
 def _id(group: Group | None) -> str:

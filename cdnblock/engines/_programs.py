@@ -76,12 +76,12 @@ def send(pid: int, number: signal.Signals, program: str) -> None:
         raise NotTakenError(f"{program}, process {pid}, cannot be sent {number.name}: it is another user's") from None
 
 
-def wait_until(holds: Callable[[], bool], complaint: str) -> None:
-    """Wait for an engine; raises NotTakenError with the complaint when that takes too long."""
-    deadline, pause = time.monotonic() + PATIENCE, 0.005
+def wait_until(holds: Callable[[], bool], patience: float, complaint: str) -> None:
+    """Wait for an engine; raises NotTakenError with the complaint when that takes longer than `patience` (s)."""
+    deadline, pause = time.monotonic() + patience, 0.005
     while not holds():
         if time.monotonic() > deadline:
-            raise NotTakenError(f"{complaint} within {PATIENCE:.0f} s")
+            raise NotTakenError(f"{complaint} within {patience:g} s")
         time.sleep(pause)
         pause = min(0.1, pause * 1.5)
 

@@ -19,7 +19,9 @@ _DEEPEST: Final = 20  # includes within each other; engines do not go as far
 _COPIES: Final = ".cdnblock-copies"
 
 
-def shadow(main: Path, into: Path, *, live: Iterable[Path], trial: Path, include: re.Pattern[str] | None = None) -> Path:
+def shadow(
+    main: Path, into: Path, *, live: Iterable[Path], trial: Path, include: re.Pattern[str] | None = None
+) -> Path:
     """Return a copy of a main file, in the folder `into`, that says `trial` wherever it said one of `live`.
 
     `include` matches a whole statement that includes files, the path (or pattern) in its group `path`.

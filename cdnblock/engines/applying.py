@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
@@ -36,34 +36,26 @@ class Applied:
     seconds: Mapping[str, float]
 
 
+@dataclass(kw_only=True, eq=False)
 class Applier:
-    """One engine, the folder that it reads, and who asks it. Not thread-safe: one at a time calls it."""
+    """One engine, the folder that it reads, and who asks it. Not thread-safe: one at a time calls it.
 
-    def __init__(
-        self,
-        *,
-        exporter: Exporter,
-        engine: Engine,
-        folder: ConfigFolder,
-        table: Table,
-        options: Options,
-        prober: Prober | None,
-        now: Callable[[], datetime],
-        served: Sequence[str] | None = None,
-        partial: bool = False,
-    ) -> None:
-        self._exporter = exporter
-        self._engine = engine
-        self._folder = folder
-        self._table = table
-        self._options = options
-        self._prober = prober
-        self._now = now
-        self._served = served
-        self._partial = partial
-        self._plan: Plan | None = None
-        self._goes_by: Mapping[str, str] | None = None  # None: nobody knows
-        self._took: dict[str, float] = {}
+    `table` tells where clients are, `prober` is None where nobody is to be asked, `served` are the hosts that the
+    engine serves, None for any; `partial` agrees to leave out what the target cannot say.
+    """
+
+    exporter: Exporter
+    engine: Engine
+    folder: ConfigFolder
+    table: Table
+    options: Options
+    prober: Prober | None
+    now: Callable[[], datetime]
+    served: Sequence[str] | None = None
+    partial: bool = False
+    _plan: Plan | None = field(init=False, default=None)
+    _goes_by: Mapping[str, bytes] | None = field(init=False, default=None)  # None: nobody knows
+    _took: dict[str, float] = field(init=False, default_factory=dict)
 
     def apply(self, rules: RuleSet) -> Applied:
         """Make the engine go by the orders as they are now, if it does not.
@@ -77,15 +69,15 @@ class Applier:
 
         """
         self._took = {}
-        at = self._now()
+        at = self.now()
         done = self._timed("render", lambda: self._export(rules, at))
-        files = {file.name: file.text for file in done.files}
-        before = self._folder.right if self._goes_by is None else self._goes_by
+        files = {file.name: file.octets for file in done.files}
+        before = self.folder.right if self._goes_by is None else self._goes_by
         change = Change(
-            folder=Path(self._options.folder), before=before or self._there(files), after=files,
+            folder=Path(self.options.folder), before=before or self._there(files), after=files,
             whole=self._goes_by is None,
         )  # fmt: skip
-        astray = self._folder.differing(files)
+        astray = self.folder.differing(files)
         if not astray and files == before and (self._goes_by is not None or self._is_in_step(rules, done.plan, at)):
             changed: tuple[str, ...] = ()
         else:
@@ -101,30 +93,30 @@ class Applier:
     def is_still_so(self, rules: RuleSet) -> bool:
         """Tell whether files and answers are still what they were; if not, the next `apply` begins from nothing."""
         if self._goes_by is not None and self._plan is not None:
-            if self._folder.differing(self._goes_by):
-                _LOG.error("cdnblock: somebody changed the files in %s", self._folder.path)
-            elif self._prober is None or self._is_in_step(rules, self._plan, self._now()):
+            if self.folder.differing(self._goes_by):
+                _LOG.error("cdnblock: somebody changed the files in %s", self.folder.path)
+            elif self.prober is None or self._is_in_step(rules, self._plan, self.now()):
                 return True
         self._goes_by = None
         return False
 
     def _export(self, rules: RuleSet, at: datetime) -> Export:
         return export(
-            self._exporter, rules, self._table, at, self._options, served=self._served, partial=self._partial
+            self.exporter, rules, self.table, at, self.options, served=self.served, partial=self.partial
         )  # fmt: skip
 
     def _change(self, change: Change, rules: RuleSet, plan: Plan, at: datetime) -> None:
         """Check, swap, reload, probe; where that goes wrong, leave what was right."""
-        says_more = change.whole or bool(change.names(self._engine.comment))
+        says_more = change.whole or bool(change.names(self.engine.comment))
         if says_more:
             self._timed("check", lambda: self._check(change))
-        was_up = self._prober is None or self._prober.answers()
-        swap = self._timed("swap", lambda: self._folder.swap(change.after, change.before))
+        was_up = self.prober is None or self.prober.answers()
+        swap = self._timed("swap", lambda: self.folder.swap(change.after, change.before))
         try:
             if says_more:
                 self._take(change, rules, plan, at)
         except DownError as down:
-            if was_up and self._prober is not None and change.before:
+            if was_up and self.prober is not None and change.before:
                 self._go_back(swap, change, down)
             self._goes_by = None
             swap.close()
@@ -138,14 +130,14 @@ class Applier:
         swap.close()
 
     def _check(self, change: Change) -> None:
-        self._folder.try_out(self._engine.trial(change), change.folder)
-        self._engine.check(self._folder.trial(change.folder))
+        self.folder.try_out(self.engine.trial(change), change.folder)
+        self.engine.check(self.folder.trial(change.folder))
 
     def _take(self, change: Change, rules: RuleSet, plan: Plan, at: datetime) -> None:
         """Have the engine take a change, by force where gentleness does not help."""
-        strongest = change.forced or not self._engine.gentle
+        strongest = change.forced or not self.engine.gentle
         try:
-            strongest = self._timed("reload", lambda: self._engine.take(change))
+            strongest = self._timed("reload", lambda: self.engine.take(change))
             self._timed("probe", lambda: self._probe(rules, plan, at, None if strongest else _SOON))
         except NotTakenError as error:
             if strongest:
@@ -155,8 +147,8 @@ class Applier:
 
     def _probe(self, rules: RuleSet, plan: Plan, at: datetime, patience: float | None = None) -> None:
         """Ask the engine; raises NotTakenError when it answers otherwise than was decided for `at`."""
-        if self._prober is not None:
-            self._prober.require(
+        if self.prober is not None:
+            self.prober.require(
                 self._plan, plan, lambda name, country: rules.decide(name, country=country, at=at), patience
             )
 
@@ -166,46 +158,48 @@ class Applier:
         except ApplyError as error:
             _LOG.warning("cdnblock: %s", error)
             return False
-        return self._prober is not None
+        return self.prober is not None
 
     def _go_back(self, swap: Swap, change: Change, why: Exception) -> NoReturn:
         """Put what was right before in place and have the engine take it; raises NotTakenError with what was wrong."""
         try:
             swap.undo()
-            self._engine.take(change.backwards())
+            self.engine.take(change.backwards())
         except (CdnblockError, OSError) as error:
             raise NotTakenError(f"{why}\nand the way back failed as well: {error}") from why
         if isinstance(why, ApplyError):
             raise NotTakenError(f"{why}\nwhat was right before is in place again") from why
         raise why
 
-    def _keep(self, rules: RuleSet, files: Mapping[str, str], at: datetime) -> None:
+    def _keep(self, rules: RuleSet, files: Mapping[str, bytes], at: datetime) -> None:
         """Purge what is stored where measure `cdn` starts or ends, and remember what is right now."""
-        before, uncached = self._folder.uncached, self._uncached(rules, at)
-        if files == self._folder.right and uncached == before:
+        before, uncached = self.folder.uncached, self._uncached(rules, at)
+        if files == self.folder.right and uncached == before:
             return
         failed: NotTakenError | None = None
         try:
-            self._timed("purge", lambda: self._engine.purge(to_purge(before or frozenset(), uncached)))
+            self._timed("purge", lambda: self.engine.purge(to_purge(before or frozenset(), uncached)))
         except NotTakenError as error:
             failed, uncached = error, before or frozenset()
         try:
-            self._timed("keep", lambda: self._folder.keep(files, uncached))
+            self._timed("keep", lambda: self.folder.keep(files, uncached))
         except OSError as error:
-            _LOG.error(  # noqa: TRY400 (the trace says no more)
-                "cdnblock: %s is right, and cannot be kept for the way back after a restart: %s", self._folder.path, error
+            _LOG.error(
+                "cdnblock: %s is right, and cannot be kept for the way back after a restart: %s",
+                self.folder.path,
+                error,
             )
         if failed is not None:
             raise failed
 
     def _uncached(self, rules: RuleSet, at: datetime) -> Uncached:
-        if Measure.CDN in self._exporter.elsewhere:
+        if Measure.CDN in self.exporter.elsewhere:
             return frozenset()
         return rules.covered_names(Measure.CDN, at)
 
-    def _there(self, files: Mapping[str, str]) -> Mapping[str, str]:
+    def _there(self, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
         """Return what stands in the places of these files, where nobody kept what was right."""
-        return {name: text for name in files if (text := self._folder.read(name)) is not None}
+        return {name: text for name in files if (text := self.folder.read(name)) is not None}
 
     def _timed(self, step: str, act: Callable[[], _T]) -> _T:
         started = time.perf_counter()

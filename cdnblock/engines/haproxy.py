@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Final
 
 from cdnblock.engines._engine import (
-    CHECK, RELOAD, Change, DownError, Engine, EngineKind, Means, NotTakenError, Setting, below,
+    CHECK,
+    RELOAD,
+    Change,
+    DownError,
+    Engine,
+    EngineKind,
+    Means,
+    NotTakenError,
+    Setting,
+    below,
 )  # fmt: skip
 from cdnblock.engines._programs import PATIENCE, checked, running, send, told, wait_until
 from cdnblock.engines._shadow import shadow
@@ -44,7 +53,7 @@ class HAProxy(Engine):
     gentle = True
 
     def __init__(self, means: Means) -> None:
-        """Raises ConfigError when a file is missing, or nothing says where the runtime API is."""
+        """Raise ConfigError when a file is missing, or nothing says where the runtime API is."""
         self._means = means
         self._files = [Path(path).absolute() for path in means.all("config")]
         missing = [path for path in self._files if not path.exists() and below(str(path), means.folder) is None]
@@ -63,10 +72,10 @@ class HAProxy(Engine):
                 command += ["-f", str(self._tried(path, trial, number))]
         checked(command)
 
-    def trial(self, change: Change) -> Mapping[str, str]:
+    def trial(self, change: Change) -> Mapping[str, bytes]:
         """Leave out what the checker has accepted before, where one line has nothing to do with another."""
         return {
-            name: "\n".join({*text.splitlines()} - {*change.before[name].splitlines()}) + "\n"
+            name: b"\n".join({*text.splitlines()} - {*change.before[name].splitlines()}) + b"\n"
             if name in _LONG and name in change.before and not change.whole
             else text
             for name, text in change.after.items()
@@ -100,8 +109,8 @@ class HAProxy(Engine):
         return next((found[1] for text in texts if (found := pattern.search(text))), "")
 
     def _change_maps(self, change: Change) -> None:
-        before = {name: read_map(change.before.get(name, "")) for name in _MAPS}
-        after = {name: read_map(change.after.get(name, "")) for name in _MAPS}
+        before = {name: read_map(change.before.get(name, b"")) for name in _MAPS}
+        after = {name: read_map(change.after.get(name, b"")) for name in _MAPS}
         both = bridge(before[ACTIONS], after[ACTIONS], {*before[TERRITORY].values(), *after[TERRITORY].values()})
         self._bring(NOTICES, before[NOTICES], {**before[NOTICES], **after[NOTICES]}, whole=change.whole)
         self._bring(ACTIONS, before[ACTIONS], both, whole=change.whole)
@@ -170,6 +179,7 @@ class HAProxy(Engine):
             send(running(pid_file, "haproxy"), signal.SIGUSR2, "haproxy")
         wait_until(
             lambda: self._worker() not in (None, before),
+            self._means.patience,
             "haproxy was told to reload, and no new process answers (its log says why)",
         )
 
@@ -180,9 +190,9 @@ class HAProxy(Engine):
         return None
 
 
-def read_map(text: str) -> dict[str, str]:
+def read_map(text: bytes) -> dict[str, str]:
     """Return what a map's file says: each key with its value."""
-    lines = (line.partition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+    lines = (line.partition(" ") for line in text.decode().split("\n") if line and not line.startswith("#"))
     return {key: value for key, _, value in lines}
 
 

@@ -31,7 +31,7 @@ class Nginx(Engine):
     """One nginx, known by its main configuration file."""
 
     def __init__(self, means: Means) -> None:
-        """Raises ConfigError when the main file is missing, or the pattern of keys is none."""
+        """Raise ConfigError when the main file is missing, or the pattern of keys is none."""
         self._means = means
         self._main = Path(means.one("config")).absolute()
         if not self._main.is_file():
@@ -62,6 +62,7 @@ class Nginx(Engine):
         send(master, signal.SIGHUP, "nginx")
         wait_until(
             lambda: bool(now := _workers(master)) and not now & before,
+            self._means.patience,
             "nginx was told to reload, and its workers have not changed (its error log says why)",
         )
         return True

@@ -36,6 +36,7 @@ EXPORTERS: Final[Mapping[str, str]] = {
     "envoy": "envoy",
     "bind": "bind",
     "knot-resolver": "knot_resolver",
+    "powerdns": "powerdns",
     "domains": "domains",
     "hosts": "hosts",
     "dnsmasq": "dnsmasq",

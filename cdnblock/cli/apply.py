@@ -1,0 +1,249 @@
+"""`cdnblock apply`: keeps a running engine in step with the orders, as a service."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
+
+import click
+
+from cdnblock.cli.export import hosts_listed, networks_of, setting_of
+from cdnblock.cli.options import geo_option, orders_option, printable
+from cdnblock.errors import CdnblockError, ConfigError
+
+if TYPE_CHECKING:
+    from cdnblock.engines._probes import Prober, Table
+    from cdnblock.engines.applying import Applied, Applier
+    from cdnblock.exporters import Exporter
+    from cdnblock.verification.clients import Client
+
+_EXIT_INVALID: Final = 1
+_EXIT_UNREACHABLE: Final = 5
+_LOOPBACK: Final = "127.0.0.1"
+
+
+@click.command
+@click.argument("target", required=False)
+@click.option("--list", "as_list", is_flag=True, help="Print which engines there are and their settings, and exit.")
+@orders_option
+@geo_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that the engine reads; the rest of it stays.",
+)
+@click.option(
+    "--engine", "means", multiple=True, metavar="NAME=VALUE",
+    help="How the engine is reached, such as config=/etc/nginx/nginx.conf; see --list. Can be repeated.",
+)  # fmt: skip
+@click.option(
+    "--probe", metavar="URL",
+    help="Where clients reach the engine: http://…, https://… or dns://…. It is asked there after each change.",
+)  # fmt: skip
+@click.option("--no-probe", is_flag=True, help="Ask nobody whether a change has arrived: nothing is ever rolled back.")
+@click.option(
+    "--probe-client", "probe_clients", multiple=True, metavar="CODE=ADDRESS",
+    help="Ask as a client in a country (`-`: in none), from this address. Can be repeated.  [default: made-up ones]",
+)  # fmt: skip
+@click.option(
+    "--probe-told", metavar="HOW",
+    help="How the engine learns where a probe comes from: source, x-forwarded-for, proxy-v1, proxy-v2 or ecs.",
+)  # fmt: skip
+@click.option(
+    "--patience", type=click.FloatRange(0.1, 600), default=30.0, show_default=True,
+    help="Seconds that the engine has until it answers as decided.",
+)  # fmt: skip
+@click.option("--state", type=click.Path(path_type=Path), envvar="CDNBLOCK_STATE",
+              help="Folder of this instance alone: the last good orders survive there; for `status` and `reload`.")  # fmt: skip
+@click.option("--once", is_flag=True, help="Do what has to be done now, and exit.")
+@click.option(
+    "--look-every", type=click.FloatRange(0.1, 86_400), default=60.0, show_default=True,
+    help="Seconds between two looks at an engine that nobody has changed.",
+)  # fmt: skip
+@click.option(
+    "--served", type=click.File("r", encoding="utf-8"), metavar="FILE",
+    help="The hosts that this engine serves, one a line, *.name for all below a name. Others are left out.",
+)  # fmt: skip
+@click.option(
+    "--partial", is_flag=True, help="Apply what the target can say; otherwise an order it cannot is an error."
+)
+@click.option(
+    "--trusted-proxies", multiple=True, envvar="CDNBLOCK_TRUSTED_PROXIES", metavar="NETWORK",
+    help="Whose X-Forwarded-For the engine is to believe; repeat it, or separate by commas.",
+)  # fmt: skip
+@click.option("--operator-url", metavar="URL", help="Your page about blocking, for the 451's Link.")
+@click.option("--contact", metavar="TEXT", help="Whom to contact, for orders that name nobody.")
+@click.option("--folder", metavar="PATH", help="Where the engine sees the files.  [default: --out]")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As of `cdnblock export`.")
+@click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
+def command(  # noqa: PLR0913 (click hands each option over by name)
+    *,
+    target: str | None,
+    as_list: bool,
+    orders: Path,
+    geo: Path | None,
+    out: Path | None,
+    means: tuple[str, ...],
+    probe: str | None,
+    no_probe: bool,
+    probe_clients: tuple[str, ...],
+    probe_told: str | None,
+    patience: float,
+    state: Path | None,
+    once: bool,
+    look_every: float,
+    served: TextIO | None,
+    partial: bool,
+    trusted_proxies: tuple[str, ...],
+    operator_url: str | None,
+    contact: str | None,
+    folder: str | None,
+    settings: tuple[str, ...],
+    clock: Path | None,
+) -> None:
+    """Keep a running engine, the TARGET, in step with the orders.
+
+    At each change of the folder and at each instant at which an order starts, ends, or opens or closes a window: write
+    the configuration, have the engine's own checker read it, put it in place, reload by the gentlest means, and ask the
+    engine as clients do, inside a territory and outside. Where it answers otherwise than decided, what was right before
+    comes back, and it is tried again later. SIGHUP has everything looked at now, SIGTERM ends it; the engine goes on.
+
+    \b
+    With --once exits 0 when the engine is in step,
+          1 when the orders, a setting or the checker keep it from that, or its answers do,
+          5 when it does not run: then what its checker accepted is in place for its start.
+
+    Example: cdnblock apply nginx --orders orders/ --out /etc/nginx/cdnblock --probe http://127.0.0.1 --trusted-proxies 127.0.0.1
+    """  # noqa: D301 (click's mark)
+    from cdnblock.enforcer import Enforcer
+    from cdnblock.engines import load
+    from cdnblock.engines._folder import ConfigFolder
+    from cdnblock.engines.applying import Applier
+    from cdnblock.exporters import Options
+    from cdnblock.exporters import load as load_exporter
+    from cdnblock.sources.geo_tables import open_geo_table
+
+    if as_list:
+        click.echo("\n".join(_settings_of_engines()))
+        return
+    if target is None or out is None:
+        raise click.UsageError("give a TARGET and --out FOLDER, or --list")
+    if (probe is None) != no_probe:
+        raise click.UsageError(
+            "say where clients reach the engine, --probe URL; or that nobody is to ask it, --no-probe"
+        )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    kind, exporter, table, tick = load(target), load_exporter(target), open_geo_table(geo), _clock(clock)
+    seen_as, trusted = folder or str(out.absolute()), networks_of(trusted_proxies)
+    engine = kind.make(kind.means(Path(seen_as), [setting_of(text) for text in means], patience))
+    prober = None
+    if probe is not None:
+        clients = [_client(text, probe_told) for text in probe_clients]
+        prober = _prober(probe, exporter, table, clients, trusted, patience)
+
+    def now() -> datetime:
+        return datetime.fromtimestamp(tick(), UTC)
+
+    with ExitStack() as stack:
+        applier = Applier(
+            exporter=exporter, engine=engine, folder=stack.enter_context(ConfigFolder(out)), table=table,
+            options=Options(
+                folder=seen_as, operator_url=operator_url, contact=contact, trusted_proxies=trusted,
+                settings=dict(map(setting_of, settings)),
+            ),
+            prober=prober, now=now, served=None if served is None else tuple(hosts_listed(served)), partial=partial,
+        )  # fmt: skip
+        enforcer = stack.enter_context(Enforcer(orders, geo=table, state=state, clock=tick, follow=not once))
+        if once:
+            sys.exit(_once(applier, lambda: applier.apply(enforcer.rules)))
+        from cdnblock.engines.service import Service
+
+        service = Service(enforcer=enforcer, applier=applier, said=_say, now=now, look=look_every)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.end())
+        signal.signal(signal.SIGHUP, lambda *_: service.wake())
+        service.run()
+
+
+def _once(applier: Applier, act: Callable[[], Applied]) -> int:
+    from cdnblock.engines._engine import DownError
+
+    try:
+        _say(act())
+    except CdnblockError as error:
+        click.echo(f"cdnblock: {applier.exporter.name} is not in step: {printable_lines(str(error))}", err=True)
+        return _EXIT_UNREACHABLE if isinstance(error, DownError) else _EXIT_INVALID
+    return 0
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines that cannot steer a terminal."""
+    return "\n".join(map(printable, text.splitlines()))
+
+
+def _say(applied: Applied) -> None:
+    for item in applied.missing:
+        click.echo(f"cdnblock: missing: {printable(item)}", err=True)
+    steps = ", ".join(f"{step} {1000 * seconds:,.0f} ms" for step, seconds in applied.seconds.items())
+    until = "for ever" if applied.until is None else f"until {applied.until.isoformat()}"
+    what = f"{len(applied.changed)} files changed" if applied.changed else "nothing to change"
+    click.echo(f"cdnblock: in step with {applied.revision}, {until}: {what} ({steps})")
+
+
+def _prober(
+    url: str, exporter: Exporter, table: Table, clients: Sequence[Client], trusted: Sequence[str], patience: float
+) -> Prober:
+    from cdnblock.engines._probes import Prober
+    from cdnblock.verification.servers import read_server
+
+    server = read_server(url)
+    prober = Prober(
+        server=server, exporter=exporter, table=table, clients=clients, patience=patience,
+        forwarded=any(ip_address(_LOOPBACK) in ip_network(network) for network in trusted),
+    )  # fmt: skip
+    if exporter.territory and not clients and not prober.forwarded:
+        click.echo(
+            "cdnblock: the engine is asked from this machine alone, which is in no territory: name addresses that it may"
+            " be asked from, --probe-client FR=ADDRESS, or let it believe us, --trusted-proxies 127.0.0.1",
+            err=True,
+        )
+    return prober
+
+
+def _client(text: str, told: str | None) -> Client:
+    from cdnblock.verification.clients import Client, Told
+
+    code, equals, address = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--probe-client {text!r}: write CODE=ADDRESS, such as FR=192.0.2.7")
+    try:
+        ip_address(address)
+        way = Told(told) if told else Told.SOURCE
+    except ValueError as error:
+        raise ConfigError(f"--probe-client {text!r}, --probe-told {told!r}: {error}") from None
+    return Client(label=code, country=None if code == "-" else code, address=address, told=way)
+
+
+def _clock(path: Path | None) -> Callable[[], float]:
+    if path is None:
+        return time.time
+    from cdnblock.sources.staging_clock import StagingClock
+
+    return StagingClock(path)
+
+
+def _settings_of_engines() -> Iterator[str]:
+    from cdnblock.engines import ENGINES, load
+
+    for target in ENGINES:
+        yield target
+        for name, setting in load(target).settings.items():
+            yield f"  --engine {name}={setting.default or '…'}: {setting.does}{'; repeat it' if setting.many else ''}"
