@@ -33,6 +33,7 @@ EXPORTERS: Final[Mapping[str, str]] = {
     # target: its module in this folder
     "haproxy": "haproxy",
     "nginx": "nginx",
+    "varnish": "varnish",
     "envoy": "envoy",
     "bind": "bind",
     "knot-resolver": "knot_resolver",

@@ -45,6 +45,8 @@ TARGETS = [
     ("nginx", {"settings": {"headers-more": "no", "sni": "127.0.0.1:8443"}, "trusted_proxies": ("10.0.0.0/8",)}),
     ("bind", {"settings": {"view": "/etc/bind/every-view.conf", "ede": "yes"}}),
     ("knot-resolver", {"contact": "legal@edge.example"}),
+    ("powerdns", {"trusted_proxies": ("10.0.0.0/8",)}),
+    ("varnish", {"trusted_proxies": ("10.0.0.0/8", "2001:db8::7")}),
     ("domains", OF_LISTS),
     ("hosts", OF_LISTS),
     ("dnsmasq", OF_LISTS),
