@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "reload": "Have a running instance reread its orders now.",
     "export": "Orders as configuration of other servers: HAProxy, nginx, plain lists.",
     "apply": "Keep a running engine in step with the orders: HAProxy, nginx.",
+    "verify": "Ask a running edge or resolver, and compare what it does with the decision.",
     "schema": "JSON Schema of the order file, for editors.",
     "sandbox": "A staging edge on loopback: origin, cache, mitmproxy, resolver, probes.",
     "mitmproxy": "mitmproxy with the addon in its right place.",

@@ -19,7 +19,7 @@ from cdnblock.verification.answers import Answer, Nothing
 from cdnblock.verification.asking import ask, speaks_http2
 from cdnblock.verification.clients import Client
 from cdnblock.verification.dns_judging import judge_dns
-from cdnblock.verification.expecting import Difference, Known, Promises, Unjudged
+from cdnblock.verification.expecting import Difference, Judgement, Known, Promises, Unjudged
 from cdnblock.verification.http_judging import judge_http
 from cdnblock.verification.probes import FORMS, Form, Kind, Probe, Way
 from cdnblock.verification.servers import Edge, Resolver, Server, resolved
@@ -148,6 +148,8 @@ class Examiner:
     def __init__(self, server: Server, decide: Decide, how: How) -> None:
         self.asked = 0
         """Probes sent, without those of `prepare`."""
+        self.covered = self.missed = 0
+        """Probes about which a measure was decided, and how many of those were not answered so."""
         self.unreached = 0
         """How many of the last probes in a row found nobody there."""
         self._server = server
@@ -222,6 +224,10 @@ class Examiner:
                 result = await self._once(probe)
         return result
 
+    def _count(self, decision: Decision, found: Judgement) -> None:
+        self.covered += bool(decision)
+        self.missed += bool(decision) and isinstance(found, Difference)
+
     async def _once(self, probe: Probe) -> Result:
         for _ in range(_AGAIN):
             before = self._decide(probe.name, probe.client.country)
@@ -232,6 +238,7 @@ class Examiner:
         known = Known(stranger=self._stranger(probe), reference=await self._reference(probe))
         judge = judge_dns if probe.way in (Way.UDP, Way.TCP) else judge_http
         found = judge(probe, decision, answer, self._how.promises, known)
+        self._count(decision, found)
         if isinstance(found, Difference):
             return Finding(probe=probe, decision=decision, expected=found.expected, came=found.came)
         return Open(probe=probe, why=found.why) if isinstance(found, Unjudged) else None

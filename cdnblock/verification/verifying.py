@@ -53,7 +53,8 @@ class Report:
     """What was found. `differences` counts all, `findings` has the first of them.
 
     `open` counts, by why, what could not be judged, and `examples` has some of the names. `names` counts names by what
-    they are. `gone` is why it ended early, None if it did not.
+    they are. `covered` counts probes about which a measure was decided, `missed` those of them that were answered otherwise.
+    `gone` is why it ended early, None if it did not.
     """
 
     server: Server
@@ -65,6 +66,8 @@ class Report:
     examples: dict[str, list[str]] = field(default_factory=dict)
     names: Counter[Kind] = field(default_factory=Counter)
     asked: int = 0
+    covered: int = 0
+    missed: int = 0
     revisions: Sequence[str] = ()
     seconds: float = 0.0
     gone: str | None = None
@@ -87,10 +90,11 @@ async def verify(
     rules: Callable[[], RuleSet],
     settings: Settings,
     tell: Callable[[int, int], None] = lambda _done, _expected: None,
+    ended: asyncio.Event | None = None,
 ) -> Report:
     """Ask a server for everything, and return what it does otherwise than decided by the rules of the moment.
 
-    `tell` hears how many names are done, and how many there are, about.
+    `tell` hears how many names are done, and how many there are, about. With `ended` set it stops where it is.
 
     Raises:
         OSError: nobody is there, or a client's address is none of this machine's.
@@ -111,7 +115,7 @@ async def verify(
     examiner = Examiner(server, following.decide, how)
     report = Report(server=server, clients=settings.clients, ways=ways)
     await examiner.prepare()
-    run = _Run(examiner, report, settings, tell)
+    run = _Run(examiner, report, settings, tell, ended or asyncio.Event())
     first = following.rules
     run.expected = count(first, settings.sample, settings.most)
     dice = random.Random(settings.seed)  # noqa: S311 (to be repeated, not guessed)
@@ -130,7 +134,8 @@ async def verify(
             break
         before, first = first, following.rules
         await run.through(_changed(before, first, settings.most))
-    report.asked, report.revisions = examiner.asked, tuple(following.revisions)
+    report.asked, report.covered, report.missed = examiner.asked, examiner.covered, examiner.missed
+    report.revisions = tuple(following.revisions)
     report.seconds = time.monotonic() - started
     return report
 
@@ -139,13 +144,19 @@ class _Run:
     """Some workers that share one row of names."""
 
     def __init__(
-        self, examiner: Examiner, report: Report, settings: Settings, tell: Callable[[int, int], None]
+        self,
+        examiner: Examiner,
+        report: Report,
+        settings: Settings,
+        tell: Callable[[int, int], None],
+        ended: asyncio.Event,
     ) -> None:
         self.expected = 0
         self._examiner = examiner
         self._report = report
         self._settings = settings
         self._tell = tell
+        self._ended = ended
         self._done = 0
 
     async def through(self, names: Iterator[Subject]) -> None:
@@ -157,7 +168,9 @@ class _Run:
         for subject in names:
             self._report.names[subject.kind] += 1
             async for result in self._examiner.examine(subject):
-                if self._examiner.unreached >= _GONE:
+                if self._ended.is_set():
+                    self._report.gone = "it was interrupted"
+                elif self._examiner.unreached >= _GONE:
                     self._report.gone = f"{_GONE} probes in a row found nobody there"
                 if self._report.gone is not None:
                     return
