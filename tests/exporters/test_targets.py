@@ -43,10 +43,11 @@ OF_LISTS = {"clients_in": "FR"}
 TARGETS = [
     ("haproxy", {"settings": {"defaults": "base", "sni": ":443 tls"}, "trusted_proxies": ("10.0.0.0/8",)}),
     ("nginx", {"settings": {"headers-more": "no", "sni": "127.0.0.1:8443"}, "trusted_proxies": ("10.0.0.0/8",)}),
+    ("varnish", {"trusted_proxies": ("10.0.0.0/8", "2001:db8::7")}),
+    ("envoy", {"trusted_proxies": ("10.0.0.0/8", "2001:db8::7")}),
     ("bind", {"settings": {"view": "/etc/bind/every-view.conf", "ede": "yes"}}),
     ("knot-resolver", {"contact": "legal@edge.example"}),
     ("powerdns", {"trusted_proxies": ("10.0.0.0/8",)}),
-    ("varnish", {"trusted_proxies": ("10.0.0.0/8", "2001:db8::7")}),
     ("domains", OF_LISTS),
     ("hosts", OF_LISTS),
     ("dnsmasq", OF_LISTS),
