@@ -49,8 +49,11 @@ def rules_of(stage):
     return _rules(stage.orders, stage.orders.stat().st_mtime_ns)
 
 
-def export_for(stage, target, folder, **settings):
-    """Export the stage's orders as they are now; return the names of the files that changed."""
+def export_for(stage, target, folder, *, partial=False, **settings):
+    """Export the stage's orders as they are now; return the names of the files that changed.
+
+    With `partial`, what the target cannot say is left out or written as it can say it.
+    """
     done = exporters.export(
         exporters.load(target),
         rules_of(stage),
@@ -62,8 +65,9 @@ def export_for(stage, target, folder, **settings):
             trusted_proxies=stage.trusted_proxies,
             settings=settings,
         ),
+        partial=partial,
     )
-    assert done.missing == ()
+    assert partial or done.missing == ()
     return put(folder, done.files)
 
 
@@ -142,10 +146,15 @@ def started_example(name, folder):
     with ThreadingHTTPServer(("127.0.0.1", 0), Site) as site:
         threading.Thread(target=site.serve_forever, daemon=True).start()
         for path in (folder / name).iterdir():
-            text = path.read_text().replace("127.0.0.1:8080", f"127.0.0.1:{edge}")
-            text = text.replace("127.0.0.1:8000", f"127.0.0.1:{site.server_port}")
+            text = path.read_text()
+            for before in ("127.0.0.1:", "port_value: "):
+                text = text.replace(f"{before}8080", f"{before}{edge}")
+                text = text.replace(f"{before}8000", f"{before}{site.server_port}")
             path.write_text(f"user root;\n{text}" if path.name == "nginx.conf" and os.geteuid() == 0 else text)
-        environment = {**os.environ, "PATH": f"{command.parent}:/usr/sbin:{os.environ['PATH']}"}
+        environment = {
+            **os.environ,
+            "PATH": f"{command.parent}:{Path(sys.executable).parent}:/usr/sbin:{os.environ['PATH']}",
+        }
         with running([str(folder / name / "start.sh")], edge, folder / "log", env=environment):
             yield edge
         site.shutdown()
