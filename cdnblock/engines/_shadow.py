@@ -56,14 +56,16 @@ class _Reading:
 
     def text_of(self, path: Path, depth: int) -> str:
         text = path.read_bytes().decode(errors="surrogateescape")
-        if self._include is not None and depth < _DEEPEST:
-            text = self._include.sub(lambda statement: self._with_copies(statement, depth), text)
         for live in self._live:
             text = re.sub(rf"(?<![\w.-]){re.escape(str(live).rstrip('/'))}(?![\w.-])", str(self._trial), text)
+        if self._include is not None and depth < _DEEPEST:
+            text = self._include.sub(lambda statement: self._with_copies(statement, depth), text)
         return text
 
     def _with_copies(self, statement: re.Match[str], depth: int) -> str:
         pattern = str(self._base / statement["path"])
+        if below(pattern, self._trial) is not None:
+            return statement[0]
         inside = next((rest for live in self._live if (rest := below(pattern, live)) is not None), None)
         if inside is not None:
             return _including(statement, str(self._trial / inside))

@@ -13,7 +13,6 @@ from typing import Final, NoReturn, TypeVar
 from cdnblock.engines._engine import ApplyError, Change, DownError, Engine, NotTakenError
 from cdnblock.engines._folder import ConfigFolder, Swap, Uncached
 from cdnblock.engines._probes import Prober, Table
-from cdnblock.errors import CdnblockError
 from cdnblock.exporters import Export, Exporter, Options, export
 from cdnblock.exporters._plan import Plan
 from cdnblock.matching.ruleset import RuleSet
@@ -162,13 +161,17 @@ class Applier:
 
     def _go_back(self, swap: Swap, change: Change, why: Exception) -> NoReturn:
         """Put what was right before in place and have the engine take it; raises NotTakenError with what was wrong."""
+        again = "what was right before is in place again"
         try:
             swap.undo()
+        except OSError as error:
+            raise NotTakenError(f"{why}\nand what was right before cannot be put in place again: {error}") from why
+        try:
             self.engine.take(change.backwards())
-        except (CdnblockError, OSError) as error:
-            raise NotTakenError(f"{why}\nand the way back failed as well: {error}") from why
+        except ApplyError as error:
+            raise NotTakenError(f"{why}\n{again}, and the engine did not take that either: {error}") from why
         if isinstance(why, ApplyError):
-            raise NotTakenError(f"{why}\nwhat was right before is in place again") from why
+            raise NotTakenError(f"{why}\n{again}") from why
         raise why
 
     def _keep(self, rules: RuleSet, files: Mapping[str, bytes], at: datetime) -> None:

@@ -1,0 +1,260 @@
+"""What `cdnblock apply` promises of every engine, tried with the engine itself and the service as its own process.
+
+An engine is put under it by a class that says how the engine is configured, started and reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from export_engines import ROOT, stage_with
+
+from cdnblock.sources import control_socket
+from cdnblock.sources.staging_clock import run_from
+from cdnblock.testing.places import PLACES
+from cdnblock.testing.stage import put_orders
+
+SOON = 40.0  # seconds that a change may take on a slow machine
+FRANCE, GERMANY = PLACES["france"], PLACES["germany"]
+NAMES = [f"first{number}.example" for number in range(9)]  # so many that one more or less is a small change
+
+
+@dataclass(kw_only=True)
+class Running:
+    """An engine as the operator has set it up, not started yet.
+
+    `arguments` are those of `cdnblock apply` that say how it is reached, `start` and `stop` return when it runs or does
+    not, `refuses(host, client)` tells what a client gets.
+    """
+
+    out: Path
+    arguments: list[str]
+    start: Callable[[], object]
+    stop: Callable[[], object]
+    refuses: Callable[[str, str], bool]
+
+
+class Service:
+    """`cdnblock apply` as its own process."""
+
+    def __init__(self, target, stage, running, *more, wrap=(), env=None):
+        self.said = ""
+        self.command = [
+            *wrap, sys.executable, "-m", "cdnblock", "apply", target, "--orders", str(stage.orders), "--geo", str(stage.geo),
+            "--out", str(running.out), *running.arguments, *more,
+        ]  # fmt: skip
+        self.env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | (env or {})
+
+    def once(self):
+        done = subprocess.run(self.command + ["--once"], env=self.env, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    @contextlib.contextmanager
+    def run(self):
+        with subprocess.Popen(
+            self.command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as self.process:
+            reader = threading.Thread(target=self._read, daemon=True)
+            reader.start()
+            try:
+                self.until("in step with")
+                yield self
+            finally:
+                if self.process.poll() is None:
+                    self.process.terminate()
+                    try:
+                        self.process.wait(30)
+                    except subprocess.TimeoutExpired:
+                        self.process.kill()
+                reader.join(10)
+
+    def until(self, text, times=1):
+        """Wait until it has said something so many times."""
+        eventually(lambda: len(re.findall(re.escape(text), self.said)) >= times or self._is_over(), lambda: self.said)
+        assert len(re.findall(re.escape(text), self.said)) >= times, self.said
+
+    def _is_over(self):
+        return self.process.poll() is not None
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.said += line.decode(errors="replace")
+
+
+def eventually(holds, complaint=lambda: "", within=SOON):
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, complaint()
+        time.sleep(0.03)
+
+
+class ApplyContract:
+    """A class that sets an engine up: `target`, and `set_up(stage)`, a context manager that yields a Running."""
+
+    target: str
+
+    @pytest.fixture
+    def world(self, tmp_path):
+        """A stage with some orders, an engine that goes by them, and a function that makes the service."""
+        with stage_with(tmp_path, base={"names": NAMES}) as stage, self.set_up(stage) as engine:
+            code, said = Service(self.target, stage, engine).once()
+            assert code == 5, said  # it does not run yet: what its checker accepted is in place for its start
+            engine.start()
+            yield World(self.target, stage, engine)
+
+    def test_changes_arrive_and_instants_too(self, world, tmp_path):
+        """A name that is ordered is refused where the order holds, and no longer when it is lifted; a window opens."""
+        clock = tmp_path / "clock"
+        run_from(clock, datetime(2025, 5, 1, 12, tzinfo=UTC).timestamp())
+        windows = [{"from": "2025-05-02T12:00", "until": "2025-05-02T14:00"}]
+        world.order(live={"names": ["live.example"], "windows": windows})
+        with world.service("--clock", str(clock)).run():
+            assert world.refuses(NAMES[0]) == (True, False)
+            assert world.refuses("new.example") == (False, False)
+            world.order(new={"names": ["new.example"]})
+            world.until_refused("new.example")
+            assert world.refuses("new.example") == (True, False)
+            world.order(new={"names": ["other.example"]})
+            world.until_refused("new.example", refused=False)
+            world.until_refused("other.example")
+            assert world.refuses("live.example") == (False, False)
+            run_from(clock, datetime(2025, 5, 2, 11, tzinfo=UTC).timestamp())
+            world.until_refused("live.example")
+            assert world.refuses("live.example") == (True, False)
+            run_from(clock, datetime(2025, 5, 2, 12, 0, 1, tzinfo=UTC).timestamp())
+            world.until_refused("live.example", refused=False)
+            assert world.refuses(NAMES[0]) == (True, False)
+
+    def test_broken_and_vanished_orders_release_nothing(self, world, tmp_path):
+        """A half-written file keeps its last good version; an emptied folder is held until somebody means it."""
+        state = tmp_path / "own"
+        with world.service("--state", str(state)).run() as service:
+            before = world.texts()
+            (world.stage.orders / "base.yaml").write_text("cdnblock: 1\nnames: [")
+            service.until("last good version stays enforced")
+            (world.stage.orders / "base.yaml").unlink()
+            service.until("held back until accepted")
+            assert world.refuses(NAMES[0]) == (True, False)
+            assert world.texts() == before
+            told = control_socket.ask(state, {"command": "reload", "accept_release": True}, 60)
+            assert told["held"] == []
+            world.until_refused(NAMES[0], refused=False)
+            assert control_socket.ask(state, {"command": "status"}, 60)["apply"]["failing"] is None
+
+    def test_what_the_checker_refuses_is_never_put_in_place(self, world):
+        """With a checker that fails nothing is swapped, it is loud, and the engine goes on as it was."""
+        before = world.texts()
+        world.order(new={"names": ["new.example"]})
+        code, said = world.service("--engine", "check=false").once()
+        assert code == 1
+        assert "does not accept" in said
+        assert world.texts() == before
+        assert (world.refuses(NAMES[0]), world.refuses("new.example")) == ((True, False), (False, False))
+
+    def test_what_the_engine_does_not_take_is_rolled_back(self, world):
+        """An engine that ignores the reload answers otherwise than decided: what was right before is back, loudly."""
+        assert world.service().once()[0] == 0
+        before = world.texts()
+        world.order(new={"names": ["new.very.deep.example"]})
+        code, said = world.service(*self.ignoring, "--patience", "1").once()
+        assert code == 1, said
+        assert "what was right before is in place again" in said
+        assert world.texts() == before
+        code, said = world.service().once()
+        assert code == 0, said
+        assert world.refuses("new.very.deep.example") == (True, False)
+
+    def test_a_full_disk_stops_nothing_and_is_made_up_for(self, world):
+        """Where nothing can be written the engine goes on as it was; with room again the change arrives."""
+        with world.service().run() as service:
+            before = world.texts()
+            resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+            world.order(new={"names": ["new.example"]})
+            service.until("is not in step")
+            assert world.texts() == before
+            assert world.refuses(NAMES[0]) == (True, False)
+            resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            world.until_refused("new.example")
+            service.until("is in step again")
+
+    def test_a_folder_that_cannot_be_written_to(self, world):
+        """It is said, and nothing else happens; with the right to write again the change arrives."""
+        dropped = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+        with world.service(wrap=dropped).run() as service:
+            before = world.texts()
+            world.engine.out.chmod(0o555)
+            world.order(new={"names": ["new.example"]})
+            service.until("Permission denied")
+            assert world.texts() == before
+            world.engine.out.chmod(0o755)
+            world.until_refused("new.example")
+
+    def test_an_engine_that_is_down_finds_the_orders_when_it_starts(self, world):
+        """The checked files are put in place for it, and it is probed once it answers."""
+        with world.service().run() as service:
+            world.engine.stop()
+            world.order(new={"names": ["new.example"]})
+            service.until("is not in step")
+            world.engine.start()
+            world.until_refused("new.example")
+            service.until("is in step again")
+            assert world.refuses(NAMES[0]) == (True, False)
+
+    def test_the_service_ends_at_once_and_starts_again_without_a_reload(self, world, tmp_path):
+        """SIGTERM: exit 0, the engine goes on. systemd hears of it, and files that strangers touch are put right."""
+        address = str(tmp_path / "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.bind(address)
+            told.settimeout(SOON)
+            service = world.service("--look-every", "0.3", env={"NOTIFY_SOCKET": address})
+            with service.run():
+                assert told.recv(4096).startswith(b"READY=1")
+                before = world.texts()
+                name = max(before, key=lambda name: len(before[name]))
+                (world.engine.out / name).write_bytes(b"")
+                eventually(lambda: world.texts() == before, lambda: service.said)
+                service.process.terminate()
+                assert service.process.wait(20) == 0
+            assert world.refuses(NAMES[0]) == (True, False)
+        code, said = world.service().once()
+        assert (code, "nothing to change" in said) == (0, True), said
+
+
+class World:
+    """A stage, an engine on it, and what they can be asked."""
+
+    def __init__(self, target, stage, engine):
+        self.target, self.stage, self.engine = target, stage, engine
+
+    def service(self, *more, **how):
+        return Service(self.target, self.stage, self.engine, *more, **how)
+
+    def order(self, **orders):
+        put_orders(self.stage.orders, orders)
+
+    def refuses(self, host):
+        return self.engine.refuses(host, FRANCE), self.engine.refuses(host, GERMANY)
+
+    def until_refused(self, host, *, refused=True):
+        """Wait until it is so for good: an engine's old and new processes may answer side by side for a moment."""
+        eventually(
+            lambda: all(self.engine.refuses(host, FRANCE) is refused for _ in range(5)),
+            lambda: f"refused is still not {refused}: {host}",
+        )
+
+    def texts(self):
+        """Return what is in the folder that the engine reads."""
+        return {path.name: path.read_bytes() for path in self.engine.out.iterdir() if path.is_file()}
