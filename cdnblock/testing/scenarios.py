@@ -131,7 +131,7 @@ class Scenario:
 
     def play_for(self, run: str) -> tuple[Step, ...]:
         """Return the steps with `${run}` in them replaced: names of their own for each time it is played."""
-        return tuple(step for raw in self.steps for step in _steps(_filled(raw, run), f"{self.file}: {self.name}"))
+        return tuple(step for raw in self.steps for step in _steps(filled(raw, run), f"{self.file}: {self.name}"))
 
 
 def scenarios_folder() -> Path:
@@ -171,7 +171,7 @@ def order_file(order_id: str, keys: Mapping[str, Any], run: str = "") -> str:
         "until": "2090-01-01",
         "territory": ["FR"],
         "measures": {"proxy": "terminate"},
-    } | dict(_filled(keys, run))
+    } | dict(filled(keys, run))
     return yaml.safe_dump({key: value for key, value in whole.items() if value is not None}, allow_unicode=True)
 
 
@@ -278,7 +278,7 @@ def _known(raw: Mapping[str, Any], keys: set[str], where: str) -> None:
         raise ConfigError(f"{where}: unknown: {', '.join(sorted(unknown))}; there are {', '.join(sorted(keys))}")
 
 
-def _filled(value: Any, run: str) -> Any:
+def filled(value: Any, run: str) -> Any:
     """Return a value with what stands in `${…}` replaced.
 
     `${run}` by the run, `${now+2s}` by the first whole second that is at least so far ahead, `${a*20}` by twenty `a`.
@@ -288,9 +288,9 @@ def _filled(value: Any, run: str) -> Any:
             text = _REPEATED.sub(lambda found: found[1] * int(found[2]), value.replace("${run}", run))
             return _MOMENT.sub(lambda found: _moment(float(found[1])), text)
         case list():
-            return [_filled(item, run) for item in value]
+            return [filled(item, run) for item in value]
         case dict():
-            return {_filled(key, run): _filled(item, run) for key, item in value.items()}
+            return {filled(key, run): filled(item, run) for key, item in value.items()}
         case _:
             return value
 
