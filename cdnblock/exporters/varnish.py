@@ -39,6 +39,8 @@ _PROGRAM: Final = (
 )  # fmt: skip
 _NAMES_IN_A_BAN: Final = 100  # Varnish reads commands of at most 8 KiB, and a name has at most 253 octets but mostly 20
 _OCTETS_OF_A_BAN: Final = 4_000
+# What 6to4 and NAT64 make of IPv4 networks: the program takes addresses out of their tunnels itself.
+_TUNNELS: Final = re.compile(r"2002:|64:ff9b::[0-9a-f]+:[0-9a-f]+/")
 _PLACEHOLDER: Final = re.compile(r"@([A-Z]+)@(?:\n(?=  }|    C{))?")
 
 
@@ -86,7 +88,7 @@ def _fitting(names: list[str]) -> int:
 def _table(work: Work) -> Iterator[tuple[str, str]]:
     """Yield keys and values, as `_varnish/table.c` explains them; a name on each line but these."""
     yield from ((f"!{ip_network(network, strict=False)}", "-") for network in work.options.trusted_proxies)
-    yield from ((f"@{cidr}", place) for cidr, place in work.networks)
+    yield from ((f"@{cidr}", place) for cidr, place in work.networks if not _TUNNELS.match(cidr))
     yield from _actions(work.plan)
     yield from _notices(work.plan, work.options)
     yield from ((name, _value(group)) for name, group in work.plan.suffixes.items())

@@ -3,7 +3,7 @@
 vcl 4.1;
 include "FOLDER/cdnblock/cdnblock.vcl";
 
-backend site { .host = "127.0.0.1"; .port = "8000"; }
+backend site { .host = "127.0.0.1:8000"; }
 
 sub vcl_recv {
   # WebSockets where you have some, here /socket and /ws. Name no URL that answers a handshake with a page.

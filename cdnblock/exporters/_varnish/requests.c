@@ -16,6 +16,8 @@ static const struct gethdr_s
 	cb_bereq_host = CB_FIELD(HDR_BEREQ, "\5", "Host"),
 	cb_beresp_host = CB_FIELD(HDR_BERESP, "\20", "X-Cdnblock-Host");
 
+static const char cb_free[] = "free", cb_bad[] = "bad", cb_tunnel[] = "tunnel";
+
 /* Set a field, and be sure that it is there: Varnish drops what finds no room among a request's many. */
 static void
 cb_set(VRT_CTX, const struct gethdr_s *field, const char *value)

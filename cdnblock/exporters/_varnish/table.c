@@ -31,7 +31,6 @@ enum {
 	CB_MOST_RANGES = 64,
 };
 
-static const char cb_free[] = "free", cb_bad[] = "bad", cb_tunnel[] = "tunnel";
 static const char cb_other[] = "other", cb_unknown[] = "unknown";
 
 struct cb_net {

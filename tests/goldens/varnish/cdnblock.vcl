@@ -33,7 +33,6 @@ enum {
 	CB_MOST_RANGES = 64,
 };
 
-static const char cb_free[] = "free", cb_bad[] = "bad", cb_tunnel[] = "tunnel";
 static const char cb_other[] = "other", cb_unknown[] = "unknown";
 
 struct cb_net {
@@ -463,20 +462,35 @@ cb_forwarded(const char *field, unsigned char *address)
 	return (1);
 }
 
+/* The IPv4 address that an IPv6 address carries, as IPv4-mapped; else the address itself. */
+static void
+cb_unwrap(const unsigned char *address, unsigned char *inner)
+{
+	static const unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+	static const unsigned char nat64[12] = {0x00, 0x64, 0xff, 0x9b}; /* RFC 6052 */
+	static const unsigned char teredo[4] = {0x20, 0x01, 0x00, 0x00}; /* RFC 4380 §4 */
+	static const unsigned char six_to_four[2] = {0x20, 0x02}; /* RFC 3056 */
+	int at, is_teredo = !memcmp(address, teredo, sizeof teredo);
+
+	memcpy(inner, address, 16);
+	if (is_teredo || !memcmp(address, nat64, sizeof nat64)) {
+		memcpy(inner, mapped, sizeof mapped);
+		for (at = 12; at < 16 && is_teredo; at++)
+			inner[at] = (unsigned char)~address[at];
+	} else if (!memcmp(address, six_to_four, sizeof six_to_four)) {
+		memcpy(inner, mapped, sizeof mapped);
+		memcpy(inner + 12, address + 2, 4);
+	}
+}
+
 static const char *
 cb_place(const unsigned char *address)
 {
-	static const unsigned char teredo[4] = {0x20, 0x01, 0x00, 0x00};
-	unsigned char inner[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+	unsigned char inner[16];
 	const struct cb_net *net;
-	int at;
 
-	if (!memcmp(address, teredo, sizeof teredo)) { /* RFC 4380 §4; other tunnels are networks in the table */
-		for (at = 12; at < 16; at++)
-			inner[at] = (unsigned char)~address[at];
-		address = inner;
-	}
-	net = cb_around(&cb.territory, address);
+	cb_unwrap(address, inner);
+	net = cb_around(&cb.territory, inner);
 	return (net == NULL ? cb_other : net->place);
 }
 
@@ -694,6 +708,8 @@ static const struct gethdr_s
 	cb_resp_language = CB_FIELD(HDR_RESP, "\21", "Content-Language"),
 	cb_bereq_host = CB_FIELD(HDR_BEREQ, "\5", "Host"),
 	cb_beresp_host = CB_FIELD(HDR_BERESP, "\20", "X-Cdnblock-Host");
+
+static const char cb_free[] = "free", cb_bad[] = "bad", cb_tunnel[] = "tunnel";
 
 /* Set a field, and be sure that it is there: Varnish drops what finds no room among a request's many. */
 static void
