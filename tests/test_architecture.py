@@ -29,6 +29,7 @@ FLOORS = {
     "cdnblock.exporters": 6,
     "cdnblock.dashboard": 6,
     # Above the exporters, which tell what each target can promise, and below all that asks running servers.
+    "cdnblock.rpz_primary": 6.5,
     "cdnblock.verification": 6.5,
     "cdnblock.engines": 6.7,
     # Above the sandbox, whose second reading of the orders is its judge.

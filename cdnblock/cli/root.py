@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "sandbox": "A staging edge on loopback: origin, cache, mitmproxy, resolver, probes.",
     "mitmproxy": "mitmproxy with the addon in its right place.",
     "dns": "A DNS front: refuses what the orders say, forwards the rest.",
+    "rpz-primary": "A hidden primary: the orders as policy zones, which resolvers transfer.",
     "serve": "The decision service: what nginx, Caddy, Traefik, Envoy, HAProxy and Varnish ask before they serve.",
     "geo": "Where an address is, according to which table of which date.",
 }
@@ -61,7 +62,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"cdnblock.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"cdnblock.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def resolve_command(

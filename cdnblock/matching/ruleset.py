@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from cdnblock.errors import OrderError
 from cdnblock.geo.country import country_code
-from cdnblock.matching.claims import Listing, claims_of, in_force
+from cdnblock.matching.claims import Claim, Listing, claims_of, in_force
 from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision, Reason
 from cdnblock.matching.index import NameIndex
@@ -110,6 +110,11 @@ class RuleSet:
             for subdomains in kinds[mark]
             if is_covered(name, mark, subdomains=subdomains)
         )
+
+    @property
+    def index(self) -> NameIndex[Claim]:
+        """What stands on each listed name, for whoever compares two rule sets."""
+        return self._names
 
     def each_listed(self) -> Iterator[tuple[str, object, str]]:
         """Yield each name that an order lists or releases, its mark, and the nearest such name above it, `""` if none.
