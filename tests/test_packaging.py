@@ -103,11 +103,12 @@ def test_the_sandbox_of_the_wheel_finds_its_orders(unpacked, tmp_path):
 def test_the_contract_of_the_wheel_finds_its_scenarios(unpacked, tmp_path):
     """Installed, `cdnblock.testing` has every scenario of this checkout: others prove their hosts with it."""
     done = run_there(
-        unpacked, tmp_path, "from cdnblock.testing.scenarios import *; print(len(read_scenarios()), scenarios_folder())"
-    )
-    here = sum(
-        path.read_text(encoding="utf-8").count("scenario: ") for path in (ROOT / "tests" / "scenarios").iterdir()
-    )
+        unpacked, tmp_path,
+        "from cdnblock.testing.scenarios import *\nfrom cdnblock.testing.dns_scenarios import read_dns_scenarios\n"
+        "print(len(read_scenarios()) + sum(found.own for found in read_dns_scenarios()), scenarios_folder())",
+    )  # fmt: skip
+    files = (ROOT / "tests" / "scenarios").rglob("*.yaml")
+    here = sum(path.read_text(encoding="utf-8").count("scenario: ") for path in files)
     assert done.stdout.strip() == f"{here} {unpacked}/cdnblock/testing/scenarios", done.stderr
 
 

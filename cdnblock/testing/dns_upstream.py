@@ -52,7 +52,9 @@ def answer_to(query: dns.message.Message) -> dns.message.Message:
     if first.startswith(GONE.encode()):
         answer.set_rcode(dns.rcode.NXDOMAIN)
     elif kind in _DATA and not first.startswith(EMPTY.encode()):
-        answer.answer.append(dns.rrset.from_text(name, TTL, "IN", kind, _DATA[kind].format(name=name.to_text().removeprefix("."))))
+        answer.answer.append(
+            dns.rrset.from_text(name, TTL, "IN", kind, _DATA[kind].format(name=name.to_text().removeprefix(".")))
+        )
     if len(answer.answer) == aliased:
         answer.authority.append(dns.rrset.from_text(dns.name.Name(name.labels[-2:]), TTL, "IN", "SOA", _SOA))
     return answer
