@@ -23,6 +23,7 @@ async def ask_udp(resolver: Resolver, question: Question, client: Client, patien
     """Return what is answered over UDP; the patience is for all tries together, in seconds.
 
     Raises:
+        TimeoutError: there is none.
         OSError: nobody listens there, or the client's address is none of this machine's.
 
     """
@@ -40,7 +41,7 @@ async def ask_udp(resolver: Resolver, question: Question, client: Client, patien
     finally:
         transport.close()
         waiting.answer.cancel()
-    return Nothing(why=f"no answer within {patience:g} s ({TRIES} packets)")
+    raise TimeoutError
 
 
 async def ask_tcp(resolver: Resolver, question: Question, client: Client) -> Answer:
