@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+import http.client
 import itertools
+import re
+import socket
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from export_engines import (
+    HOSTILE,
+    asked,
     at_each_turn,
     export_for,
     free_ports,
     names_without_cache,
     needs,
+    notices,
     running,
+    stage_with,
+    started_example,
+    wait_until,
 )
 
 from cdnblock.exporters.varnish import bans
 from cdnblock.measures.cache_disable import to_purge
 from cdnblock.testing import AdapterContract, Host, Need
+from cdnblock.testing.places import PLACES
+from cdnblock.testing.stage import put_orders
 
 pytestmark = needs("varnishd", "varnish")
 
@@ -34,6 +49,7 @@ sub vcl_recv {{
   {rewrites}
   if (req.url ~ "^/socket" && req.http.Upgrade) {{ return (pipe); }}
 }}
+sub vcl_backend_fetch {{ unset bereq.http.X-Varnish; }}
 """
 PARAMETERS = {
     "vcc_allow_inline_c": "on",
@@ -119,3 +135,354 @@ class TestVarnish(AdapterContract):
         varnish = Varnish(stage)
         with varnish.run():
             yield Host(address=("127.0.0.1", varnish.port), reload=varnish.reload)
+
+
+def test_the_example_starts_as_it_stands(tmp_path):
+    """`examples/varnish/start.sh` exports, starts, refuses a client in France and serves one in Germany."""
+    with started_example("varnish", tmp_path) as port:
+        status, headers, body = asked(port, "www.motogpstream.me", "90.84.144.1")
+        assert (status, headers["link"]) == (451, '<https://edge.example/blocked>; rel="blocked-by"')
+        assert "tjp-2025-03-28-motogp" in body
+        assert asked(port, "www.motogpstream.me", "80.187.0.1")[::2] == (200, "site www.motogpstream.me")
+        assert asked(port, "other.example", "90.84.144.1")[::2] == (200, "site other.example")
+
+
+ORDERS = {
+    "hostile": {
+        "names": ["a.example", {"name": "alone.example", "subdomains": False}],
+        "title": HOSTILE,
+        "claimant": HOSTILE,
+    },
+    "second": {"names": ["www.a.example"], "measures": {"proxy": "terminate", "cdn": "disable"}, "contact": HOSTILE},
+    "lifted": {"names": ["b.example"], "lifted": [{"names": ["free.b.example"], "at": "2025-05-01T12:00"}]},
+    "below": {"names": [{"name": "c.example", "subdomains": False}, "c.example"]},
+    "close": {"names": [{"name": "b.example", "subdomains": False}], "measures": {"proxy": "close"}},
+    "uncached": {"names": ["cdn.example"], "measures": {"cdn": "disable"}},
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with stage_with(tmp_path_factory.mktemp("varnish"), **ORDERS) as stage:
+        varnish = Varnish(stage)
+        with varnish.run():
+            yield stage, varnish
+
+
+@pytest.mark.parametrize("host", ["a.example", "x.www.a.example", "alone.example", "x.b.example"])
+@pytest.mark.parametrize("client", [PLACES["france"], PLACES["france-6"]])
+def test_the_notice_is_the_librarys(served, host, client):
+    """Header by header and word by word, in each language and type, whatever the orders hold."""
+    stage, varnish = served
+    for (status, headers, text), expected in notices(stage, varnish.port, host, client):
+        assert headers.pop("x-varnish").isdigit()
+        assert (status, headers, text) == expected
+
+
+def test_the_longest_name_decides(served):
+    """A lifted name, what is below one that is meant without its sub-domains, and a name with two kinds of order."""
+    _, varnish = served
+    for host in ("free.b.example", "x.free.b.example", "x.alone.example"):
+        assert asked(varnish.port, host, PLACES["france"])[0] == 200
+    with pytest.raises(http.client.RemoteDisconnected):
+        asked(varnish.port, "b.example", PLACES["france"])
+    assert asked(varnish.port, "x.b.example", PLACES["france"])[0] == 451
+
+
+@pytest.mark.parametrize("lines", range(50, 70))
+@pytest.mark.parametrize("host", ["a.example", "b.example", "cdn.example"])
+def test_nobody_hides_behind_many_fields(served, host, lines):
+    """Varnish drops a field of ours that finds no room (http_max_hdr is 64): then nothing is served."""
+    _, varnish = served
+    fields = {f"X-Field-{number}": "1" for number in range(lines)}
+    try:
+        status, headers, _ = asked(varnish.port, host, PLACES["france"], path="/cached", **fields)
+    except http.client.RemoteDisconnected:
+        return
+    assert status in (400, 451, 500, 503) or headers["cache-control"] == "no-store"
+
+
+class Crowded(BaseHTTPRequestHandler):
+    """A site whose answers have as many fields as the path says."""
+
+    def do_GET(self):
+        self.send_response(200)
+        for number in range(int(self.path[1:])):
+            self.send_header(f"X-Field-{number}", "1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_no_answer_loses_its_marks(tmp_path):
+    """An origin's answer with as many fields as Varnish takes reaches a covered client marked, or not at all."""
+    with stage_with(tmp_path, **ORDERS) as stage, ThreadingHTTPServer(("127.0.0.1", 0), Crowded) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        varnish = Varnish(dataclasses.replace(stage, origin=f"http://127.0.0.1:{site.server_port}"))
+        with varnish.run():
+            for lines in range(30, 70):
+                try:
+                    status, headers, _ = asked(varnish.port, "cdn.example", PLACES["france"], path=f"/{lines}")
+                except http.client.RemoteDisconnected:
+                    continue
+                marks = (headers.get("cache-control"), headers.get("cdn-cache-control"))
+                assert (status, marks) == (200, ("no-store", "no-store")) or status >= 500, lines
+        site.shutdown()
+
+
+QUESTIONS = [
+    b"GET /marked HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
+    b"GET /cached HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
+    b"GET /cached HTTP/1.1\r\nHost: %(host)s:80\r\nAccept-Encoding: gzip\r\n%(rest)s\r\n",
+    b"HEAD /marked HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
+    b"POST / HTTP/1.1\r\nHost: %(host)s\r\nContent-Length: 3\r\n%(rest)s\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: %(host)s\r\nTransfer-Encoding: chunked\r\n%(rest)s\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"GET /marked HTTP/1.0\r\nHost: %(host)s\r\n%(rest)s\r\n",
+    b"GET / HTTP/1.1\r\nhost: WWW.%(host)s\r\nCookie: a=1\r\nCookie: b=2\r\nX-Twice: 1\r\nX-Twice: 2\r\n%(rest)s\r\n",
+    b"GET http://%(host)s/?a=%%20 HTTP/1.1\r\nHost: other.example\r\n%(rest)s\r\n",
+    b'GET /marked HTTP/1.1\r\nHost: %(host)s\r\nIf-None-Match: "v1"\r\n%(rest)s\r\n',
+    b"GET / HTTP/1.1\r\nHost: %(host)s\r\nUpgrade: h2c\r\nConnection: upgrade\r\n%(rest)s\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
+    b"GET / HTTP/1.1\r\nHost: 203.0.113.9\r\n%(rest)s\r\n",
+    b"GET / HTTP/1.1\r\n%(rest)s\r\n",
+    b"GET / HTTP/1.1\r\nHost: %(host)s\r\nHost: %(host)s\r\n%(rest)s\r\n",
+]
+
+
+def test_uncovered_hosts_get_what_they_get_without_us(served):
+    """Octet for octet, both ways, beside the same Varnish without the include; clocks and counters apart."""
+    stage, varnish = served
+    plain = Varnish(stage, exported=False)
+    with plain.run():
+        for number, question in enumerate(QUESTIONS):
+            for host, client in ((b"untouched", b"203.0.113.7"), (b"a", b"198.51.100.7"), (b"free.b", b"203.0.113.7")):
+                for again in (b"", b"again"):
+                    rest = b"X-Forwarded-For: %s\r\nX-Contract-Trace: %d%s\r\n" % (client, number, again)
+                    text = question % {b"host": host + b".example", b"rest": rest + b"Connection: close\r\n"}
+                    with_us, without = (_without_clocks(_said(port, text)) for port in (varnish.port, plain.port))
+                    assert with_us == without, text
+
+
+def _said(port, text):
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(text)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def _without_clocks(answer):
+    counted = "|content-length" if b"<p>XID: " in answer else ""  # a number of Varnish's own, of any length
+    fields = rf"(?im)^(date|age|x-varnish|x-answer{counted}):.*$|<p>XID: \d+</p>"
+    return re.sub(fields.encode(), rb"\1", answer)
+
+
+def test_a_change_loses_no_request(tmp_path):
+    """Connections that are kept go on under the new orders, none is closed, and whoever asks afterwards is under them."""
+    with stage_with(tmp_path, before={"names": ["before.example"]}) as stage:
+        varnish = Varnish(stage)
+        ended, asked_of, wrong = threading.Event(), [], []
+        with varnish.run():
+            askers = [threading.Thread(target=_ask_on, args=(varnish.port, ended, asked_of, wrong)) for _ in range(4)]
+            for asker in askers:
+                asker.start()
+            for names in (
+                ["after.example"],
+                ["before.example"],
+                ["before.example", "after.example"],
+                ["after.example"],
+            ):
+                put_orders(stage.orders, {"before": {"names": names}})
+                varnish.reload()
+                for name in ("before.example", "after.example"):
+                    assert asked(varnish.port, name, PLACES["france"])[0] == (451 if name in names else 200)
+            ended.set()
+            for asker in askers:
+                asker.join(30)
+        assert wrong == []
+        assert {*asked_of} == {200, 451}
+
+
+def _ask_on(port, ended, statuses, wrong):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.connect()
+    first = connection.sock
+    while not ended.is_set():
+        try:
+            connection.request("GET", "/", headers={"Host": "after.example", "X-Forwarded-For": PLACES["france"]})
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+            assert connection.sock is first
+        except (OSError, http.client.HTTPException, AssertionError) as error:
+            wrong.append(repr(error))
+            return
+
+
+def test_a_table_that_is_wrong_is_not_taken(tmp_path):
+    """`vcl.load` says what is wrong; what runs goes on as it is, also when Varnish has to start its child again."""
+    with stage_with(tmp_path, one={"names": ["a.example"]}) as stage:
+        varnish = Varnish(stage)
+        with varnish.run():
+            table = varnish.out / "cdnblock.table"
+            whole = table.read_bytes()
+            table.write_bytes(whole[: len(whole) // 2])
+            with pytest.raises(AssertionError, match=r"cdnblock\.table: it is cut short"):
+                varnish.load()
+            table.unlink()
+            with pytest.raises(AssertionError, match=r"cdnblock\.table: No such file"):
+                varnish.load()
+            assert asked(varnish.port, "a.example", PLACES["france"])[0] == 451
+            table.write_bytes(whole)
+            varnish.load()
+            assert asked(varnish.port, "a.example", PLACES["france"])[0] == 451
+
+
+RESTARTING = """
+sub vcl_recv {
+  if (req.restarts == 0 && req.http.X-Test == "rewrites") { set req.http.Host = "a.example"; return (restart); }
+  if (req.restarts == 0 && req.http.X-Test == "forgets") { unset req.http.X-Cdnblock-Action; return (restart); }
+  if (req.restarts == 0 && req.http.X-Test == "rolls-back") { std.rollback(req); return (restart); }
+  if (req.http.X-Test == "looks-up") { set req.hash_always_miss = false; return (hash); }
+  if (req.http.X-Test == "passes") { return (pass); }
+  if (req.http.X-Test == "answers") { return (synth(200)); }
+}
+sub vcl_backend_response { set beresp.ttl = 1h; set beresp.grace = 1h; return (deliver); }
+sub vcl_deliver { return (deliver); }
+"""
+
+
+def test_what_your_vcl_does_does_not_undo_the_decision(tmp_path):
+    """Restarts, other hosts, rollbacks, look-ups and early returns: decided once, by what was asked for."""
+    with stage_with(tmp_path, **ORDERS) as stage:
+        varnish = Varnish(stage)
+        varnish.file.write_text(varnish.file.read_text() + RESTARTING)
+        with varnish.run():
+
+            def ask(host, test, place="france", **fields):
+                return asked(varnish.port, host, PLACES[place], path="/cached", **({"X-Test": test} | fields))
+
+            assert ask("other.example", "rewrites")[0] == 200
+            stored = [ask("cdn.example", "none", "germany")[1]["x-answer"] for _ in range(2)]
+            assert stored[0] == stored[1]
+            found = []
+            for test in ("rewrites", "forgets", "rolls-back", "looks-up", "passes", "answers", "none"):
+                forged = {"X-Cdnblock-Action": "free", "x-cdnblock-host": "other.example"}
+                status, headers, _ = ask("cdn.example", test, **forged)
+                assert (status, headers["cache-control"]) == (200, "no-store")
+                assert [name for name in headers if "cdnblock" in name] == []
+                found.append(headers.get("x-answer"))
+            assert len({*found}) == len(found)
+            assert stored[0] not in found
+            assert ask("cdn.example", "none", "germany")[1]["x-answer"] == stored[0]
+
+
+def test_what_was_stored_before_the_include_goes_as_well(tmp_path):
+    """Answers that bear no mark yet, in any spelling of the host, are banned by the host that is asked for."""
+    with stage_with(tmp_path) as stage:
+        varnish = Varnish(stage)
+        whole = varnish.file.read_text()
+        varnish.file.write_text(whole.replace("include", "#"))
+        with varnish.run():
+            spellings = (
+                "a.example",
+                "WWW.A.Example",
+                "x.a.example.:80",
+                "b.example",
+                "xa.example",
+                "only.example",
+                "x.only.example",
+            )
+
+            def answers():
+                return [
+                    asked(varnish.port, host, PLACES["germany"], path="/cached")[1]["x-answer"] for host in spellings
+                ]
+
+            before = answers()
+            assert answers() == before
+            varnish.file.write_text(whole)
+            names = {
+                "names": ["a.example", {"name": "only.example", "subdomains": False}],
+                "measures": {"cdn": "disable"},
+            }
+            put_orders(stage.orders, {"one": names})
+            varnish.reload()
+            after = answers()
+            assert [old == new for old, new in zip(before, after, strict=True)] == [
+                False, False, False, True, True, False, True,
+            ]  # fmt: skip
+            assert answers() == after
+
+
+def test_what_is_purged_is_gone_though_nobody_asks(tmp_path):
+    """Varnish's lurker finds it by its mark, with a ban for hundreds of names at once; the rest stays."""
+    names = [f"n{number}.example" for number in range(500)]
+    with stage_with(tmp_path) as stage:
+        varnish = Varnish(stage, ban_lurker_age="0.1", ban_lurker_sleep="0.01")
+        with varnish.run():
+            for host in ("www.n7.example", "n499.example", "other.example"):
+                asked(varnish.port, host, PLACES["germany"], path="/cached")
+            put_orders(stage.orders, {"one": {"names": names, "measures": {"cdn": "disable"}}})
+            varnish.reload()
+            wait_until(lambda: _counted(varnish, "MAIN.n_object") == 1, lambda: str(_counted(varnish, "MAIN.n_object")))
+
+
+def _counted(varnish, counter):
+    done = subprocess.run(
+        ["varnishstat", "-n", str(varnish.work), "-1", "-f", counter],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    return int(done.stdout.split()[1])
+
+
+def test_bans_mean_the_names_and_no_others():
+    """A hundred names in each, by the mark and by the host, in any order that they are given."""
+    names = [("b.example", True), ("a-b.example", True), ("c.example", False)]
+    assert (
+        [*bans(names)]
+        == [*bans(names[::-1])]
+        == [
+            "obj.http.X-Cdnblock-Host ~ (^|[.])(a-b[.]example|b[.]example)$",
+            "req.http.Host ~ (?i)(^|[.])(a-b[.]example|b[.]example)[.]*(:[0-9]*)?$",
+            "obj.http.X-Cdnblock-Host ~ ^(c[.]example)$",
+            "req.http.Host ~ (?i)^(c[.]example)[.]*(:[0-9]*)?$",
+        ]
+    )
+    long = [(f"{'a' * 60}.{'b' * 60}.{'c' * 60}.n{number}.example", True) for number in range(250)]
+    made = [*bans(long)]
+    assert sum(ban.startswith("obj.") * ban.count("[.]example") for ban in made) == 250
+    assert max(map(len, made)) < 5_000
+    assert [*bans([])] == []
+
+
+def test_a_pipe_takes_no_second_request_along(served):
+    """What Varnish does not know it passes on as it comes; the origin is told to close, so it does not hear what follows."""
+    _, varnish = served
+    first = b"PROPFIND / HTTP/1.1\r\nHost: other.example\r\nContent-Length: 0\r\n\r\n"
+    second = b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 203.0.113.7\r\nX-Contract-Trace: piped\r\n\r\n"
+    assert b"\r\nX-Origin: site\r\n" in _said(varnish.port, first)
+    _said(varnish.port, first + second)
+    assert asked(varnish.port, "witness.example", PLACES["germany"], path="/seen?trace=piped")[2] == "{}"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"names": ["a.example"], "until": "2025-04-04"},
+        {"names": ["a.example"], "measures": {"cdn": "disable"}},
+        {"names": [{"name": "a.example", "subdomains": False}], "measures": {"proxy": "close"}},
+        {"names": [f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 53}.example"]},
+    ],
+    ids=["nothing", "cdn", "close", "long"],
+)
+def test_the_compiler_accepts_whatever_is_ordered(order, tmp_path):
+    """Without a warning: nothing in force, one measure alone, the longest name."""
+    with stage_with(tmp_path, one=order) as stage:
+        varnish = Varnish(stage)
+        with varnish.run():
+            assert asked(varnish.port, "other.example", PLACES["france"])[0] == 200
+            assert "warning" not in varnish.say("vcl.load", "again", str(varnish.file)).lower()

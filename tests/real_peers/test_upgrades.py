@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from peers import deciding, free_ports, program
 from test_export_haproxy import HAProxy
+from test_export_varnish import Varnish
 from test_promises import PROXIES
 
 FRANCE = "203.0.113.7"
@@ -84,13 +85,21 @@ class Page(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+EXPORTED = {
+    # name: (how it is run with what `cdnblock export` writes for it, its program, its package)
+    "export-haproxy": (HAProxy, "haproxy", "haproxy"),
+    "export-varnish": (Varnish, "varnishd", "varnish"),
+}
+
+
 @contextlib.contextmanager
-def exported(stage):
-    """Run HAProxy with what `cdnblock export haproxy` writes; yield its port."""
-    program("haproxy", "apt-get install haproxy")
-    haproxy = HAProxy(stage)
-    with haproxy.run():
-        yield haproxy.port
+def exported(stage, name):
+    """Run a server with what `cdnblock export` writes for it; yield its port."""
+    server, binary, package = EXPORTED[name]
+    program(binary, f"apt-get install {package}")
+    running = server(stage)
+    with running.run():
+        yield running.port
 
 
 @contextlib.contextmanager
@@ -102,14 +111,14 @@ def asking(stage, name):
         yield port
 
 
-@pytest.fixture(scope="module", params=[*PROXIES, "export-haproxy"])
+@pytest.fixture(scope="module", params=[*PROXIES, *EXPORTED])
 def through(request, tmp_path_factory):
     """One proxy after the other in front of the eager origin: its port, and the origin."""
     with open_stage(tmp_path_factory.mktemp("stage"), []) as stage, Eager() as origin:
         threading.Thread(target=origin.serve_forever, args=(0.05,), daemon=True).start()
         put_orders(stage.orders, ORDERS)
         before = dataclasses.replace(stage, origin=f"http://127.0.0.1:{origin.server_address[1]}")
-        with exported(before) if request.param == "export-haproxy" else asking(before, request.param) as port:
+        with (exported if request.param in EXPORTED else asking)(before, request.param) as port:
             yield port, origin
         origin.shutdown()
 
