@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
 
 from cdnblock.verification import dns_asking, http1
 from cdnblock.verification.answers import CLOSED, Answer, HttpAnswer, Nothing
-from cdnblock.verification.connections import HandshakeError
+from cdnblock.verification.clients import Client
+from cdnblock.verification.connections import HandshakeError, Request
 from cdnblock.verification.probes import Probe, Way
 from cdnblock.verification.servers import Edge, Server
-
-_UDP_SHARE: Final = 0.95  # of the patience: what is over is for the end of it
 
 
 async def ask(server: Server, probe: Probe, patience: float) -> Answer:
     """Return what a server says to a probe, within `patience` seconds. Never raises for anything a server does."""
     try:
+        if isinstance(server, Edge):
+            asks = _http2() if probe.way is Way.HTTP2 else http1.ask
+            return await asks(server, probe.request(server.port), probe.client, patience)
+        if probe.way is Way.UDP:
+            return await dns_asking.ask_udp(server, probe.question(), probe.client, patience)
         async with asyncio.timeout(patience):
-            if isinstance(server, Edge):
-                asks = _http2() if probe.way is Way.HTTP2 else http1.ask
-                return await asks(server, probe.request(server.port), probe.client)
-            if probe.way is Way.UDP:
-                return await dns_asking.ask_udp(server, probe.question(), probe.client, patience * _UDP_SHARE)
             return await dns_asking.ask_tcp(server, probe.question(), probe.client)
     except TimeoutError:
         return Nothing(why=f"no answer within {patience:g} s")
@@ -42,7 +40,7 @@ def speaks_http2() -> bool:
     return True
 
 
-def _http2() -> Callable[..., asyncio.Future[Answer]]:
+def _http2() -> Callable[[Edge, Request, Client, float], Awaitable[Answer]]:
     from cdnblock.verification import http2  # noqa: PLC0415 (needs h2, which not everybody has)
 
-    return http2.ask  # type: ignore[return-value]  # a coroutine function is awaited alike
+    return http2.ask

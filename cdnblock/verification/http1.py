@@ -14,6 +14,7 @@ from cdnblock.verification.servers import Edge
 
 MOST_OF_A_HEAD: Final = 65_536  # octets
 MOST_OF_A_BODY: Final = 1_048_576  # octets that are read, so that a cache in between gets to store the answer
+_FOR_A_BODY: Final = 2.0  # seconds
 _MOST_INTERIM: Final = 8  # answers with 1xx before the real one
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _INTERIM: Final = range(100, 200)
@@ -21,26 +22,40 @@ _BODILESS: Final = (204, 304)
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-async def ask(edge: Edge, request: Request, client: Client) -> Answer:
-    """Return what an edge answers. The caller bounds the time.
+async def ask(edge: Edge, request: Request, client: Client, patience: float) -> Answer:
+    """Return what an edge answers; `patience` is for its head, in seconds.
 
     Raises:
+        TimeoutError: there is none in time.
         OSError: nobody takes connections there.
 
     """
-    async with connected(edge, client, request.server_name, "http/1.1") as (reader, writer):
-        try:
+    answer: Answer | None = None
+    try:
+        async with (
+            asyncio.timeout(patience) as limit,
+            connected(edge, client, request.server_name, "http/1.1") as (reader, writer),
+        ):
             writer.write(_octets(edge, request, client))
-            answer = await _head(reader)
-        except asyncio.LimitOverrunError:
-            return Nothing(why=f"a head of more than {MOST_OF_A_HEAD:,} octets")
-        except asyncio.IncompleteReadError as error:
-            return Nothing(why="an end in the middle of the head") if error.partial else HttpAnswer(status=CLOSED)
-        except (ConnectionError, ssl.SSLError):
-            return HttpAnswer(status=CLOSED)
-        if isinstance(answer, HttpAnswer) and request.method != "HEAD":
-            await _pass_over_body(reader, answer)
-        return answer
+            answer = await _answer(reader)
+            if isinstance(answer, HttpAnswer) and request.method != "HEAD":
+                limit.reschedule(asyncio.get_running_loop().time() + _FOR_A_BODY)
+                await _pass_over_body(reader, answer)
+    except TimeoutError:
+        if answer is None:
+            raise
+    return answer
+
+
+async def _answer(reader: asyncio.StreamReader) -> Answer:
+    try:
+        return await _head(reader)
+    except asyncio.LimitOverrunError:
+        return Nothing(why=f"a head of more than {MOST_OF_A_HEAD:,} octets")
+    except asyncio.IncompleteReadError as error:
+        return Nothing(why="an end in the middle of the head") if error.partial else HttpAnswer(status=CLOSED)
+    except (ConnectionError, ssl.SSLError):
+        return HttpAnswer(status=CLOSED)
 
 
 def _octets(edge: Edge, request: Request, client: Client) -> bytes:

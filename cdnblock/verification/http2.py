@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import Final
 
@@ -21,29 +22,41 @@ _PROTOCOL: Final = "h2"
 _STREAM: Final = 1
 
 
-async def ask(edge: Edge, request: Request, client: Client) -> Answer:
-    """Return what an edge answers. The caller bounds the time.
+async def ask(edge: Edge, request: Request, client: Client, patience: float) -> Answer:
+    """Return what an edge answers within `patience` seconds; what of its body has not come by then does not matter.
 
     Raises:
+        TimeoutError: there is no head in time.
         OSError: nobody takes connections there.
 
     """
-    async with connected(edge, client, request.server_name, _PROTOCOL) as (reader, writer):
-        secured = writer.get_extra_info("ssl_object")
-        if secured is not None and secured.selected_alpn_protocol() != _PROTOCOL:
-            return Nothing(why="it does not speak HTTP/2")
-        exchange = _Exchange(edge, request, client)
-        try:
-            while not exchange.is_over:
-                writer.write(exchange.to_send())
-                octets = await reader.read(MOST_OF_A_HEAD)
-                exchange.take(octets)
+    exchange = _Exchange(edge, request, client)
+    try:
+        async with (
+            asyncio.timeout(patience),
+            connected(edge, client, request.server_name, _PROTOCOL) as (reader, writer),
+        ):
+            secured = writer.get_extra_info("ssl_object")
+            if secured is not None and secured.selected_alpn_protocol() != _PROTOCOL:
+                return Nothing(why="it does not speak HTTP/2")
+            return await _answer(exchange, reader, writer)
+    except TimeoutError:
+        if exchange.answer is None:
+            raise
+        return exchange.answer
+
+
+async def _answer(exchange: _Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+    try:
+        while not exchange.is_over:
             writer.write(exchange.to_send())
-        except h2.exceptions.H2Error as error:
-            return exchange.answer or Nothing(why=f"no HTTP/2: {type(error).__name__}")
-        except (ConnectionError, ssl.SSLError):
-            return exchange.answer or HttpAnswer(status=CLOSED)
-        return exchange.answer or Nothing(why=f"no head within {_MOST_OCTETS:,} octets")
+            exchange.take(await reader.read(MOST_OF_A_HEAD))
+        writer.write(exchange.to_send())
+    except h2.exceptions.H2Error as error:
+        return exchange.answer or Nothing(why=f"no HTTP/2: {type(error).__name__}")
+    except (ConnectionError, ssl.SSLError):
+        return exchange.answer or HttpAnswer(status=CLOSED)
+    return exchange.answer or Nothing(why=f"no head within {_MOST_OCTETS:,} octets")
 
 
 class _Exchange:

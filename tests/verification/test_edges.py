@@ -106,7 +106,9 @@ def test_http2_is_asked_of_its_own(stage):
 def test_a_connection_for_another_name_is_asked_for_this_one(stage):
     """An edge that decides by the name of the TLS handshake."""
     with sites.speaking_both(sites.Coalesces, stage) as host:
-        found = shown(verified(edge_of(host, tls=True), stage, ways=[Way.HTTP2], sample=1, promises=Promises(caching=False)))
+        found = shown(
+            verified(edge_of(host, tls=True), stage, ways=[Way.HTTP2], sample=1, promises=Promises(caching=False))
+        )
     assert ("cdn.refused.example", "france", "http/2", "on a connection for another name", "200") in found
     assert {form for _, _, _, form, _ in found} == {"on a connection for another name"}, found
 
@@ -114,8 +116,6 @@ def test_a_connection_for_another_name_is_asked_for_this_one(stage):
 def test_a_sound_http2_host_is_as_decided_but_for_its_caching(stage):
     """Over HTTP/2 nothing is found on a host that is sound there; what it does not carry may be left out."""
     with speaking_http2(sites.Versed, stage) as host:
-        report = verified(
-            edge_of(host, tls=True), stage, ways=[Way.HTTP2], promises=Promises(caching=False), sample=1
-        )
+        report = verified(edge_of(host, tls=True), stage, ways=[Way.HTTP2], promises=Promises(caching=False), sample=1)
     assert shown(report) == set()
     assert report.covered > 50

@@ -65,7 +65,5 @@ def test_the_sample_is_bounded_and_the_rest_is_asked_for_plainly(tmp_path):
 def test_the_same_dice_draw_the_same_names(tmp_path, seed):
     """A difference can be looked for again."""
     names = [f"n{number}.example" for number in range(500)]
-    first, second = (
-        [*asked(tmp_path, {"many": {"names": names}}, dice=random.Random(seed), most=0)] for _ in range(2)
-    )
+    first, second = ([*asked(tmp_path, {"many": {"names": names}}, dice=random.Random(seed), most=0)] for _ in range(2))
     assert first == second

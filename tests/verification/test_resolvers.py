@@ -96,9 +96,7 @@ def test_a_client_subnet_makes_every_variant_a_refusal(stage):
 def test_what_is_not_promised_is_no_difference(stage):
     """A server that knows no EDE, gives another variant, and keeps it for longer, as far as that was said."""
     with resolving(resolvers.NoReason, stage) as port:
-        report = verified(
-            Resolver(host="127.0.0.1", port=port), stage, clients=BY_SOURCE, promises=Promises(ede=False)
-        )
+        report = verified(Resolver(host="127.0.0.1", port=port), stage, clients=BY_SOURCE, promises=Promises(ede=False))
         assert shown(report) == set()
     with resolving(resolvers.KeptForLong, stage) as port:
         report = verified(
