@@ -80,13 +80,16 @@ class Change:
     forced: bool = False
 
     def names(self, comment: str) -> frozenset[str]:
-        """Return the files that say something else than before; comments, on lines of their own, say nothing."""
-        everything = {*self.before, *self.after}
+        """Return the files that say something else than before; the comments at their top say nothing."""
+        mark = comment.encode()
         return frozenset(
             name
-            for name in everything
-            if self.before.get(name) != self.after.get(name)
-            and _said(self.before.get(name), comment) != _said(self.after.get(name), comment)
+            for name in {*self.before, *self.after}
+            if (name in self.before) != (name in self.after)
+            or (
+                self.before[name] != self.after[name]
+                and without_header(self.before[name], mark) != without_header(self.after[name], mark)
+            )
         )
 
     def backwards(self) -> Change:
@@ -160,9 +163,12 @@ CHECK: Final = Setting("", "command that checks instead of ours; {trial} is the 
 RELOAD: Final = Setting("", "command that reloads instead of our own way, such as `systemctl reload nginx`")
 
 
-def _said(text: bytes | None, comment: str) -> list[bytes] | None:
-    mark = comment.encode()
-    return None if text is None else [line for line in text.splitlines() if line and not line.startswith(mark)]
+def without_header(text: bytes, mark: bytes) -> bytes:
+    """Return a file without the comments that it begins with."""
+    start = 0
+    while text.startswith(mark, start):
+        start = text.find(b"\n", start) + 1 or len(text)
+    return text[start:]
 
 
 def below(path: str, folder: Path) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +35,18 @@ class Applied:
     changed: tuple[str, ...]
     missing: tuple[str, ...]
     seconds: Mapping[str, float]
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Put garbage collections off: a hundred thousand new names would start many, which find nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @dataclass(kw_only=True, eq=False)
@@ -68,6 +82,10 @@ class Applier:
 
         """
         self._took = {}
+        with _no_collections():
+            return self._apply(rules)
+
+    def _apply(self, rules: RuleSet) -> Applied:
         at = self.now()
         done = self._timed("render", lambda: self._export(rules, at))
         files = {file.name: file.octets for file in done.files}

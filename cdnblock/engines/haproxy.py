@@ -88,7 +88,7 @@ class HAProxy(Engine):
             self._reload()
             return True
         if change.whole or changed:
-            self._change_maps(change)
+            self._change_maps(change, changed)
         return False
 
     def purge(self, names: Collection[tuple[str, bool]]) -> None:
@@ -108,34 +108,51 @@ class HAProxy(Engine):
         texts = (path.read_text(encoding="utf-8", errors="replace") for path in self._files if path.is_file())
         return next((found[1] for text in texts if (found := pattern.search(text))), "")
 
-    def _change_maps(self, change: Change) -> None:
-        before = {name: read_map(change.before.get(name, b"")) for name in _MAPS}
-        after = {name: read_map(change.after.get(name, b"")) for name in _MAPS}
-        both = bridge(before[ACTIONS], after[ACTIONS], {*before[TERRITORY].values(), *after[TERRITORY].values()})
-        self._bring(NOTICES, before[NOTICES], {**before[NOTICES], **after[NOTICES]}, whole=change.whole)
-        self._bring(ACTIONS, before[ACTIONS], both, whole=change.whole)
+    def _change_maps(self, change: Change, changed: Collection[str]) -> None:
+        """Bring HAProxy's maps to what the files say: asked last, and right for both, before what is asked first."""
+
+        def both_of(name: str) -> tuple[Map, Map]:
+            return read_map(change.before.get(name, b"")), read_map(change.after.get(name, b""))
+
+        actions, notices = both_of(ACTIONS), both_of(NOTICES)
+        small = ACTIONS in changed or NOTICES in changed or TERRITORY in changed or change.whole
+        bridged, told = actions[1], notices[1]
+        if small:
+            places = {place for territory in both_of(TERRITORY) for place in territory.values()}
+            bridged, told = bridge(*actions, places), {**notices[0], **notices[1]}
+            self._bring(NOTICES, notices[0], told, whole=change.whole)
+            self._bring(ACTIONS, actions[0], bridged, whole=change.whole)
         for name in _LONG:
-            self._bring(name, before[name], after[name], whole=change.whole)
-        self._bring(ACTIONS, both, after[ACTIONS])
-        self._bring(NOTICES, {**before[NOTICES], **after[NOTICES]}, after[NOTICES])
+            if not change.whole and name not in changed:
+                continue
+            old, new = differing(change.before.get(name, b""), change.after[name])
+            if change.whole or len(old) + len(new) > _FEW:
+                self._replace(self._path(name), read_map(change.after[name]))
+            else:
+                self._amend(self._path(name), old, new)
+        self._bring(ACTIONS, bridged, actions[1])
+        self._bring(NOTICES, told, notices[1])
 
     def _bring(self, name: str, before: Map, after: Map, *, whole: bool = False) -> None:
-        """Make a map in HAProxy what it is to be: by single commands where few entries differ, else as a whole."""
-        path = str(self._means.folder / name)
-        gone = before.keys() - after.keys()
-        new = {key: value for key, value in after.items() if key not in before}
-        other = {key: value for key, value in after.items() if key in before and before[key] != value}
-        plain = all(" " not in value for value in other.values())
-        if whole or len(gone) + len(new) + len(other) > _FEW or not plain:
-            self._replace(path, after)
-            return
-        if new:
-            for chunk in _chunks(new):
-                self._must(f"add map {path} <<\n{chunk}\n")
-        for key, value in other.items():
-            self._must(f"set map {path} {key} {value}\n")
-        for key in gone:
+        """Make a short map in HAProxy what it is to be. A command has no room for values of several words: a map has."""
+        is_plain = all(" " not in value for key, value in after.items() if before.get(key, value) != value)
+        if whole or not is_plain:
+            self._replace(self._path(name), after)
+        else:
+            self._amend(self._path(name), before, after)
+
+    def _amend(self, path: str, before: Map, after: Map) -> None:
+        """Change single entries of a map; each of them is there at every moment."""
+        for chunk in _chunks({key: value for key, value in after.items() if key not in before}):
+            self._must(f"add map {path} <<\n{chunk}\n")
+        for key, value in after.items():
+            if before.get(key, value) != value:
+                self._must(f"set map {path} {key} {value}\n")
+        for key in before.keys() - after.keys():
             self._must(f"del map {path} {key}\n")
+
+    def _path(self, name: str) -> str:
+        return str(self._means.folder / name)
 
     def _replace(self, path: str, entries: Map) -> None:
         """Replace a map in one transaction: nobody sees half of it (management guide §9.3, `prepare map`)."""
@@ -194,6 +211,12 @@ def read_map(text: bytes) -> dict[str, str]:
     """Return what a map's file says: each key with its value."""
     lines = (line.partition(" ") for line in text.decode().split("\n") if line and not line.startswith("#"))
     return {key: value for key, _, value in lines}
+
+
+def differing(before: bytes, after: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what two files of a map say differently: the entries of before, and those of after."""
+    old, new = {*before.split(b"\n")}, {*after.split(b"\n")}
+    return read_map(b"\n".join(old - new)), read_map(b"\n".join(new - old))
 
 
 def bridge(before: Map, after: Map, places: Iterable[str]) -> dict[str, str]:

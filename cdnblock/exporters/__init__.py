@@ -20,7 +20,7 @@ from cdnblock.errors import ConfigError, UnsupportedError
 from cdnblock.exporters._exporter import Cannot, Exporter, File, Missing, Options, Otherwise, Work
 from cdnblock.exporters._plan import OTHER, Plan
 from cdnblock.exporters._planner import make_plan
-from cdnblock.exporters._territory import ListableTable, networks
+from cdnblock.exporters._territory import ListableTable, listed
 from cdnblock.geo.client_address import UNIX
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.measures.printable import printable
@@ -35,6 +35,7 @@ EXPORTERS: Final[Mapping[str, str]] = {
     "nginx": "nginx",
     "varnish": "varnish",
     "envoy": "envoy",
+    "caddy": "caddy",
     "bind": "bind",
     "knot-resolver": "knot_resolver",
     "powerdns": "powerdns",
@@ -99,11 +100,10 @@ def export(
                 [f"{exporter.name} cannot carry out what was ordered (--partial writes the rest):", *map(str, missing)]
             )
         )
-    listed = networks(table, plan.countries, unknown=plan.tells_unknown) if exporter.territory else ()
     work = Work(
         plan=plan,
         options=options,
-        networks=tuple(listed),
+        networks=listed(table, plan.countries, unknown=plan.tells_unknown) if exporter.territory else (),
         header=tuple(_header(exporter, plan, rules, table, options, missing)),
     )
     return Export(files=exporter.render(work), missing=missing, plan=plan)

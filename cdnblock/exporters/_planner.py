@@ -114,8 +114,10 @@ class _Planner:
 
     def _from_the_top(self) -> list[tuple[str, object, str]]:
         """Return what is listed; what stands above a name comes before it."""
-        listed = [(name.count("."), name, mark, above) for name, mark, above in self._rules.each_listed()]
-        return [item[1:] for item in sorted(listed, key=itemgetter(0, 1))]
+        levels: dict[int, list[tuple[str, object, str]]] = {}
+        for item in self._rules.each_listed():
+            levels.setdefault(item[0].count("."), []).append(item)
+        return [item for depth in sorted(levels) for item in levels[depth]]
 
     def _shape(self, name: str, mark: object, upper: _Shape) -> _Shape:
         key = (mark, name.count("."), upper.number)

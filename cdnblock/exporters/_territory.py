@@ -42,6 +42,21 @@ class Network(NamedTuple):
     place: str
 
 
+_LAST: Final[list[tuple[ListableTable, tuple[str, ...], bool, tuple[Network, ...]]]] = []
+_REMEMBERED: Final = 4  # lists: a service asks for the same one at each change of the orders
+
+
+def listed(table: ListableTable, countries: Collection[str], *, unknown: bool) -> tuple[Network, ...]:
+    """Return what `networks` yields; at once when the same was asked for not long ago."""
+    asked = tuple(countries)
+    for of_table, of_countries, of_unknown, found in _LAST:
+        if of_table is table and (of_countries, of_unknown) == (asked, unknown):
+            return found
+    found = tuple(networks(table, asked, unknown=unknown))
+    _LAST[:] = [(table, asked, unknown, found), *_LAST[: _REMEMBERED - 1]]
+    return found
+
+
 class _Span(NamedTuple):
     start: int
     end: int

@@ -59,7 +59,7 @@ class Service:
         self.env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | (env or {})
 
     def once(self):
-        done = subprocess.run(self.command + ["--once"], env=self.env, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+        done = subprocess.run([*self.command, "--once"], env=self.env, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
     @contextlib.contextmanager
