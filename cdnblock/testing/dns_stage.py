@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from cdnblock.exporters import Exporter
+from cdnblock.exporters._plan import UNKNOWN
 from cdnblock.exporters._territory import Network
 
 CLIENTS: Final[Mapping[str, str]] = {
@@ -40,7 +41,9 @@ COUNTRY_OF: Final[Mapping[str, str | None]] = {
     "germany": "DE",
     "nowhere": None,
 }
-_LOOPBACK: Final = "127.0.0.0/8"
+_CLIENTS_BY_IPV4: Final = [IPv4Network(text) for text in NETWORKS.values() if "." in text]
+_CLIENTS_BY_IPV6: Final = [IPv6Network(text) for text in NETWORKS.values() if ":" in text]
+_Whole = TypeVar("_Whole", IPv4Network, IPv6Network)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +84,21 @@ def on_loopback(exporter: Exporter) -> Exporter:
 
 def _moved(networks: Iterable[Network]) -> Iterator[Network]:
     for network in networks:
-        if network.cidr == _LOOPBACK:  # of unknown location, but for those to whom a country was given
-            yield from (network._replace(cidr=rest) for rest in _rest_of_loopback())
-        else:
+        if network.place != UNKNOWN:
             yield network._replace(cidr=NETWORKS.get(network.cidr, network.cidr))
+        elif ":" in network.cidr:  # loopback is of unknown location, but for those to whom a country was given
+            yield from _replaced(network, _without(IPv6Network(network.cidr), _CLIENTS_BY_IPV6))
+        else:
+            yield from _replaced(network, _without(IPv4Network(network.cidr), _CLIENTS_BY_IPV4))
 
 
-def _rest_of_loopback() -> list[str]:
-    left = [IPv4Network(_LOOPBACK)]
-    for taken in (IPv4Network(text) for text in NETWORKS.values() if "." in text):
-        halves = ((whole.address_exclude(taken) if taken.subnet_of(whole) else [whole]) for whole in left)
-        left = [rest for several in halves for rest in several]
-    return [str(network) for network in sorted(left)]
+def _replaced(network: Network, parts: Iterable[object]) -> Iterator[Network]:
+    return (network._replace(cidr=str(part)) for part in parts)
+
+
+def _without(whole: _Whole, several: Iterable[_Whole]) -> list[_Whole]:
+    left = [whole]
+    for taken in several:
+        halves = (part.address_exclude(taken) if taken.subnet_of(part) else [part] for part in left)
+        left = sorted(rest for parts in halves for rest in parts)
+    return left
