@@ -39,6 +39,7 @@ EXPORTERS: Final[Mapping[str, str]] = {
     "bind": "bind",
     "knot-resolver": "knot_resolver",
     "powerdns": "powerdns",
+    "unbound": "unbound",
     "domains": "domains",
     "hosts": "hosts",
     "dnsmasq": "dnsmasq",

@@ -12,8 +12,11 @@ from cdnblock.exporters._territory import Network
 UNKNOWN_CODE: Final = "--"
 """What stands for `unknown` where countries have two letters."""
 
-# Such an engine takes addresses out of their tunnels by itself, and knows that what is left of the last two is nowhere.
-_TUNNELS: Final = ("2002:", "64:ff9b::", "::")
+# Such an engine takes addresses out of their tunnels by itself: a country has none of these.
+_TUNNELS: Final = ("2002:", "64:ff9b::")
+_WIDTH: Final = (
+    64  # bits; what is narrower lies beside the addresses that are carried in ::/64 and 64:ff9b::/64, nowhere
+)
 
 
 class _Span(NamedTuple):
@@ -30,8 +33,10 @@ def spans(networks: Iterable[Network]) -> tuple[str, str]:
         code = UNKNOWN_CODE if place == UNKNOWN else place
         if ":" not in cidr:
             v4.append(_ipv4(cidr, code))
-        elif not cidr.startswith(_TUNNELS):
+        elif place == UNKNOWN or not cidr.startswith(_TUNNELS):
             network = IPv6Network(cidr)
+            if network.prefixlen > _WIDTH:
+                continue
             v6.append(_Span(int(network.network_address) >> 64, int(network.broadcast_address) >> 64, code))
     return _lines(v4, 8), _lines(v6, 16)
 

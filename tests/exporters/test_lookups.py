@@ -106,6 +106,7 @@ def test_spans_say_where_the_table_says():
         assert place_in(v4, 8, int(IPv4Address(text))) == place, text
     for text, place in {
         "2001:db8::7": "FR",
+        "2003::7": UNKNOWN_CODE,
         "2001:db8:1::7": None,
         "fe80::1": UNKNOWN_CODE,
         "64:ff9b:1::1": UNKNOWN_CODE,

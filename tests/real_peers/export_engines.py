@@ -26,6 +26,7 @@ from cdnblock.measures.proxy_termination import notice
 from cdnblock.orders.model import Measure
 from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.sources.order_folder import load_orders
+from cdnblock.testing.places import PLACES
 from cdnblock.testing.stage import open_stage, put_orders
 
 ROOT = Path(__file__).parent.parent.parent
@@ -147,11 +148,15 @@ def started_example(name, folder):
         threading.Thread(target=site.serve_forever, daemon=True).start()
         for path in (folder / name).iterdir():
             text = path.read_text()
-            for before in ("127.0.0.1:", "port_value: "):
+            for before in ("127.0.0.1:", "port_value: ", "http://:"):
                 text = text.replace(f"{before}8080", f"{before}{edge}")
                 text = text.replace(f"{before}8000", f"{before}{site.server_port}")
             if os.geteuid() == 0:  # otherwise workers run as somebody who may read nothing here
-                text = f"user root;\n{text}" if path.name == "nginx.conf" else text.replace("varnishd ", "varnishd -j none ")
+                text = (
+                    f"user root;\n{text}"
+                    if path.name == "nginx.conf"
+                    else text.replace("varnishd ", "varnishd -j none ")
+                )
             path.write_text(text)
         environment = {
             **os.environ,
@@ -230,7 +235,7 @@ def notices(stage, port, host, client):
             operator_url=stage.operator_url,
         )
         status, headers, text = asked(port, host, client, **wishes)
-        added = {"date", "server", "connection", "content-length"}
+        added = {"date", "server", "connection", "content-length", "transfer-encoding"}
         yield (
             (status, {name: value for name, value in headers.items() if name not in added}, _unwrapped(text)),
             (
@@ -244,3 +249,46 @@ def notices(stage, port, host, client):
 def _unwrapped(text):
     """Return a text without its line ends: plain text is wrapped before the engine puts the name in."""
     return " ".join(text.split())
+
+
+VOLATILE = (b"date: ", b"x-answer: ", b"x-envoy-upstream-service-time: ")
+
+
+def heads(port, host, path):
+    """Return the octets of the heads of answers to GET and HEAD, without what no two answers have alike."""
+    found = []
+    for method in ("GET", "HEAD"):
+        with socket.create_connection(("127.0.0.1", port), 20) as connection:
+            fields = f"Host: {host}\r\nX-Forwarded-For: {PLACES['france']}\r\nConnection: close\r\n"
+            connection.sendall(f"{method} {path} HTTP/1.1\r\n{fields}\r\n".encode())
+            answer = b"".join(iter(lambda connection=connection: connection.recv(65536), b""))
+        lines = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
+        found.append([line for line in lines if not line.lower().startswith(VOLATILE)])
+    return found
+
+
+@contextlib.contextmanager
+def busy(port, host, *, kept=True):
+    """Ask for a host over and over, on one connection or on one each; yield the statuses, None for what was lost."""
+    statuses, ended = [], threading.Event()
+
+    def ask():
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        while not ended.is_set():
+            try:
+                client.request("GET", "/", headers={"Host": host} if kept else {"Host": host, "Connection": "close"})
+                answer = client.getresponse()
+                answer.read()
+                statuses.append(answer.status if client.sock or not kept else None)
+            except (OSError, http.client.HTTPException):
+                statuses.append(None)
+                client.close()
+        client.close()
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield statuses
+    finally:
+        ended.set()
+        asker.join()

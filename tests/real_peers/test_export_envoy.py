@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import subprocess
 import sys
 import threading
@@ -20,8 +19,10 @@ from export_engines import (
     HOSTILE,
     asked,
     at_each_turn,
+    busy,
     export_for,
     free_ports,
+    heads,
     notices,
     running,
     stage_with,
@@ -253,6 +254,35 @@ def test_whoever_is_forwarded_by_nobody_trusted_is_himself(served):
             assert client.getresponse().status == status, host
 
 
+def test_a_client_of_unknown_location_is_told_from_one_elsewhere(served):
+    """Also by what cannot be read, by addresses that are in no country, and by tunnels."""
+    _, envoy = served
+    nowhere = [
+        "unknown",
+        "10.0.0.7",
+        "1::2::3",
+        "fe80::1",
+        "::ffff:10.0.0.7",
+        "2002:0a00:0007::1",
+        "2003::7",
+        "64:ff9b::1:0:0:7",
+    ]
+    elsewhere = ["::ffff:198.51.100.7", "::ffff:c633:6407", "[::ffff:198.51.100.7]:80", "2001:0:1:2:3:4:39cc:9bf8"]
+    inside = [
+        "::ffff:cb00:7107",
+        "0:0:0:0:0:FFFF:203.0.113.7",
+        "2001:db8:f::7%eth0",
+        "2001:0:1:2:3:4:34ff:8ef8",
+        "2002:cb00:7107::1",
+    ]
+    for client in (PLACES["nowhere"], *nowhere):
+        assert asked(envoy.port, "unknown.example", client)[0] == 451, client
+    for client in (PLACES["germany"], PLACES["germany-6"], *elsewhere):
+        assert asked(envoy.port, "unknown.example", client)[0] == 200, client
+    for client in inside:
+        assert asked(envoy.port, "a.example", client)[0] == 451, client
+
+
 HOSTS = ["other.example", "www.other.example:8080", "OTHER.example", "203.0.113.9", "[2001:db8::1]:80", "nota.example"]
 PATHS = ["/marked", "/cached", "/", "/chunks", "/large", "/missing"]
 
@@ -265,22 +295,6 @@ def test_nothing_changes_for_others(served):
         for host in HOSTS:
             for path in PATHS:
                 assert heads(envoy.port, host, path) == heads(alone.port, host, path), (host, path)
-
-
-VOLATILE = (b"date: ", b"x-answer: ", b"x-envoy-upstream-service-time: ")
-
-
-def heads(port, host, path):
-    """Return the octets of the heads of answers to GET and HEAD, without what no two answers have alike."""
-    found = []
-    for method in ("GET", "HEAD"):
-        with socket.create_connection(("127.0.0.1", port), 20) as connection:
-            fields = f"Host: {host}\r\nX-Forwarded-For: {PLACES['france']}\r\nConnection: close\r\n"
-            connection.sendall(f"{method} {path} HTTP/1.1\r\n{fields}\r\n".encode())
-            answer = b"".join(iter(lambda connection=connection: connection.recv(65536), b""))
-        lines = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
-        found.append([line for line in lines if not line.lower().startswith(VOLATILE)])
-    return found
 
 
 def test_a_change_is_in_force_and_loses_nobody(tmp_path):
@@ -299,33 +313,6 @@ def test_a_change_is_in_force_and_loses_nobody(tmp_path):
                 assert [asked(envoy.port, name, PLACES["france"])[0] for name in names] == [451, 200]
         assert len(statuses) > 100
         assert {*statuses} == {200}
-
-
-@contextmanager
-def busy(port, host):
-    """Ask for a host over and over on one connection; yield the statuses, None where the connection was lost."""
-    statuses, ended = [], threading.Event()
-
-    def ask():
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        while not ended.is_set():
-            try:
-                client.request("GET", "/", headers={"Host": host})
-                answer = client.getresponse()
-                answer.read()
-                statuses.append(answer.status if client.sock else None)
-            except (OSError, http.client.HTTPException):
-                statuses.append(None)
-                client.close()
-        client.close()
-
-    asker = threading.Thread(target=ask)
-    asker.start()
-    try:
-        yield statuses
-    finally:
-        ended.set()
-        asker.join()
 
 
 def test_what_cannot_be_decided_is_not_served(tmp_path):
