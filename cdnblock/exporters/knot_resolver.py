@@ -13,7 +13,7 @@ All that changes is in one file, so it is one `rename` from one state to the nex
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Final
 
@@ -25,6 +25,7 @@ from cdnblock.exporters._territory import Network
 from cdnblock.measures.dns_refusal import CENSORED, NEGATIVE_TTL, SOA_RDATA
 from cdnblock.orders.model import Measure
 
+_FREE: Final = "free"  # the group of names that are let go below others that are not
 _TUNNELLED: Final = ("2002:", "64:ff9b::")  # the program takes addresses out of their tunnels
 
 
@@ -48,27 +49,32 @@ def in_line(text: str) -> str:
 
 def _whole(body: str) -> str:
     digest = hashlib.sha256(body.encode()).hexdigest()
-    return f"sha256:{digest}\n{body}end {body.count(chr(10)) + 1}\n"
+    return f"sha256:{digest}\n{body}stop {body.count(chr(10)) + 2}\n"
 
 
 def _lines(work: Work) -> Iterator[str]:
     """Yield what is meant before what means it: outcomes, groups, networks, names."""
-    for outcome in work.plan.outcomes:
+    plan = work.plan
+    for outcome in plan.outcomes:
         yield f"outcome {outcome.id} {outcome.measures[Measure.DNS]} {in_line(extra_text(outcome, work.options))}"
-    for group in work.plan.groups:
+    for group in plan.groups:
         for place, outcome in group.outcomes.items():
             yield f"group {group.id} {place} {outcome.id}"
     for network in work.networks:
         if not _is_tunnelled(network):
             yield f"network {network.cidr} {network.place}"
-    for name, group in work.plan.exact.items():
-        yield f"exact {name} {_value(group)}"
-    for name, group in work.plan.suffixes.items():
-        yield f"suffix {name} {_value(group)}"
+    yield f"names {len(plan.exact) + len(plan.suffixes)} {sum(map(len, (*plan.exact, *plan.suffixes)))}"
+    for verb, table in (("exact", plan.exact), ("suffix", plan.suffixes)):
+        for meant, names in _by_group(table).items():
+            yield f"{verb} {meant} {len(names)}"
+            yield from names
 
 
-def _value(group: Group | None) -> str:
-    return group.id if group else "free"
+def _by_group(table: Mapping[str, Group | None]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, group in table.items():
+        found.setdefault(group.id if group else _FREE, []).append(name)
+    return dict(sorted(found.items()))
 
 
 def _is_tunnelled(network: Network) -> bool:

@@ -7,9 +7,9 @@
 local ffi, bit, kres = require('ffi'), require('bit'), require('kres')
 
 local ORDERS = '/etc/cdnblock/cdnblock-orders.txt'
-local LOOK_EVERY = 250 -- milliseconds
-local LINES_AT_ONCE = 500 -- half a millisecond
-local FREE, OTHER = false, 'other'
+local LOOK_EVERY, PAUSE = 250, 1 -- milliseconds; a pause of 0 would be none
+local OCTETS_AT_ONCE = 32768 -- a thousand names, half a millisecond
+local OTHER = 'other'
 
 local CENSORED, CLIENT_SUBNET = 16, 8 -- RFC 8914, RFC 7871
 local RCODES = { refuse = kres.rcode.REFUSED, nxdomain = kres.rcode.NXDOMAIN, nodata = kres.rcode.NOERROR }
@@ -19,37 +19,98 @@ local MAPPED = ('\0'):rep(10) .. '\255\255' -- ::ffff:0:0/96, RFC 4291
 local NAT64 = '\0\100\255\155' .. ('\0'):rep(8) -- 64:ff9b::/96, RFC 6052
 local SIX_TO_FOUR, TEREDO = '\32\2', '\32\1\0\0' -- 2002::/16, RFC 3056; 2001::/32, RFC 4380
 
-local held -- what is enforced: see `empty`
+local held -- what is enforced, as `read` returns it
 
-local function empty()
-  return { groups = {}, exact = {}, suffixes = {}, networks = { [4] = {}, [16] = {} } }
+-- Names are C data, a hash table with linear probing: a million of them cost Lua's garbage collector nothing. A slot's
+-- value is twice the number of the name's group, 0 where it is let go; and one more where it is meant alone.
+local Names = {}
+Names.__index = Names
+
+local octets_of, slots_of = ffi.typeof('uint8_t[?]'), ffi.typeof('struct { int32_t hash, at; uint32_t value; }[?]')
+local seed = ffi.new('int32_t[1]')
+ffi.C.kr_rnd_buffered(seed, 4)
+local SEED = seed[0] -- so that nobody can tell which names collide
+local NEWLINE, COMMENT, DOT, ALONE = 10, 35, 46, 1
+local MOST_LABELS = 127
+local starts, hashes = ffi.new('uint8_t[?]', MOST_LABELS), ffi.new('int32_t[?]', MOST_LABELS)
+
+local function mixed(hash, octet) -- as Jenkins' one-at-a-time
+  hash = bit.tobit(hash + octet)
+  hash = bit.tobit(hash + bit.lshift(hash, 10))
+  return bit.bxor(hash, bit.rshift(hash, 6))
 end
 
-local function decoded(text)
-  return (text:gsub('%%(%x%x)', function(digits) return string.char(tonumber(digits, 16)) end))
+function Names.new(count, octets)
+  local size, ends = 16, octets + count + 1
+  while size < 2 * count do size = size * 2 end
+  local new = { slots = slots_of(size), mask = size - 1, text = octets_of(ends), used = 1, ends = ends, depths = {} }
+  return setmetatable(new, Names)
 end
 
-local function on_the_wire(name)
-  return name:gsub('([^.]+)%.?', function(label) return string.char(#label) .. label end) .. '\0'
+function Names:add(octets, length, value)
+  assert(self.used + length < self.ends, 'more names than it says')
+  local hash, depth = SEED, 1
+  for at = length - 1, 0, -1 do
+    hash = mixed(hash, octets[at])
+    if octets[at] == DOT then depth = depth + 1 end
+  end
+  if value % 2 == ALONE then hash = mixed(hash, ALONE) else self.depths[depth] = true end
+  local slots, place = self.slots, bit.band(hash, self.mask)
+  while slots[place].at ~= 0 do place = bit.band(place + 1, self.mask) end
+  slots[place].hash, slots[place].at, slots[place].value = hash, self.used, value
+  ffi.copy(self.text + self.used, octets, length) -- behind it there is a zero
+  self.used = self.used + length + 1
 end
 
--- The first octets of an address, as many bits as a network has
-local function cut(address, length)
-  local whole, rest = math.floor(length / 8), length % 8
-  if rest == 0 then return address:sub(1, whole) end
-  return address:sub(1, whole) .. string.char(bit.band(address:byte(whole + 1), 256 - 2 ^ (8 - rest)))
+-- Whether a text is a name on the wire. A dot inside a label is none between labels
+local function is_same(text, wire)
+  local left = wire[0]
+  while true do
+    for _ = 1, left do
+      wire = wire + 1
+      local octet = wire[0]
+      if octet ~= text[0] or octet == DOT or octet == 0 then return false end
+      text = text + 1
+    end
+    wire = wire + 1
+    left = wire[0]
+    if left == 0 then return text[0] == 0 end
+    if text[0] ~= DOT then return false end
+    text = text + 1
+  end
 end
 
--- RFC 4380: an address in a Teredo network ends in the client's, each bit inverted
-local function unwrapped(address)
-  if #address == 4 then return address end
-  if address:sub(1, 12) == MAPPED or address:sub(1, 12) == NAT64 then return address:sub(13) end
-  if address:sub(1, 2) == SIX_TO_FOUR then return address:sub(3, 6) end
-  if address:sub(1, 4) ~= TEREDO then return address end
-  return (address:sub(13):gsub('.', function(octet) return string.char(255 - octet:byte()) end))
+function Names:value(hash, wire, alone)
+  local slots, place = self.slots, bit.band(hash, self.mask)
+  while slots[place].at ~= 0 do
+    local slot = slots[place]
+    if slot.hash == hash and slot.value % 2 == alone and is_same(self.text + slot.at, wire) then return slot.value end
+    place = bit.band(place + 1, self.mask)
+  end
 end
 
--- A negative answer is cached for every network (RFC 7871): who tells a client's subnet is refused instead
+-- Return the value of a name on the wire, nil where nothing is said of it: its own, else that of its longest suffix.
+function Names:of(wire)
+  local labels, at, hash = 0, 0, SEED
+  while wire[at] ~= 0 do
+    starts[labels] = at
+    labels, at = labels + 1, at + wire[at] + 1
+  end
+  for label = labels - 1, 0, -1 do
+    local start = starts[label]
+    if label < labels - 1 then hash = mixed(hash, DOT) end
+    for place = start + wire[start], start + 1, -1 do hash = mixed(hash, wire[place]) end
+    hashes[label] = hash
+  end
+  local value = labels > 0 and self:value(mixed(hash, ALONE), wire, ALONE) or nil
+  for label = 0, labels - 1 do
+    if value then return value end
+    if self.depths[labels - label] then value = self:value(hashes[label], wire + starts[label], 0) end
+  end
+  return value
+end
+
+-- A negative answer is cached for every network (RFC 7871): who tells a client's subnet is refused instead.
 local function tells_subnet(opt)
   local options, at = opt:rdata(0), 1
   while at + 3 <= #options do
@@ -60,7 +121,7 @@ local function tells_subnet(opt)
   return false
 end
 
-local function refuse(rcode, text)
+local function refusal(rcode, text)
   return function(req)
     local answer = req:ensure_answer()
     if answer == nil then return nil end -- somebody wants silence
@@ -79,62 +140,116 @@ local function refuse(rcode, text)
   end
 end
 
+-- The first octets of an address, as many bits as a network has
+local function cut(address, length)
+  local whole, rest = math.floor(length / 8), length % 8
+  if rest == 0 then return address:sub(1, whole) end
+  return address:sub(1, whole) .. string.char(bit.band(address:byte(whole + 1), 256 - 2 ^ (8 - rest)))
+end
+
+-- A Teredo address ends in the client's, each bit inverted (RFC 4380).
+local function unwrapped(address)
+  if #address == 4 then return address end
+  if address:sub(1, 12) == MAPPED or address:sub(1, 12) == NAT64 then return address:sub(13) end
+  if address:sub(1, 2) == SIX_TO_FOUR then return address:sub(3, 6) end
+  if address:sub(1, 4) ~= TEREDO then return address end
+  return (address:sub(13):gsub('.', function(octet) return string.char(255 - octet:byte()) end))
+end
+
+local function place_of(address)
+  address = unwrapped(address)
+  for length, networks in pairs(held.networks[#address]) do
+    local place = networks[cut(address, length)]
+    if place then return place end
+  end
+  return OTHER
+end
+
 local verbs = {}
 
 function verbs.outcome(into, rest)
   local id, variant, text = rest:match('^(%S+) (%S+) (.*)$')
-  into.outcomes[id] = refuse(assert(RCODES[variant]), decoded(text))
+  text = text:gsub('%%(%x%x)', function(digits) return string.char(tonumber(digits, 16)) end)
+  into.outcomes[id] = refusal(assert(RCODES[variant]), text)
 end
 
 function verbs.group(into, rest)
   local id, place, outcome = rest:match('^(%S+) (%S+) (%S+)$')
-  into.groups[id] = into.groups[id] or {}
-  into.groups[id][place] = assert(into.outcomes[outcome])
+  if not into.numbers[id] then
+    table.insert(into.groups, {})
+    into.numbers[id] = #into.groups
+  end
+  into.groups[into.numbers[id]][place] = assert(into.outcomes[outcome])
 end
 
 function verbs.network(into, rest)
-  local text, length, place = rest:match('^([^/]+)/(%d+) (%S+)$')
-  local address = assert(kres.str2ip(text))
+  local text, bits, place = rest:match('^([^/]+)/(%d+) (%S+)$')
+  local address, length = assert(kres.str2ip(text)), tonumber(bits)
   local lengths = into.networks[#address]
-  lengths[tonumber(length)] = lengths[tonumber(length)] or {}
-  lengths[tonumber(length)][cut(address, tonumber(length))] = place
+  lengths[length] = lengths[length] or {}
+  lengths[length][cut(address, length)] = place
 end
 
-local function name(table)
+function verbs.names(into, rest)
+  local count, octets = rest:match('^(%d+) (%d+)$')
+  into.names = Names.new(tonumber(count), tonumber(octets))
+end
+
+local function names_of(alone)
   return function(into, rest)
-    local text, group = rest:match('^(%S+) (%S+)$')
-    into[table][on_the_wire(text)] = group ~= 'free' and assert(into.groups[group])
+    local group, count = rest:match('^(%S+) (%d+)$')
+    into.left = tonumber(count)
+    into.value = 2 * (group == 'free' and 0 or assert(into.numbers[group])) + alone
   end
 end
 
-verbs.exact, verbs.suffix = name('exact'), name('suffixes')
+verbs.exact, verbs.suffix = names_of(ALONE), names_of(0)
 
--- Return what a file says. It is whole when its last line counts the lines before; `pause` is called now and then.
+function verbs.stop(into, rest)
+  into.whole = tonumber(rest) == into.line
+end
+
+local function understand(into, text)
+  local octets, at = ffi.cast('const uint8_t *', text), 0
+  while at < #text do
+    local stop = at
+    while octets[stop] ~= NEWLINE do stop = stop + 1 end
+    into.line = into.line + 1
+    if into.left > 0 then
+      into.left = into.left - 1
+      into.names:add(octets + at, stop - at, into.value)
+    elseif octets[at] ~= COMMENT then
+      local verb, rest = text:sub(at + 1, stop):match('^(%l+) (.*)$')
+      verbs[verb](into, rest)
+    end
+    at = stop + 1
+  end
+end
+
+-- Return what the file says. It is whole when its last line tells how many lines it has; `pause` is called now and then.
+-- Not by lines: a million strings would keep the garbage collector busy.
 local function read(pause)
   local file = assert(io.open(ORDERS))
-  local into, number, whole = empty(), 0, false
-  into.outcomes = {}
+  local into = { groups = {}, numbers = {}, outcomes = {}, networks = { [4] = {}, [16] = {} }, left = 0, line = 1 }
   into.digest = file:read('*l')
-  local done, problem = pcall(function()
-    for line in file:lines() do
-      number = number + 1
-      local verb, rest = line:match('^(%l+) (.*)$')
-      if verb == 'end' then whole = rest == tostring(number) break end
-      if verb then verbs[verb](into, rest) end
-      if number % LINES_AT_ONCE == 0 then pause() end
-    end
-  end)
+  local understood, problem = true, nil
+  while understood do
+    local text, rest = file:read(OCTETS_AT_ONCE, '*l')
+    if not text then break end
+    if rest or text:byte(-1) ~= NEWLINE then text = text .. (rest or '') .. '\n' end
+    understood, problem = pcall(understand, into, text)
+    pause()
+  end
   file:close()
-  assert(done, ('line %d: %s'):format(number + 1, tostring(problem)))
-  assert(whole, 'it does not end as it should')
+  assert(understood, ('line %d: %s'):format(into.line, tostring(problem)))
+  assert(into.whole, 'it does not end as it should')
   return into
 end
 
 local function digest()
   local file = io.open(ORDERS)
-  if not file then return nil end
-  local line = file:read('*l')
-  file:close()
+  local line = file and file:read('*l')
+  if file then file:close() end
   return line
 end
 
@@ -147,14 +262,13 @@ local reading, failed
 local function continue()
   local going, result = coroutine.resume(reading)
   if not going then
-    failed = digest()
-    reading = nil
+    reading, failed = nil, digest()
     say(log_error, ORDERS .. ': ' .. tostring(result) .. '; what was read before is still enforced')
   elseif coroutine.status(reading) == 'dead' then
-    held, failed, reading = result, nil, nil
+    held, reading, failed = result, nil, nil
     say(log_notice, 'enforces ' .. held.digest)
   else
-    event.after(0, continue)
+    event.after(PAUSE, continue)
   end
 end
 
@@ -166,37 +280,15 @@ local function look()
   end
 end
 
-local function group_of(wire)
-  local group = held.exact[wire]
-  while group == nil and #wire > 1 do
-    group = held.suffixes[wire]
-    wire = wire:sub(wire:byte() + 2)
-  end
-  return group
-end
-
-local function place_of(address)
-  address = unwrapped(address)
-  for length, networks in pairs(held.networks[#address]) do
-    local place = networks[cut(address, length)]
-    if place then return place end
-  end
-  return OTHER
-end
-
-local function outcome_of(name, client)
-  local group = group_of(name)
-  return group and group[place_of(ffi.string(client:ip(), client:len()))]
-end
-
 -- A layer of its own, the last one: whatever others made of the query, and whether kresd itself takes it for one (it
 -- does not when all types are asked for), a refusal stands. Who asks without an address is kresd itself.
 local module = { layer = {} }
 
 function module.layer.begin(state, req)
   local client = req.qsource.addr
-  if client == nil then return state end
-  local refuse = outcome_of(req:initial():name(), client)
+  local value = client ~= nil and held.names:of(req:initial().sname) or 0
+  if value < 2 then return state end
+  local refuse = held.groups[math.floor(value / 2)][place_of(ffi.string(client:ip(), client:len()))]
   return refuse and refuse(req) or state
 end
 
