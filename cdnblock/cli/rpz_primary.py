@@ -92,8 +92,9 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     from cdnblock.rpz_primary.notifying import Secondary
     from cdnblock.rpz_primary.policies import read_clients
     from cdnblock.rpz_primary.primary import PrimarySettings
-    from cdnblock.rpz_primary.publisher import Pace, read_suffix
+    from cdnblock.rpz_primary.publisher import Pace
     from cdnblock.rpz_primary.updating import Target
+    from cdnblock.rpz_primary.zone_sets import read_suffix
     from cdnblock.sources.staging_clock import StagingClock
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)

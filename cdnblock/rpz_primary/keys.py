@@ -36,6 +36,8 @@ _SHORTEST: Final = 16  # octets of a secret
 _RECORD: Final = Struct("!HHIH")
 _COUNT: Final = Struct("!H")
 _OTHERS_READ: Final = stat.S_IROTH | stat.S_IWOTH
+_sign: Final[Any] = dns.tsig.sign  # dnspython has no types here
+_record: Final[Any] = TSIG
 _REMEMBERED: Final = 65_536  # signatures
 
 
@@ -87,7 +89,7 @@ class Signer:
         if self._key is None:
             return message
         unsigned = _tsig(self._key.algorithm, message)
-        signed, self._context = dns.tsig.sign(  # type: ignore[no-untyped-call]  # dnspython has no types here
+        signed, self._context = _sign(
             message, self._key, unsigned, int(time.time()), self._request_mac, self._context, multi=True
         )
         return _with_record(message, self._key.name, signed)
@@ -107,20 +109,20 @@ def complaint(message: bytes, request: dns.message.Message, error: int, key: dns
     other = now.to_bytes(6, "big") if error == BADTIME else b""
     answer = _tsig(asked.algorithm, message, error, other).replace(time_signed=asked.time_signed)
     if error == BADTIME and key is not None:
-        answer, _ = dns.tsig.sign(message, key, answer, asked.time_signed, asked.mac)
+        answer, _ = _sign(message, key, answer, asked.time_signed, asked.mac)
     return _with_record(message, request.tsig.name, answer)
 
 
 def _tsig(algorithm: dns.name.Name, message: bytes, error: int = 0, other: bytes = b"") -> Any:
     (number,) = _COUNT.unpack_from(message)
-    return TSIG(dns.rdataclass.ANY, dns.rdatatype.TSIG, algorithm, 0, FUDGE, b"", number, error, other)
+    return _record(dns.rdataclass.ANY, dns.rdatatype.TSIG, algorithm, 0, FUDGE, b"", number, error, other)
 
 
 def _with_record(message: bytes, owner: dns.name.Name, record: Any) -> bytes:
     (additional,) = _COUNT.unpack_from(message, 10)
     rdata = record.to_wire()
     head = _RECORD.pack(dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(rdata))
-    return b"".join((message[:10], _COUNT.pack(additional + 1), message[12:], owner.to_wire(), head, rdata))
+    return b"".join((message[:10], _COUNT.pack(additional + 1), message[12:], owner.to_wire() or b"", head, rdata))
 
 
 class Replays:

@@ -8,7 +8,6 @@ holds there has to be said in front as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from cdnblock.rpz_primary.known_names import KnownNames, names_above
@@ -29,14 +28,6 @@ class Front(NamedTuple):
 
     passing: Mapping[str, Policy]
     delta: Mapping[str, Policy]
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """What a rewriting of the bulk takes out of it and puts in: each name with its policy."""
-
-    removed: tuple[tuple[str, Policy], ...]
-    added: tuple[tuple[str, Policy], ...]
 
 
 class Layers:
@@ -83,26 +74,26 @@ class Layers:
         """Return how many names are in front and could be in the bulk."""
         return sum(not lets_go(of) for of in self._over.values())
 
-    def undone(self) -> bool:
+    def has_lifted(self) -> bool:
         """Tell whether the bulk has names that are in force no longer: something in front must hide each of them."""
         return any(name in self.base and (of == NO_POLICY or lets_go(of)) for name, of in self._over.items())
 
-    def fold(self) -> Moved:
-        """Write the bulk anew, with all that it should have; return what that changes."""
-        if not self.base:  # the first time: there is nothing to be compared
-            self.base = {name: of for name, of in self._over.items() if not lets_go(of)}
-            self._over = {name: of for name, of in self._over.items() if lets_go(of)}
-            return Moved((), tuple(self.base.items()))
-        moved = {name: of for name, of in self._over.items() if not lets_go(of) or name in self.base}
-        removed = tuple((name, self.base[name]) for name in moved if name in self.base)
-        added = tuple((name, of) for name, of in moved.items() if of != NO_POLICY and not lets_go(of))
-        base = self.base.copy()  # transfers that are under way go on with the bulk as it was
-        for name, _ in removed:
-            del base[name]
-        base.update(added)
-        self.base = base
-        self._over = {name: of for name, of in self._over.items() if lets_go(of)}
-        return Moved(removed, added)
+    def fold(self) -> Iterable[str]:
+        """Write the bulk anew, with all that it should have; return the names of which it has something else now."""
+        over, base = self._over, self.base
+        self._over = {name: of for name, of in over.items() if lets_go(of)}
+        if not base:  # the first time
+            self.base = {name: of for name, of in over.items() if not lets_go(of)}
+            return self.base
+        self.base = base.copy()  # transfers that are under way go on with the bulk as it was
+        touched = [name for name, of in over.items() if name in base or not lets_go(of)]
+        for name in touched:
+            of = over[name]
+            if of == NO_POLICY or lets_go(of):
+                self.base.pop(name, None)
+            else:
+                self.base[name] = of
+        return touched
 
     def front(self, known: KnownNames) -> Front:
         """Return what the zones in front have to hold."""

@@ -23,10 +23,11 @@ from cdnblock.orders.model import Measure
 from cdnblock.rpz_primary.keys import Keys
 from cdnblock.rpz_primary.notifying import Notifier, Secondary
 from cdnblock.rpz_primary.policies import Clients
-from cdnblock.rpz_primary.publisher import Pace, Publisher, Zone
+from cdnblock.rpz_primary.publisher import Pace, Publisher
 from cdnblock.rpz_primary.requests import Access, Desk
 from cdnblock.rpz_primary.server import Limits, PrimaryServer
 from cdnblock.rpz_primary.updating import Target, Updater
+from cdnblock.rpz_primary.zone_sets import Zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

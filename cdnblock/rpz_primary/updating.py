@@ -25,7 +25,7 @@ from cdnblock.errors import ConfigError
 from cdnblock.rpz_primary import wire
 from cdnblock.rpz_primary.keys import Keys, names_of, sign
 from cdnblock.rpz_primary.policies import Policy
-from cdnblock.rpz_primary.publisher import Zone
+from cdnblock.rpz_primary.zone_sets import Zone
 from cdnblock.rpz_primary.zones import changed
 
 _LOG: Final = logging.getLogger("cdnblock.rpz")
@@ -71,7 +71,7 @@ class Updater:
         self._failing = ""
         self._woken = threading.Event()
         self._woken.set()
-        self._closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cdnblock-rpz-updates", daemon=True)
         self._thread.start()
 
@@ -81,7 +81,7 @@ class Updater:
 
     def close(self) -> None:
         """Stop."""
-        self._closing = True
+        self._closing.set()
         self._woken.set()
         self._thread.join(timeout=5)
 
@@ -93,10 +93,10 @@ class Updater:
 
     def _run(self) -> None:
         failures = 0
-        while not self._closing:
+        while True:
             self._woken.wait(None if not failures else _AGAIN[min(failures, len(_AGAIN)) - 1])
             self._woken.clear()
-            if self._closing:
+            if self._closing.is_set():
                 return
             try:
                 for zone in self._zones:
