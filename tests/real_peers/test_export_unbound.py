@@ -1,0 +1,313 @@
+"""Unbound with the configuration that `cdnblock export unbound` writes, under the contract of every resolver."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import dns.rcode
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from export_engines import at_each_turn, needs
+from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
+
+from cdnblock.errors import ConfigError, UnsupportedError
+from cdnblock.testing import DnsContract, DnsHost, DnsNeed
+from cdnblock.testing.dns_stage import CLIENTS
+from cdnblock.testing.dns_wire import Query, ask, errors_of, records_of
+from cdnblock.testing.stage import put_orders
+
+PYTHON_MODULE = Path("/usr/lib/python3/dist-packages/unboundmodule.py")
+
+pytestmark = needs("unbound", "unbound")
+
+CONFIGURATION = """
+server:
+  directory: "{folder}"
+  chroot: ""
+  username: ""
+  pidfile: ""
+  use-syslog: no
+  logfile: ""
+  interface: 127.0.0.1@{port}
+  interface: ::1@{port}
+  access-control: 127.0.0.0/8 {anybody}
+  access-control: ::1/128 allow
+  do-not-query-localhost: no
+  num-threads: 1
+  module-config: "{modules}"
+  local-zone: "local.example." static
+  local-data: "www.local.example. A 192.0.2.99"
+  {server}
+forward-zone:
+  name: "."
+  forward-addr: 127.0.0.1@{upstream}
+remote-control:
+  control-enable: yes
+  control-interface: {folder}/control
+  control-use-cert: no
+{include}
+"""
+
+
+class Unbound(Resolver):
+    """An unbound that is reloaded by unbound-control, and keeps its cache then."""
+
+    target = "unbound"
+    settings = {"clients": "127.0.0.0/8,::1"}
+    modules = "respip iterator"
+
+    def __init__(self, stage, *, ours=True, anybody="allow", server="", **settings):
+        super().__init__(stage, ours=ours, **settings)
+        self.file = self.folder / "unbound.conf"
+        module = "python " if self.ours and self.settings.get("ede") == "yes" else ""
+        self.file.write_text(
+            CONFIGURATION.format(
+                folder=self.folder,
+                port=self.port,
+                upstream=stage.upstream[1],
+                modules=module + self.modules,
+                anybody=anybody,
+                server=server,
+                include=f'include: "{self.out}/cdnblock.conf"' if ours else "",
+            )
+        )
+        self.environment = {**os.environ, "PYTHONPATH": str(PYTHON_MODULE.parent)}
+
+    def check(self):
+        done = subprocess.run(
+            ["unbound-checkconf", str(self.file)], capture_output=True, text=True, timeout=20, check=False,
+            env=self.environment,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @contextmanager
+    def run(self):
+        self.check()
+        log = self.folder / "unbound.log"
+        with resolving(["unbound", "-d", "-c", str(self.file)], self.port, log, env=self.environment):
+            yield
+        assert "error" not in log.read_text(), log.read_text()
+
+    def reload(self):
+        with self.changing:
+            export_for(self.stage, "unbound", self.out, **self.settings)
+            self.check()
+            self.control("reload_keep_cache")
+
+    def control(self, *command):
+        done = subprocess.run(
+            ["unbound-control", "-c", str(self.file), *command], capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def host(self, plain=None):
+        return DnsHost(
+            address=("127.0.0.1", self.port),
+            address6=("::1", self.port),
+            plain=plain and ("127.0.0.1", plain.port),
+            reload=self.reload,
+        )
+
+
+@contextmanager
+def beside_plain(stage, **settings):
+    """Run an unbound with our configuration, and one without."""
+    mine, plain = Unbound(stage, **settings), Unbound(stage, ours=False)
+    with ExitStack() as running:
+        for each in (plain, mine):
+            running.enter_context(each.run())
+        running.enter_context(at_each_turn(stage, mine.reload))
+        yield mine.host(plain)
+
+
+MODULE = pytest.mark.skipif(not PYTHON_MODULE.exists(), reason="apt-get install python3-unbound")
+DS = "Unbound looks DS of a zone's name up in the zone above it"
+
+
+@MODULE
+class TestUnbound(DnsContract):
+    """Local zones in views, and the module for the extended error."""
+
+    cannot = {
+        DnsNeed.DS: DS,
+        (DnsNeed.EXACT, "refuse"): "Unbound's zones are refused with what is below them",
+        (DnsNeed.EXACT, "nxdomain"): "such names are in policy zones, whose answers have no SOA: see the test below",
+        (DnsNeed.EXACT, "nodata"): "such names are in policy zones, whose answers have no SOA: see the test below",
+    }
+
+    @contextmanager
+    def serve(self, stage):
+        with beside_plain(stage, ede="yes") as host:
+            yield host
+
+
+@MODULE
+class TestUnboundWithPolicyZones(DnsContract):
+    """What is nxdomain or nodata as tagged response policy zones."""
+
+    variants = ("nxdomain", "nodata")
+    cannot = {
+        DnsNeed.ALIAS: "Unbound's policy zones refuse what is an alias of their names, when it is not in the cache",
+        DnsNeed.SOA: "Unbound 1.17 puts no SOA beside what a policy zone says",
+    }
+
+    @contextmanager
+    def serve(self, stage):
+        with beside_plain(stage, negatives="rpz", ede="yes") as host:
+            yield host
+
+
+REFUSE, NXDOMAIN = {"dns": "refuse"}, {"dns": "nxdomain"}
+ORDERS = {
+    "one": {"names": ["a.example", "local.example", "held.example"], "measures": REFUSE,
+            "lifted": [{"names": ["free.a.example", "www.local.example"], "at": "2025-05-01T12:00"}]},
+    "two": {"names": ["held.example"], "measures": NXDOMAIN, "territory": ["FR", "RE"]},
+    "alone": {"names": [{"name": "alone.example", "subdomains": False}], "measures": NXDOMAIN},
+    "everywhere": {"names": ["everywhere.example"], "measures": {"dns": "nodata"}, "territory": "world"},
+    "unknown": {"names": ["unknown.example"], "measures": REFUSE, "unknown_location": "enforce"},
+}  # fmt: skip
+
+
+def said(resolver, name, source, kind="A"):
+    """Return the rcode, the extended errors and the addresses that a client gets."""
+    answer = ask(("127.0.0.1", resolver.port), Query(name=name, kind=kind, source=source))
+    return dns.rcode.to_text(answer.rcode()), errors_of(answer), records_of(answer.answer)
+
+
+ANSWER = ("NOERROR", [])
+
+
+@contextmanager
+def served(folder, orders=ORDERS, **settings):
+    with stage_with(folder, **orders) as stage:
+        unbound = Unbound(stage, **settings)
+        with unbound.run():
+            yield unbound
+
+
+def test_several_orders_and_places(tmp_path):
+    """Each place has its own outcome, alone and everywhere and where nobody knows; without the module no error."""
+    with served(tmp_path) as unbound:
+        expected = {
+            # name: what clients get in France, Réunion, Germany, nowhere
+            "www.held.example": ("REFUSED", "NXDOMAIN", "NOERROR", "NOERROR"),
+            "alone.example": ("NXDOMAIN", "NOERROR", "NOERROR", "NOERROR"),
+            "below.alone.example": ("NOERROR", "NOERROR", "NOERROR", "NOERROR"),
+            "unknown.example": ("REFUSED", "NOERROR", "NOERROR", "REFUSED"),
+        }
+        places = ("france", "reunion", "germany", "nowhere")
+        for name, rcodes in expected.items():
+            found = [said(unbound, name, CLIENTS[place])[:2] for place in places]
+            assert found == [(rcode, []) for rcode in rcodes], name
+        for place in places:
+            assert said(unbound, "x.everywhere.example", CLIENTS[place]) == ("NOERROR", [], [])
+
+
+@MODULE
+def test_only_what_an_order_refuses_is_called_censored(tmp_path):
+    """Not the operator's own zones, also where a name that is let go leads to them."""
+    with served(tmp_path, ede="yes") as unbound:
+        french = CLIENTS["france"]
+        assert said(unbound, "a.example", french)[:2] == ("REFUSED", [(16, "order one")])
+        assert said(unbound, "x.local.example", french)[:2] == ("REFUSED", [(16, "order one")])
+        assert said(unbound, "www.local.example", french) == ("NOERROR", [], ["www.local.example. A 192.0.2.99"])
+        assert said(unbound, "x.local.example", CLIENTS["germany"])[0] == "NXDOMAIN"
+        assert said(unbound, "free.a.example", french)[:2] == ANSWER
+
+
+@MODULE
+def test_the_error_names_what_holds_wherever_the_name_is_refused(tmp_path):
+    """The module does not know where a client is: an order that does not hold for him is not named."""
+    with served(tmp_path, ede="yes") as unbound:
+        assert said(unbound, "held.example", CLIENTS["france"])[:2] == ("REFUSED", [(16, "order two")])
+        assert said(unbound, "held.example", CLIENTS["reunion"])[:2] == ("NXDOMAIN", [(16, "order two")])
+
+
+def test_nobody_is_let_in_and_nobody_slips_through_by_an_element_of_his_own(tmp_path):
+    """Elements for the territory open the resolver to no stranger, and the operator's narrower ones are covered too."""
+    server = "access-control: 127.10.5.0/24 allow\n  access-control: 127.20.0.0/16 allow"
+    with served(tmp_path, anybody="refuse", server=server, clients="127.10.5.0/24,127.20.0.0/16") as unbound:
+        assert said(unbound, "a.example", "127.10.5.1")[0] == "REFUSED"
+        assert said(unbound, "other.example", "127.10.5.1")[:2] == ANSWER
+        assert said(unbound, "everywhere.example", "127.20.0.1") == ("NOERROR", [], [])
+        assert said(unbound, "a.example", "127.20.0.1")[:2] == ANSWER
+        with pytest.raises(AssertionError, match=r"the question comes back in another spelling: \[\]"):
+            said(unbound, "other.example", "127.10.0.1")  # French, nobody's customer: refused by access control
+
+
+def test_a_reload_takes_what_was_ordered_meanwhile(tmp_path):
+    """Export again, reload: new names are refused, and those that were refused are answered, from the cache as well."""
+    with served(tmp_path, {"one": {"names": ["before.example"], "measures": REFUSE}}) as unbound:
+        names = ("before.example", "after.example")
+        assert [said(unbound, name, CLIENTS["france"])[0] for name in names] == ["REFUSED", "NOERROR"]
+        put_orders(unbound.stage.orders, {"one": {"names": ["after.example"], "measures": REFUSE}})
+        unbound.reload()
+        assert [said(unbound, name, CLIENTS["france"])[0] for name in names] == ["NOERROR", "REFUSED"]
+
+
+def test_what_unbound_cannot_say_is_told(tmp_path):
+    """REFUSED for a name alone, and another variant for it than for what is below it."""
+    orders = {
+        "alone": {"names": [{"name": "alone.example", "subdomains": False}], "measures": REFUSE},
+        "other": {"names": [{"name": "b.example", "subdomains": False}], "measures": NXDOMAIN},
+        "below": {"names": ["b.example"], "measures": {"dns": "nodata"}},
+    }
+    with stage_with(tmp_path, **orders) as stage:
+        with pytest.raises(UnsupportedError) as told:
+            export_for(stage, "unbound", tmp_path / "out", clients="any")
+        assert [line.partition(", which")[0] for line in str(told.value).splitlines()[1:]] == [
+            "order alone: alone.example is refused without its sub-domains",
+            "order below, other: b.example is to be otherwise than what is below it",
+        ]
+        unbound = Unbound(stage, ours=False)
+        unbound.ours = True
+        export_for(stage, "unbound", unbound.out, partial=True, **unbound.settings)
+        unbound.file.write_text(unbound.file.read_text() + f'include: "{unbound.out}/cdnblock.conf"\n')
+        with unbound.run():
+            french = CLIENTS["france"]
+            found = [said(unbound, name, french)[0] for name in ("alone.example", "x.alone.example", "b.example")]
+            assert found == ["NXDOMAIN", "NOERROR", "NOERROR"]
+
+
+@pytest.mark.parametrize(
+    ("clients", "complaint"),
+    [("", "clients is not set: give the networks"), ("10.0.0.1/8", "10.0.0.1/8 has host bits")],
+)
+def test_the_operator_says_who_may_ask(clients, complaint, tmp_path):
+    """An element of access control lets its network ask: nothing is written before somebody has said which may."""
+    with stage_with(tmp_path, **ORDERS) as stage, pytest.raises(ConfigError, match=complaint):
+        export_for(stage, "unbound", tmp_path / "out", clients=clients)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"names": ["a.example"], "until": "2025-04-04"},
+        {"names": [f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 53}.example"]},
+        {"names": ["_a-.example", "xn--bcher-kva.example", "1.2.3.example"], "contact": '"\\ # ; é\t'},
+    ],
+    ids=["nothing", "long", "odd"],
+)
+@pytest.mark.parametrize("negatives", ["zones", "rpz"])
+def test_the_checker_accepts_whatever_is_ordered(order, negatives, tmp_path):
+    """Nothing in force, the longest name, odd ones, and texts that a court may write."""
+    with stage_with(tmp_path, one={"measures": NXDOMAIN} | order) as stage:
+        unbound = Unbound(stage, ours=False)
+        export_for(stage, "unbound", unbound.out, partial=True, clients="any", negatives=negatives)
+        unbound.file.write_text(unbound.file.read_text() + f'include: "{unbound.out}/cdnblock.conf"\n')
+        unbound.check()
+
+
+def test_the_example_starts_as_it_stands(tmp_path):
+    """`examples/unbound/start.sh` exports, starts and answers; clients of loopback are in no country, so not refused."""
+    with started_example("unbound", tmp_path) as port:
+        answer = ask(("127.0.0.1", port), Query(name="www.motogpstream.me"))
+        assert records_of(answer.answer) == ["www.motogpstream.me. A 192.0.2.80"]
+        assert "motogpstream.me" in "".join(path.read_text() for path in (tmp_path / "unbound/cdnblock").iterdir())
