@@ -49,6 +49,7 @@ TARGETS = [
     ("bind", {"settings": {"view": "/etc/bind/every-view.conf", "ede": "yes"}}),
     ("knot-resolver", {"contact": "legal@edge.example"}),
     ("powerdns", {"trusted_proxies": ("10.0.0.0/8",)}),
+    ("dnsdist", {}),
     ("unbound", {"settings": {"clients": "203.0.113.0/25 198.51.100.0/24,2001:db8::/32", "ede": "yes"}}),
     ("domains", OF_LISTS),
     ("hosts", OF_LISTS),

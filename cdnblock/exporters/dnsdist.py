@@ -1,0 +1,120 @@
+"""dnsdist 1.7 and later, in front of any resolver.
+
+    dofile("/etc/dnsdist/cdnblock/cdnblock-dnsdist.lua")  -- before your own rules
+
+Names are in a constant database that dnsdist looks at every second, so orders come and go without a reload. Where
+clients are is not: when the program or its networks change, run it once more on the console. Then the database has
+another name too, so that no half of a change is ever in force. The answer is written by the program itself, octet for
+octet as the library writes it: before 1.9 no action of dnsdist's can add an extended error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from importlib import resources
+from typing import Final
+
+from cdnblock.exporters._answers import answer_of
+from cdnblock.exporters._cdb import database
+from cdnblock.exporters._exporter import NAME_SERVER, Exporter, File, Work, every
+from cdnblock.exporters._kinds import kinds
+from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Plan
+from cdnblock.exporters._planner import orders_told
+from cdnblock.measures.dns_refusal import NEGATIVE_TTL, SOA_RDATA
+from cdnblock.orders.model import Measure
+
+_GROUP: Final = " {}"
+"""A group's key. In what clients ask for a space is `\\032`, so nobody can ask for a group as if it were a name."""
+_FREE: Final = _GROUP.format("free")
+"""What a name maps to that is let go below one that is not."""
+_COMMENT: Final = _GROUP.format("#")
+_PROGRAM: Final = "cdnblock-dnsdist.lua"
+_NETWORKS: Final = "cdnblock-networks.txt"
+_DIGITS: Final = 10  # of a digest
+
+
+def _render(work: Work) -> tuple[File, ...]:
+    asked = _asked(work.plan)
+    networks = "".join(_networks(work))
+    names = f"cdnblock-{_digest(networks, *asked)}.cdb"
+    return (
+        File(names, data=database(_records(work))),
+        File(_NETWORKS, networks),
+        File(_PROGRAM, _program(work, asked, names)),
+    )
+
+
+def _asked(plan: Plan) -> list[str]:
+    """Return the kinds of places in the order in which they are asked for, without `other` if it is let through.
+
+    Countries come before unknown location, whose networks hold theirs where they are tunnels; then the rest.
+    """
+    left = {OTHER} if all(OTHER not in group.outcomes for group in plan.groups) else set()
+    return sorted({*kinds(plan).values()} - left, key=lambda kind: (kind == OTHER, kind == UNKNOWN, kind))
+
+
+def _networks(work: Work) -> Iterator[str]:
+    kind = kinds(work.plan)
+    for network in work.networks:
+        if kind[network.place] != OTHER:
+            yield f"{network.cidr} {kind[network.place]}\n"
+
+
+def _records(work: Work) -> Iterator[tuple[bytes, bytes]]:
+    """Yield names with their groups, and groups with their answers in each kind of place.
+
+    A name alone is a key in text, one with all below it in wire form, as dnsdist asks for them.
+    """
+    yield _COMMENT.encode(), work.top("#").encode()
+    for name, group in work.plan.exact.items():
+        yield name.encode(), _key(group)
+    for name, group in work.plan.suffixes.items():
+        yield _wire(name), _key(group)
+    meant = {kind for place, kind in kinds(work.plan).items() if kind == place}
+    for group in work.plan.groups:
+        lines = [
+            f"\n{place} {answer.rcode} {'soa' if answer.soa else '-'} {answer.text}"
+            for place, outcome in group.outcomes.items()
+            if place in meant
+            for answer in (answer_of(outcome, work.options.contact),)
+        ]
+        yield _key(group), ("".join(lines) + "\n").encode()
+
+
+def _key(group: Group | None) -> bytes:
+    return (_GROUP.format(group.id) if group else _FREE).encode()
+
+
+def _wire(name: str) -> bytes:
+    return b"".join([bytes((len(label),)) + label.encode() for label in name.split(".")]) + b"\0"
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:_DIGITS]
+
+
+def _program(work: Work, asked: list[str], names: str) -> str:
+    program = resources.files("cdnblock.exporters").joinpath("_dnsdist.lua").read_text(encoding="utf-8")
+    values = {
+        "@PROGRAM@": work.options.path(_PROGRAM),
+        "@DATABASE@": work.options.path(names),
+        "@NETWORKS@": work.options.path(_NETWORKS),
+        '"@KINDS@"': ", ".join(f'"{kind}"' for kind in asked),
+        "@SOA@": "".join(f"\\{octet:03}" for octet in SOA_RDATA),
+        "@TTL@": str(NEGATIVE_TTL),
+        "@FREE@": _FREE,
+    }
+    for mark, value in values.items():
+        program = program.replace(mark, value)
+    return program
+
+
+EXPORTER: Final = Exporter(
+    name="dnsdist",
+    title="dnsdist ≥ 1.7",
+    carries=every(Measure.DNS),
+    elsewhere=NAME_SERVER,
+    tells=orders_told,
+    render=_render,
+)

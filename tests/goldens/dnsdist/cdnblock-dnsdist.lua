@@ -1,0 +1,207 @@
+-- Refuses the names that orders cover, to the clients whom they concern, and touches no other query.
+-- Written by `cdnblock export dnsdist`: do not edit. It is run by the configuration, before your own rules, and once more
+-- on the console when it has become another: dofile("/etc/cdnblock/cdnblock-dnsdist.lua"). The database is looked at every second by itself.
+local DATABASE = "/etc/cdnblock/cdnblock-b55ef6f963.cdb"
+local NETWORKS = "/etc/cdnblock/cdnblock-networks.txt"
+-- Kinds of places, in the order in which they are asked for; `other` is everywhere else.
+local KINDS = { "FR", "GF", "other" }
+
+if not (KeyValueStoreLookupRule and newCDBKVStore and LuaFFIAction and LuaFFIResponseAction) then
+  error("cdnblock: this dnsdist is built without CDB or without LuaJIT")
+end
+local ffi, bit = require("ffi"), require("bit")
+local byte, char, find, sub = string.byte, string.char, string.find, string.sub
+local C = ffi.C
+
+local HEADER, OPT, CLIENT_SUBNET, EXTENDED_ERROR, CENSORED = 12, 41, 8, 15, 16
+local FORMERR, REFUSED, BADVERS = 1, 5, 16
+local SMALLEST_UDP, LARGEST, UDP_SIZE = 512, 65535, 1232
+local TTL, SOA = 10, "\007\098\108\111\099\107\101\100\007\105\110\118\097\108\105\100\000\006\110\111\098\111\100\121\007\105\110\118\097\108\105\100\000\000\000\000\001\000\000\014\016\000\000\002\088\000\009\058\128\000\000\000\010"
+
+-- Each run has its own tags and rules, so that those of the run before hold until these do.
+cdnblock_run = (cdnblock_run or 0) + 1
+local PLACE, GROUP, ANSWERS = "cdnblock place " .. cdnblock_run, "cdnblock group " .. cdnblock_run, "cdnblock answers " .. cdnblock_run
+local HAS_OPT = "cdnblock has opt"
+
+-- A query, read as far as an answer needs it; text positions count from 1.
+
+local function number_at(text, at)
+  local high, low = byte(text, at, at + 1)
+  if not low then error("cut short") end
+  return high * 256 + low
+end
+
+local function in_two(number)
+  return char(bit.rshift(number, 8), bit.band(number, 255))
+end
+
+local function after_name(text, at)
+  while true do
+    local length = byte(text, at) or error("cut short")
+    if length == 0 then return at + 1 end
+    if length >= 192 then return at + 2 end
+    at = at + length + 1
+  end
+end
+
+-- Returns what EDNS says, nil without it.
+local function read_opt(text, at)
+  for _ = 1, number_at(text, 7) + number_at(text, 9) + number_at(text, 11) do
+    local root = byte(text, at) == 0
+    at = after_name(text, at)
+    local kind, length = number_at(text, at), number_at(text, at + 8)
+    local data = sub(text, at + 10, at + 9 + length)
+    if #data < length then error("cut short") end
+    if root and kind == OPT then
+      local edns = { size = number_at(text, at + 2), version = byte(text, at + 5), flags = byte(text, at + 6), echo = "" }
+      local from = 1
+      while from <= length do
+        local code, size = number_at(data, from), number_at(data, from + 2)
+        local value = sub(data, from + 4, from + 3 + size)
+        if #value < size then error("cut short") end
+        if code == CLIENT_SUBNET then
+          if size < 4 then error("cut short") end
+          -- RFC 7871 section 7.2.1: as it came, with SCOPE 0
+          edns.echo = in_two(code) .. in_two(size) .. sub(value, 1, 3) .. "\0" .. sub(value, 5)
+        end
+        from = from + 4 + size
+      end
+      return edns
+    end
+    at = at + 10 + length
+  end
+  return nil
+end
+
+local function opt_record(edns, rcode, error_option)
+  if not edns then return "" end
+  local options = edns.echo .. error_option
+  local dnssec_ok = bit.band(edns.flags, 128)
+  return "\0" .. in_two(OPT) .. in_two(UDP_SIZE) .. char(bit.rshift(rcode, 4), 0, dnssec_ok, 0) .. in_two(#options) .. options
+end
+
+-- An answer without data. ARCOUNT stays 0: a dnsdist that finds OPT in an answer of ours replaces it by one without
+-- options, so it is counted when it has done that.
+local function message(query, question, rcode, soa, opt, truncated)
+  local first, second = byte(query, 3, 4)
+  local flags = char(
+    128 + bit.band(first, 0x79) + (truncated and 2 or 0),
+    128 + bit.band(second, 0x10) + bit.band(rcode, 15)
+  )
+  local counts = (question == "" and "\0\0" or "\0\1") .. "\0\0" .. (soa == "" and "\0\0" or "\0\1") .. "\0\0"
+  return sub(query, 1, 2) .. flags .. counts .. question .. soa .. opt, opt ~= ""
+end
+
+-- Returns the whole answer, or what of it fits: without the error, then without AUTHORITY, OPT and question.
+local function answer(query, limit, question, edns, rcode, soa, text)
+  local said = text and in_two(EXTENDED_ERROR) .. in_two(2 + #text) .. in_two(CENSORED) .. text or ""
+  local record = soa and "\192\12" .. in_two(6) .. in_two(1) .. "\0\0" .. in_two(TTL) .. in_two(#SOA) .. SOA or ""
+  local opt = opt_record(edns, rcode, said)
+  if HEADER + #question + #record + #opt <= limit then return message(query, question, rcode, record, opt) end
+  opt = opt_record(edns, rcode, "")
+  for _, parts in ipairs({ { question, record, opt }, { question, "", opt }, { question, "", "" } }) do
+    if HEADER + #parts[1] + #parts[2] + #parts[3] <= limit then
+      return message(query, parts[1], rcode, parts[2], parts[3], true)
+    end
+  end
+  return message(query, "", rcode, "", "", true)
+end
+
+-- What dnsdist calls.
+
+local function tag(dq, name)
+  local value = C.dnsdist_ffi_dnsquestion_get_tag(dq, name)
+  return value ~= nil and ffi.string(value) or ""
+end
+
+local function put(dq, octets, has_opt)
+  C.dnsdist_ffi_dnsquestion_set_size(dq, #octets)
+  ffi.copy(ffi.cast("void*", C.dnsdist_ffi_dnsquestion_get_header(dq)), octets, #octets)
+  if has_opt then C.dnsdist_ffi_dnsquestion_set_tag(dq, HAS_OPT, "1") end
+  return DNSAction.HeaderModify
+end
+
+local qname, qname_size = ffi.new("const char*[1]"), ffi.new("size_t[1]")
+
+local function refuse(dq)
+  local group, answers, place = tag(dq, GROUP), tag(dq, ANSWERS), tag(dq, PLACE)
+  if group == " free" then return DNSAction.None end
+  local _, from = find(answers, "\n" .. place .. " ", 1, true)
+  if not from then
+    -- A group that is told of and has nothing for this kind of place lets it through. One that is not told of went
+    -- between two look-ups: whoever asks again gets one answer or the other.
+    return answers == "" and DNSAction.ServFail or DNSAction.None
+  end
+  local rcode, soa, text = string.match(answers, "^(%d+) (%S+) ?([^\n]*)", from + 1)
+  C.dnsdist_ffi_dnsquestion_get_qname_raw(dq, qname, qname_size)
+  local size = C.dnsdist_ffi_dnsquestion_get_size(dq)
+  local query = ffi.string(ffi.cast("const char*", C.dnsdist_ffi_dnsquestion_get_header(dq)), size)
+  local question = sub(query, HEADER + 1, HEADER + tonumber(qname_size[0]) + 4)
+  local sound, edns = pcall(read_opt, query, HEADER + #question + 1)
+  if not sound then return put(dq, message(query, question, FORMERR, "", "")) end
+  local limit = LARGEST
+  if not C.dnsdist_ffi_dnsquestion_get_tcp(dq) then limit = math.max(SMALLEST_UDP, edns and edns.size or 0) end
+  if edns and edns.version ~= 0 then
+    edns.echo = ""
+    return put(dq, answer(query, limit, question, edns, BADVERS, false))
+  end
+  if edns and edns.echo ~= "" then
+    rcode, soa = REFUSED, "-" -- negative answers are cached for every network (RFC 7871 section 7.4)
+  end
+  return put(dq, answer(query, limit, question, edns, tonumber(rcode), soa == "soa", text))
+end
+
+local function count_opt(dr)
+  ffi.cast("uint8_t*", C.dnsdist_ffi_dnsquestion_get_header(dr))[11] = 1
+  return DNSResponseAction.None
+end
+
+-- The rules, from the last to the first: each is put before all others.
+
+local database = newCDBKVStore(DATABASE, 1)
+local alone, with_all_below = KeyValueLookupKeyQName(false), KeyValueLookupKeySuffix(0, true)
+local named = OrRule({ KeyValueStoreLookupRule(database, alone), KeyValueStoreLookupRule(database, with_all_below) })
+local mine = {}
+
+local function first(rule, action)
+  mine[#mine + 1] = "cdnblock " .. cdnblock_run .. "." .. #mine + 1
+  addAction(rule, action, { name = mine[#mine] })
+  mvRuleToTop()
+end
+
+local function read_networks()
+  local groups = {}
+  for line in io.lines(NETWORKS) do
+    local network, kind = string.match(line, "^([^# ]+) (%S+)$")
+    if network then
+      groups[kind] = groups[kind] or newNMG()
+      groups[kind]:addMask(network)
+    end
+  end
+  return groups
+end
+
+local function place_rules()
+  local groups, before, rules = read_networks(), {}, {}
+  for _, kind in ipairs(KINDS) do
+    local conditions = { OpcodeRule(DNSOpcode.Query) }
+    for _, rule in ipairs(before) do conditions[#conditions + 1] = NotRule(rule) end
+    if groups[kind] then
+      before[#before + 1] = NetmaskGroupRule(groups[kind], true, true)
+      conditions[#conditions + 1] = before[#before]
+    end
+    conditions[#conditions + 1] = named
+    rules[#rules + 1] = { AndRule(conditions), SetTagAction(PLACE, kind) }
+  end
+  return rules
+end
+
+first(TagRule(ANSWERS), LuaFFIAction(refuse))
+first(TagRule(GROUP), KeyValueStoreLookupAction(database, KeyValueLookupKeyTag(GROUP), ANSWERS))
+first(AndRule({ TagRule(PLACE), NotRule(KeyValueStoreLookupRule(database, alone)) }), KeyValueStoreLookupAction(database, with_all_below, GROUP))
+first(AndRule({ TagRule(PLACE), KeyValueStoreLookupRule(database, alone) }), KeyValueStoreLookupAction(database, alone, GROUP))
+for _, rule in ipairs(place_rules()) do first(rule[1], rule[2]) end
+
+if cdnblock_run == 1 then addSelfAnsweredResponseAction(TagRule(HAS_OPT), LuaFFIResponseAction(count_opt)) end
+for _, name in ipairs(cdnblock_rules or {}) do rmRule(name) end
+cdnblock_rules = mine
