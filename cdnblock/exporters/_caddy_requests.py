@@ -53,10 +53,10 @@ def upgrades() -> Iterator[str]:
 
 def host() -> Iterator[str]:
     """Yield what takes a host without port and final dot as `cdnblock_host`, and marks what is none."""
+    yield from block("vars", ("cdnblock_hostport {http.request.hostport}", 'cdnblock_group ""'))
     yield f"@cdnblock_is_host vars_regexp cdnblock_host {{http.request.hostport}} `{_HOST}`"
-    yield "vars cdnblock_hostport {http.request.hostport}"
-    lines = ("vars cdnblock_is_host yes", "vars cdnblock_host {http.regexp.cdnblock_host.1}")
-    yield from block("route @cdnblock_is_host", lines)
+    lines = ("cdnblock_is_host yes", "cdnblock_host {http.regexp.cdnblock_host.1}")
+    yield from block("vars @cdnblock_is_host", lines)
 
 
 def client(trusted: tuple[str, ...]) -> Iterator[str]:

@@ -60,23 +60,17 @@ def _branch(prefix: _Net, found: list[_Placed], numbers: Iterator[int]) -> Itera
         yield from block(f"@{name}", words("client_ip", cidrs))
         yield f"vars @{name} cdnblock_place {where}"
     if len(here) < len(found):
-        below = [item for item in found if item.length >= prefix.prefixlen + _BITS]
-        for part in _parts(prefix):
-            inside = [item for item in below if _is_in(item, part)]
-            if inside:
-                yield from _route(str(part), _branch(part, inside, numbers), numbers)
+        shift = prefix.max_prefixlen - prefix.prefixlen - _BITS
+        parts: dict[int, list[_Placed]] = {}
+        for item in found:
+            if item.length >= prefix.prefixlen + _BITS:
+                parts.setdefault(item.number >> shift, []).append(item)
+        for number, inside in sorted(parts.items()):
+            part = type(prefix)((number << shift, prefix.prefixlen + _BITS))
+            yield from _route(str(part), _branch(part, inside, numbers), numbers)
 
 
 def _route(cidr: str, lines: Iterable[str], numbers: Iterator[int]) -> Iterator[str]:
     name = f"cdnblock_net_{next(numbers)}"
     yield f"@{name} client_ip {cidr}"
     yield from block(f"route @{name}", lines)
-
-
-def _parts(prefix: _Net) -> Iterator[_Net]:
-    yield from prefix.subnets(prefixlen_diff=_BITS)
-
-
-def _is_in(item: _Placed, prefix: _Net) -> bool:
-    shift = prefix.max_prefixlen - prefix.prefixlen
-    return item.number >> shift == int(prefix.network_address) >> shift

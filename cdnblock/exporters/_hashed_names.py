@@ -17,9 +17,8 @@ from cdnblock.exporters._plan import Group, Plan
 FREE: Final = "-"
 """What stands in place of a group behind a name that is let go below one that is not."""
 
-_DIGITS: Final = 5
-_ZERO: Final = ord("0")
-_BASE: Final = 64
+_DIGITS: Final = tuple(map(chr, range(ord("0"), ord("0") + 64)))
+_PAIRS: Final = tuple(high + low for high in _DIGITS for low in _DIGITS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +52,4 @@ def _entries(table: Mapping[str, Group | None], mark: str) -> Iterator[tuple[str
 
 
 def _digits(number: int) -> str:
-    digits = []
-    for _ in range(_DIGITS):
-        number, digit = divmod(number, _BASE)
-        digits.append(chr(_ZERO + digit))
-    return "".join(reversed(digits))
+    return _DIGITS[number >> 24] + _PAIRS[number >> 12 & 0xFFF] + _PAIRS[number & 0xFFF]

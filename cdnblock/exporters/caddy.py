@@ -52,7 +52,6 @@ def _route(work: Work) -> Iterator[str]:
     yield from block("route @cdnblock_no_host", _answer(bad_host()))
     if not plan.groups:
         return
-    yield 'vars cdnblock_group ""'
     yield from _look_up(plan)
     yield "request_header Host {http.vars.cdnblock_hostport}"
     yield f'@cdnblock_covered not vars {{http.vars.cdnblock_group}} "" {FREE}'
@@ -62,14 +61,17 @@ def _route(work: Work) -> Iterator[str]:
 def _look_up(plan: Plan) -> Iterator[str]:
     """Yield what finds the group of the longest name: the whole host, then its last labels, the most first."""
     yield "request_header Host {http.vars.cdnblock_host}"
-    for depth in sorted({*plan.depths(), *_told_depths(plan)}, reverse=True):
-        parts = ".".join(f"{{http.request.host.labels.{number}}}" for number in reversed(range(depth)))
-        yield f"vars cdnblock_name_{depth} {parts}"
+    depths = sorted({*plan.depths(), *_told_depths(plan)}, reverse=True)
+    yield from block("vars", (f"cdnblock_name_{depth} {_last_labels(depth)}" for depth in depths))
     if plan.exact:
         yield from _names("exact", plan.exact)
     for depth in plan.depths():
         yield f"request_header Host {{http.vars.cdnblock_name_{depth}}}"
         yield from _names(str(depth), {name: group for name, group in plan.suffixes.items() if labels(name) == depth})
+
+
+def _last_labels(count: int) -> str:
+    return ".".join(f"{{http.request.host.labels.{number}}}" for number in reversed(range(count)))
 
 
 def _names(which: str, table: _Names) -> Iterator[str]:
