@@ -268,18 +268,18 @@ def heads(port, host, path):
 
 
 @contextlib.contextmanager
-def busy(port, host, *, kept=True):
-    """Ask for a host over and over, on one connection or on one each; yield the statuses, None for what was lost."""
+def busy(port, host):
+    """Ask for a host over and over on one connection; yield the statuses, None where the connection was lost."""
     statuses, ended = [], threading.Event()
 
     def ask():
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         while not ended.is_set():
             try:
-                client.request("GET", "/", headers={"Host": host} if kept else {"Host": host, "Connection": "close"})
+                client.request("GET", "/", headers={"Host": host})
                 answer = client.getresponse()
                 answer.read()
-                statuses.append(answer.status if client.sock or not kept else None)
+                statuses.append(answer.status if client.sock else None)
             except (OSError, http.client.HTTPException):
                 statuses.append(None)
                 client.close()
