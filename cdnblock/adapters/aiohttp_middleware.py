@@ -27,12 +27,15 @@ A reverse proxy without an application asks through the same object:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, Final, TypeAlias
+import functools
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
 
 from aiohttp import HttpVersion10, hdrs, web
+from multidict import CIMultiDict
 
 from cdnblock.adapters._running_exchanges import Asked, Changed, RunningExchanges
+from cdnblock.errors import ConfigError
 from cdnblock.http_gate import Action, HttpGate, Name, names_of
 from cdnblock.measures import cache_disable
 from cdnblock.measures.proxy_termination import Answer
@@ -46,7 +49,7 @@ _Changed: TypeAlias = Changed[_Task, web.BaseRequest]
 class CdnblockMiddleware:
     """Decides about each request of an aiohttp server, and cuts what runs when an order takes effect.
 
-    Decided is by the request's own target, before any rewrite of yours: `install` puts it before all middlewares.
+    Decided is by the request's own target, before any rewrite of yours: `install` puts it before everything.
     """
 
     def __init__(self, gate: HttpGate) -> None:
@@ -56,41 +59,49 @@ class CdnblockMiddleware:
         # last request of a connection stays until the next one comes, or until the connection ends.
         self._running: dict[_Task, web.BaseRequest] = self._exchanges.by_key
         self._concerned: dict[_Task, tuple[tuple[Name, ...], str | None]] = {}
+        self._enter = self._entrance()
 
-    def install(self, app: web.Application) -> None:
-        """Put this before all middlewares of an application that has not started, and of its sub-applications.
+    def install(self, app: web.Application, *, sub_application: bool = False) -> None:
+        """Put this before the router and all middlewares of an application that has not started.
 
-        Responses under measure `cdn` get their headers after all `on_response_prepare` signals of this application;
-        those of a sub-application come later still: keep Cache-Control out of them.
+        That is the application which is run, and holds for what it has below. Where it cannot be had, and one of its
+        sub-applications alone is to be guarded, say so: then it is the first of that one's middlewares.
+        Starting raises ConfigError where an application turns out to be a sub-application, and it was not said.
         """
-        app.middlewares.insert(0, self._in_application)
-        app.on_response_prepare.append(self._preparing)
-        app.on_startup.append(self._prepare_last)
+        if sub_application:
+            app.middlewares.insert(0, self._in_application)
+        else:
+            # aiohttp has no public place before the router, where a request costs the least, has not been told `100
+            # Continue`, and has not met the redirects of `normalize_path_middleware` and the like.
+            object.__setattr__(app, "_handle", functools.partial(self._enter, app._handle))  # noqa: SLF001
+            app.on_startup.append(_is_run)
 
-    async def __call__(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
-        """Answer a request, or have the handler answer it: for a bare `web.Server`, which prepares no responses."""
-        try:
-            response = await self._in_application(request, handler)
-        except web.HTTPException as exception:
-            await self._before_headers(request, exception)
-            raise
-        if not response.prepared:
-            await self._before_headers(request, response)
-        return response
+    def __call__(self, request: web.BaseRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """Answer a request, or have the handler answer it."""
+        return self._enter(handler, request)
 
     @web.middleware
     def _in_application(self, request: web.BaseRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        """Answer a request, or have the handler answer it; nearly all requests cost no coroutine of their own."""
-        task, running = request.task, self._running
-        if task not in running:
-            task.add_done_callback(self._forget)
-        elif self._concerned:
-            self._concerned.pop(task, None)
-        running[task] = request
-        hosts = request.headers.getall(hdrs.HOST, ())
-        if len(hosts) == 1 and request.raw_path[:1] == "/" and not self._gate.concerns(hosts[0]):
-            return handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
-        return self._judge(request, handler)
+        return self._enter(handler, request)
+
+    def _entrance(self) -> Callable[[Handler, web.BaseRequest], Awaitable[web.StreamResponse]]:
+        """Return what each request goes through. Nearly all cost no coroutine of their own, and no look into `self`."""
+        running, concerned, concerns, host = self._running, self._concerned, self._gate.concerns, hdrs.HOST
+        judge, forget = self._judge, self._forget
+
+        def enter(handler: Handler, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            task = request.task
+            if task not in running:
+                task.add_done_callback(forget)
+            elif concerned:
+                concerned.pop(task, None)
+            running[task] = request
+            hosts = request.headers.getall(host, ())
+            if len(hosts) == 1 and request.raw_path[:1] == "/" and not concerns(hosts[0]):
+                return handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
+            return judge(request, handler)
+
+        return enter
 
     def uncached(self, request: web.BaseRequest) -> bool:
         """Tell whether measure `cdn` applies to a request now; ask before each look into a cache, and before storing."""
@@ -118,21 +129,23 @@ class CdnblockMiddleware:
             _abort(request)
             return web.Response()  # never sent: there is nobody to send it to
         self._concerned[request.task] = asked.names, verdict.client
+        self._uncache_headers(request)
         return await handler(request)  # type: ignore[arg-type]  # as above
 
-    async def _prepare_last(self, app: web.Application) -> None:
-        """Go behind what was installed later, which would write its own Cache-Control over ours."""
-        if not app.on_response_prepare.frozen:  # as those of a sub-application are by now
-            app.on_response_prepare.remove(self._preparing)
-            app.on_response_prepare.append(self._preparing)
+    def _uncache_headers(self, request: web.BaseRequest) -> None:
+        """Change the headers of a response as late as can be: after all that the application does to them.
 
-    def _preparing(self, request: web.BaseRequest, response: web.StreamResponse) -> Any:
-        return self._before_headers(request, response) if self._concerned else _NOTHING
+        Whatever a rewrite makes of a request, and whoever prepares its response, they all write through one writer.
+        """
+        writer = request.writer
+        write_headers = writer.write_headers
 
-    async def _before_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
-        """Change the headers of a response as late as can be: of a stream when its handler sends them."""
-        if self.uncached(request):
-            _put(response, cache_disable.response_headers(response.headers.items()))
+        async def write(status_line: str, headers: CIMultiDict[str]) -> None:
+            if self.uncached(request):
+                headers = CIMultiDict(cache_disable.response_headers(headers.items()))
+            await write_headers(status_line, headers)
+
+        writer.write_headers = write  # type: ignore[method-assign]
 
     def _forget(self, task: _Task) -> None:
         self._running.pop(task, None)
@@ -147,20 +160,22 @@ class CdnblockMiddleware:
         running = [changed for changed in changes if self._running.get(changed.key) is changed.value]
         self._concerned.update({changed.key: (changed.names, changed.client) for changed in running})
         ending = [changed for changed in running if changed.ends]
+        for changed in running:
+            if not changed.ends:
+                self._uncache_headers(changed.value)
         for changed in ending:
             _abort(changed.value)
         for changed in ending:
             changed.key.get_loop().call_soon(changed.key.cancel)
 
 
-class _Nothing:
-    """What is awaited where there is nothing to do; it costs no coroutine."""
-
-    def __await__(self) -> Iterator[Any]:
-        return iter(())
-
-
-_NOTHING: Final = _Nothing()
+async def _is_run(app: web.Application) -> None:
+    """Refuse to start with a guard that would never be asked."""
+    if app.on_response_prepare.frozen:
+        raise ConfigError(
+            "cdnblock is installed on a sub-application, which has no requests of its own: install it on the application"
+            " that is run, or with `sub_application=True`"
+        )
 
 
 def _asked(_task: _Task, request: web.BaseRequest) -> Asked | None:
@@ -194,12 +209,5 @@ def _abort(request: web.BaseRequest) -> None:
 
 
 def _response(answer: Answer) -> web.Response:
-    response = web.Response(status=answer.status, reason=answer.reason, body=answer.body)
-    _put(response, answer.headers)
-    return response
-
-
-def _put(response: web.StreamResponse, headers: _Headers) -> None:
-    lines = tuple(headers)
-    response.headers.clear()
-    response.headers.extend(lines)
+    headers = CIMultiDict(answer.headers)
+    return web.Response(status=answer.status, reason=answer.reason, headers=headers, body=answer.body)

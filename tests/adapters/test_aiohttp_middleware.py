@@ -7,6 +7,7 @@ import functools
 import gc
 import os
 import re
+import socket
 import subprocess
 import sys
 import textwrap
@@ -24,6 +25,7 @@ from small_table import FRANCE, GERMANY
 from cdnblock.adapters import aiohttp_middleware
 from cdnblock.adapters.aiohttp_middleware import CdnblockMiddleware
 from cdnblock.enforcer import Enforcer
+from cdnblock.errors import ConfigError
 from cdnblock.http_gate import HttpGate
 from cdnblock.testing.wire import Http1, Request
 
@@ -198,7 +200,7 @@ def test_sub_applications_and_a_second_guard(enforcer, guard, guards):
     """A guard holds for sub-applications, may stand on one alone, and does not mind another."""
     app, sub = application(("/", page)), application(("/", streamed))
     if guards != "the outer":
-        CdnblockMiddleware(guard._gate).install(sub)
+        CdnblockMiddleware(guard._gate).install(sub, sub_application=True)
     if guards != "the inner":
         guard.install(app)
     app.add_subapp("/sub", sub)
@@ -207,6 +209,31 @@ def test_sub_applications_and_a_second_guard(enforcer, guard, guards):
         assert ask(address, BLOCKED, target="/sub/").status == 451
         assert fields(ask(address, UNCACHED, target="/sub/")) == NO_STORE
         assert fields(ask(address, "other.example", target="/sub/")) == CACHED
+
+
+def test_a_guard_that_would_never_be_asked_does_not_start(guard):
+    """Installed on a sub-application as if it were run, it would let everything pass: so nothing starts."""
+    app, sub = application(), application()
+    guard.install(sub)
+    app.add_subapp("/sub", sub)
+
+    async def start():
+        runner = web.AppRunner(app)
+        try:
+            await runner.setup()
+        finally:
+            await runner.cleanup()
+
+    with pytest.raises(ConfigError, match="sub_application=True"):
+        asyncio.run(start())
+
+
+def test_who_waits_for_a_continue_is_refused_without_one(guard):
+    """Decided is before aiohttp asks for a body that nobody will read, RFC 9110 §10.1.1."""
+    with serving(guard, application()) as (host, port), socket.create_connection((host, port), BOUND) as client:
+        lines = f"POST / HTTP/1.1\r\nHost: {BLOCKED}\r\nX-Forwarded-For: {FRANCE}\r\nExpect: 100-continue\r\n"
+        client.sendall(f"{lines}Content-Length: 9\r\n\r\n".encode())
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 451 ")
 
 
 @pytest.mark.parametrize(
