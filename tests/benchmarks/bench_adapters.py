@@ -1,10 +1,11 @@
 """What the HTTP middlewares cost, and how fast they cut what runs, as Markdown tables.
 
-    python tests/benchmarks/bench_adapters.py [--seconds 1] [--rounds 5] [--streams 1000] [--bystanders 100]
+    python tests/benchmarks/bench_adapters.py [--pairs 200] [--streams 1000] [--bystanders 100]
 
-Each server runs twice at the same time on one core, bare and with the middleware, and wrk on another core asks them by
-turns for a host that no order names. Times are CPU time of the server's processes per request in the quietest round of
-each: whatever else the machine does only adds to it. Then streams are opened, an order begins by the clock, and the
+Each server has its application twice, bare and with the middleware, in one process on one core: two processes of the
+same program differ by some percent for as long as they live. Another core asks both by turns, in bursts, for a host that
+no order names. Times are CPU time of the server's process per request. What follows the orders and the clock is in both:
+it takes 0.4 % of a CPU. Then streams are opened, an order begins by the clock, and the
 time is taken until the last of them has ended.
 """
 
@@ -20,21 +21,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+
+from bursts import Server, compare, get, ratio
+from free_ports import free_port
 from measuring import heading, table
 
 from cdnblock.sources import control_socket
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
-SERVER_CORE, CLIENT_CORE = "0", str(min(1, os.cpu_count() - 1))
-CONNECTIONS = 32
-RESTARTS = (
-    3  # of each pair of servers: two processes of the same program differ by some percent, for as long as they live
-)
+SERVER_CORE, CLIENT_CORE = 0, min(1, os.cpu_count() - 1)
+RESTARTS = 3  # of each server
+BARE = "/bare"  # the path of the application without the middleware
 FIELDS = {
     # as a browser has them
     "Host": "www.other.example",
@@ -58,11 +61,9 @@ names: [{names}]
 """
 SERVERS = {
     "aiohttp": [sys.executable, str(HERE), "--serve-aiohttp", "{port}"],
-    # An application that has one middleware already, and this one in its place: aiohttp's own price for the first.
-    "aiohttp, beside an empty middleware": [sys.executable, str(HERE), "--serve-aiohttp", "{port}", "--empty"],
-    "uvicorn, plain ASGI": "uvicorn --no-access-log --log-level error --port {port} bench_adapters:plain",
+    "uvicorn, plain ASGI": "uvicorn --interface asgi3 --no-access-log --log-level error --port {port} bench_adapters:plain",
     "granian, plain ASGI": "granian --interface asgi --backlog 4096 --log-level error --port {port} bench_adapters:plain",
-    "uvicorn, Starlette": "uvicorn --no-access-log --log-level error --port {port} bench_adapters:starlette",
+    "uvicorn, Starlette": "uvicorn --interface asgi3 --no-access-log --log-level error --port {port} bench_adapters:starlette",
 }
 CUT = ("aiohttp", "uvicorn, plain ASGI", "granian, plain ASGI")
 TICKS = {"/slow": 1.0, "/fast": 0.05}  # seconds between two lines of a stream: of those that are cut, of the others
@@ -72,20 +73,19 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve-aiohttp", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--empty", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
-    parser.add_argument("--seconds", type=int, default=1, help="of wrk, per round")
-    parser.add_argument("--rounds", type=int, default=5, help="after each start")
+    parser.add_argument("--pairs", type=int, default=200, help="of bursts, after each start")
     parser.add_argument("--streams", type=int, default=1000, help="that an order cuts")
     parser.add_argument("--bystanders", type=int, default=100, help="streams of other hosts")
     arguments = parser.parse_args()
     if arguments.serve_aiohttp is not None:
-        serve_aiohttp(arguments.serve_aiohttp, empty=arguments.empty)
+        asyncio.run(serve_aiohttp(arguments.serve_aiohttp))
         return
+    os.sched_setaffinity(0, {CLIENT_CORE})
     print(heading("HTTP middlewares"))
-    if arguments.rounds:
+    if arguments.pairs:
         rows = [_cost(name, arguments) for name in arguments.servers]
-        print(table(["µs of CPU per request", "bare", "with the middleware", "ratio", "median ratio"], rows))
+        print(table(["µs of CPU per request", "bare", "with the middleware", "throughput of bare"], rows))
     if arguments.streams:
         rows = [_cut(name, arguments) for name in CUT if name in arguments.servers]
         print(table([f"{arguments.streams} streams cut, ms", "first", "last", "bystanders' longest gap", "lost"], rows))
@@ -101,14 +101,20 @@ def _gate():
     return HttpGate(Enforcer(os.environ["BENCH_ORDERS"], state=os.environ["BENCH_STATE"]))
 
 
-def _guarded(app):
+def _both(app):
+    """Return an application without and with the middleware, by the path that is asked for."""
     from cdnblock.adapters.asgi_middleware import CdnblockMiddleware
 
-    return CdnblockMiddleware(app, _gate()) if "BENCH_STATE" in os.environ else app
+    guarded = CdnblockMiddleware(app, _gate())
+
+    def choose(scope, receive, send):
+        return (app if scope.get("path") == BARE else guarded)(scope, receive, send)
+
+    return choose
 
 
-def serve_aiohttp(port: int, *, empty: bool) -> None:
-    """Serve with aiohttp; bare is with a middleware that does nothing, if that is asked for."""
+async def serve_aiohttp(port: int) -> None:
+    """Serve an application with the middleware at a port, and without it at the next one."""
     from aiohttp import web
 
     from cdnblock.adapters.aiohttp_middleware import CdnblockMiddleware
@@ -125,20 +131,16 @@ def serve_aiohttp(port: int, *, empty: bool) -> None:
             await response.write(b"%d\n" % number)
             await asyncio.sleep(TICKS[request.path])
 
-    app = web.Application()
-    app.router.add_get("/", answer)
-    for path in TICKS:
-        app.router.add_get(path, stream)
-
-    @web.middleware
-    async def nothing(request, handler):
-        return await handler(request)
-
-    if "BENCH_STATE" in os.environ:
-        CdnblockMiddleware(_gate()).install(app)
-    elif empty:
-        app.middlewares.append(nothing)
-    web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None, shutdown_timeout=0.1)
+    for number, path in enumerate(["/", BARE]):
+        app = web.Application()
+        for place, handler in {path: answer, **dict.fromkeys(TICKS, stream)}.items():
+            app.router.add_get(place, handler)
+        if path != BARE:
+            CdnblockMiddleware(_gate()).install(app)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port + number).start()
+    await asyncio.Event().wait()
 
 
 async def _plain(scope, receive, send):
@@ -164,7 +166,7 @@ def _starlette():
     async def answer(_request):
         return PlainTextResponse("The site.")
 
-    return Starlette(routes=[Route("/", answer)])
+    return Starlette(routes=[Route("/", answer), Route(BARE, answer)])
 
 
 def __getattr__(name: str):
@@ -172,21 +174,19 @@ def __getattr__(name: str):
     makers = {"plain": lambda: _plain, "starlette": _starlette}
     if name not in makers:
         raise AttributeError(name)
-    return globals().setdefault(name, _guarded(makers[name]()))
+    return globals().setdefault(name, _both(makers[name]()))
 
 
 @contextmanager
-def _serving(name: str, folder: Path | None, core: str | None = SERVER_CORE):
-    """Run a server on its core, with the middleware where there is a folder for it; yield process id and port."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+def _serving(name: str, folder: Path):
+    """Run a server on its core, with orders and state in a folder; yield process id and port."""
+    port = free_port()
     command = SERVERS[name]
     command = [sys.executable, "-m", *command.split()] if isinstance(command, str) else command
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}:{ROOT}"}
-    if folder is not None:
-        environment |= {"BENCH_ORDERS": str(folder / "orders"), "BENCH_STATE": str(folder / "state")}
+    environment |= {"BENCH_ORDERS": str(folder / "orders"), "BENCH_STATE": str(folder / "state")}
     process = subprocess.Popen(
-        [*(["taskset", "-c", core] if core else []), *(part.format(port=port) for part in command)],
+        ["taskset", "-c", str(SERVER_CORE), *(part.format(port=port) for part in command)],
         env=environment, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -217,49 +217,18 @@ def _write_orders(folder: Path) -> None:
 
 
 def _cost(name: str, arguments) -> list[str]:
-    measured: dict[str, list[float]] = {"bare": [], "guarded": []}
+    measured: dict[str, list[float]] = {BARE: [], "/": []}
     for _ in range(RESTARTS):
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
             _write_orders(folder)
-            servers = {
-                "bare": stack.enter_context(_serving(name, None)),
-                "guarded": stack.enter_context(_serving(name, folder)),
-            }
-            for server in servers.values():
-                _wrk(server, 1)
-            for number in range(arguments.rounds):
-                for which in list(servers)[:: 1 if number % 2 else -1]:
-                    measured[which].append(_wrk(servers[which], arguments.seconds))
-    bare, guarded = measured["bare"], measured["guarded"]
-    ratio = statistics.median(b / a for a, b in zip(bare, guarded, strict=True))
-    return [name, f"{min(bare):.1f}", f"{min(guarded):.1f}", f"{min(guarded) / min(bare):.3f}", f"{ratio:.3f}"]
-
-
-def _wrk(server: tuple[int, int], seconds: int) -> float:
-    """Return the CPU time that a request costs the server, in µs."""
-    pid, port = server
-    headers = [part for name, value in FIELDS.items() for part in ("-H", f"{name}: {value}")]
-    before = _cpu(pid)
-    ran = subprocess.run(
-        ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s",
-         *headers, f"http://127.0.0.1:{port}/"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    spent = _cpu(pid) - before
-    requests = int(re.search(r"(\d+) requests in", ran.stdout)[1])
-    assert "Non-2xx" not in ran.stdout, ran.stdout
-    return spent / requests / 1000
-
-
-def _cpu(pid: int) -> int:
-    """Return the CPU time of a process, its threads and its children, in ns."""
-    spent = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(OSError):
-            spent += int((task / "schedstat").read_text().split()[0])
-            spent += sum(map(_cpu, map(int, (task / "children").read_text().split())))
-    return spent
+            with _serving(name, folder) as (pid, port):
+                ports = {"/": port, BARE: port + (name == "aiohttp")}
+                servers = {path: Server(port=ports[path], request=get(path, FIELDS), pids=(pid,)) for path in ports}
+                for path, costs in compare(servers, pairs=arguments.pairs).items():
+                    measured[path] += costs
+    bare, guarded = measured[BARE], measured["/"]
+    return [name, f"{statistics.median(bare):.1f}", f"{statistics.median(guarded):.1f}", f"{ratio(bare, guarded):.1%}"]
 
 
 # How fast it cuts

@@ -22,10 +22,10 @@ from pathlib import Path
 TESTS = Path(__file__).parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "real_peers"), str(TESTS.parent), str(Path(__file__).parent)]
 
-import measuring  # noqa: E402
-from apply_contract import FRANCE, Service  # noqa: E402
-from export_engines import stage_with  # noqa: E402
-from test_apply import TestHAProxy, TestNginx  # noqa: E402
+import measuring
+from apply_contract import FRANCE, Service
+from export_engines import stage_with
+from test_apply import TestHAProxy, TestNginx
 
 ENGINES = {"haproxy": TestHAProxy, "nginx": TestNginx}
 CONNECTIONS = 4
@@ -73,7 +73,7 @@ def measure(target: str, count: int, changes: int) -> list[str]:
         engine = stack.enter_context(ENGINES[target]().set_up(stage))
         service = Service(target, stage, engine)
         code, said = service.once()
-        if code != 5:  # noqa: PLR2004 (the engine does not run yet)
+        if code != 5:
             raise RuntimeError(said)
         engine.start()
         port = int(engine.arguments[engine.arguments.index("--probe") + 1].rpartition(":")[2])

@@ -1,0 +1,124 @@
+"""Load in bursts of some ms, so that what is compared takes turns faster than a busy machine changes its mind.
+
+A ratio of a few percent drowns where rounds take seconds: the clock rate, the caches and the neighbours change meanwhile.
+Here each pair of bursts gives a ratio, and the median of hundreds of pairs is what is told.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import statistics
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+CONNECTIONS = 32
+_PATIENCE = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where a server is asked, with which request, and whose CPU time counts."""
+
+    port: int
+    request: bytes
+    pids: tuple[int, ...]
+    connections: int = CONNECTIONS
+
+
+def get(target: str, fields: dict[str, str]) -> bytes:
+    """Return a request that keeps its connection."""
+    return "\r\n".join(
+        [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    ).encode()
+
+
+def compare(servers: dict[str, Server], *, pairs: int, requests: int = 10) -> dict[str, list[float]]:
+    """Return the µs of CPU that a request costs each server, burst by burst; they take turns.
+
+    `requests` is how many each connection sends in a burst, one after the other.
+    """
+    measured: dict[str, list[float]] = {name: [] for name in servers}
+    with ExitStack() as stack:
+        loads = {name: stack.enter_context(_Load(server)) for name, server in servers.items()}
+        for load in loads.values():
+            load.burst(requests * 20)
+        for number in range(pairs):
+            for name in list(loads)[:: 1 if number % 2 else -1]:
+                before = sum(map(cpu, servers[name].pids))
+                count = loads[name].burst(requests)
+                measured[name].append((sum(map(cpu, servers[name].pids)) - before) / count / 1000)
+    return measured
+
+
+def ratio(first: list[float], other: list[float]) -> float:
+    """Return the throughput of the other, as a part of the first's: the median of all pairs."""
+    return statistics.median(a / b for a, b in zip(first, other, strict=True))
+
+
+def cpu(pid: int) -> int:
+    """Return the CPU time of a process, its threads and its children, in ns."""
+    spent = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            spent += int((task / "schedstat").read_text().split()[0])
+            spent += sum(map(cpu, map(int, (task / "children").read_text().split())))
+    return spent
+
+
+class _Load:
+    """Open connections to one server, each with one request under way at a time."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._sockets: dict[int, socket.socket] = {}
+        self._epoll = select.epoll()
+        self._size = 0
+
+    def __enter__(self):
+        for _ in range(self._server.connections):
+            connection = socket.create_connection(("127.0.0.1", self._server.port), _PATIENCE)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._size = _answer_size(connection, self._server.request)
+            self._sockets[connection.fileno()] = connection
+            self._epoll.register(connection.fileno(), select.EPOLLIN)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._epoll.close()
+        for connection in self._sockets.values():
+            connection.close()
+
+    def burst(self, requests: int) -> int:
+        """Send so many on each connection, and return how many that were; every answer is as long as the first was."""
+        request, size = self._server.request, self._size
+        left = dict.fromkeys(self._sockets, requests * size)
+        for connection in self._sockets.values():
+            connection.send(request)
+        running = len(left)
+        while running:
+            for number, _ in self._epoll.poll(_PATIENCE) or _silent():
+                got = len(self._sockets[number].recv(1 << 16))
+                left[number] -= got or _silent()
+                if not left[number]:
+                    running -= 1
+                elif left[number] % size == 0:
+                    self._sockets[number].send(request)
+        return requests * len(self._sockets)
+
+
+def _answer_size(connection: socket.socket, request: bytes) -> int:
+    connection.sendall(request)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(1 << 16) or _silent()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = next(int(line.split(b":")[1]) for line in head.splitlines() if line.lower().startswith(b"content-length:"))
+    while len(body) < length:
+        body += connection.recv(1 << 16) or _silent()
+    return len(head) + 4 + length
+
+
+def _silent():
+    raise ConnectionError("the server under load does not answer")
