@@ -182,7 +182,13 @@ def write_certificate(certificate: Path, key: Path, *, name: str = "localhost") 
 
 
 def start(
-    command: list[str | None], port: int, log: Path, *, core: int | None = None, environment: dict | None = None
+    command: list[str | None],
+    port: int,
+    log: Path,
+    *,
+    core: int | None = None,
+    environment: dict | None = None,
+    patience: float = PATIENCE,
 ) -> Daemon:
     """Start a program and return when it answers on its port; raise with what it said if it never does."""
     with log.open("wb") as output:
@@ -193,7 +199,7 @@ def start(
         os.sched_setaffinity(process.pid, {core})
     daemon = Daemon(process, port, log)
     try:
-        wait_until_it_answers(daemon)
+        wait_until_it_answers(daemon, patience)
     except BaseException:
         daemon.stop()
         raise
