@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cdnblock.engines._probes import Prober, Table
     from cdnblock.engines.applying import Applied, Applier
     from cdnblock.exporters import Exporter
-    from cdnblock.verification.clients import Client
+    from cdnblock.verification.clients import Client, Told
 
 _EXIT_INVALID: Final = 1
 _EXIT_UNREACHABLE: Final = 5
@@ -147,7 +147,8 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
     prober = None
     if probe is not None:
         clients = [_client(text, probe_told) for text in probe_clients]
-        prober = _prober(probe, exporter, table, clients, trusted, patience)
+        believed = any(ip_address(_LOOPBACK) in ip_network(network) for network in trusted)
+        prober = _prober(probe, exporter, table, clients, kind.believes if believed else None, patience)
 
     def now() -> datetime:
         return datetime.fromtimestamp(tick(), UTC)
@@ -199,17 +200,14 @@ def _say(applied: Applied) -> None:
 
 
 def _prober(
-    url: str, exporter: Exporter, table: Table, clients: Sequence[Client], trusted: Sequence[str], patience: float
+    url: str, exporter: Exporter, table: Table, clients: Sequence[Client], told: Told | None, patience: float
 ) -> Prober:
     from cdnblock.engines._probes import Prober
     from cdnblock.verification.servers import read_server
 
     server = read_server(url)
-    prober = Prober(
-        server=server, exporter=exporter, table=table, clients=clients, patience=patience,
-        forwarded=any(ip_address(_LOOPBACK) in ip_network(network) for network in trusted),
-    )  # fmt: skip
-    if exporter.territory and not clients and not prober.forwarded:
+    prober = Prober(server=server, exporter=exporter, table=table, clients=clients, told=told, patience=patience)
+    if exporter.territory and not clients and told is None:
         click.echo(
             "cdnblock: the engine is asked from this machine alone, which is in no territory: name addresses that it may"
             " be asked from, --probe-client FR=ADDRESS, or let it believe us, --trusted-proxies 127.0.0.1",

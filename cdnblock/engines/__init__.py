@@ -20,6 +20,12 @@ ENGINES: Final[Mapping[str, str]] = {
     # target: its module in this folder
     "haproxy": "haproxy",
     "nginx": "nginx",
+    "varnish": "varnish",
+    "envoy": "envoy",
+    "unbound": "unbound",
+    "bind": "bind",
+    "powerdns": "powerdns",
+    "knot-resolver": "knot_resolver",
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cdnblock.errors import CdnblockError, ConfigError
+from cdnblock.verification.clients import Told
 
 
 class ApplyError(CdnblockError):
@@ -79,16 +80,15 @@ class Change:
     whole: bool = False
     forced: bool = False
 
-    def names(self, comment: str) -> frozenset[str]:
+    def names(self) -> frozenset[str]:
         """Return the files that say something else than before; the comments at their top say nothing."""
-        mark = comment.encode()
         return frozenset(
             name
             for name in {*self.before, *self.after}
             if (name in self.before) != (name in self.after)
             or (
                 self.before[name] != self.after[name]
-                and without_header(self.before[name], mark) != without_header(self.after[name], mark)
+                and without_header(self.before[name]) != without_header(self.after[name])
             )
         )
 
@@ -100,8 +100,6 @@ class Change:
 class Engine(ABC):
     """One running engine. Nothing here is called by two threads at once."""
 
-    comment = "#"
-    """What a line of a comment begins with, in each of its files."""
     gentle = False
     """Whether `take` has a gentler means than the one that it is forced to."""
 
@@ -138,12 +136,15 @@ class Engine(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineKind:
-    """One kind of engine: how to make one from what the operator says of it."""
+    """One kind of engine: how to make one from what the operator says of it.
+
+    `believes` is how a trusted proxy tells it where a client is, None if it has no ear for that.
+    """
 
     name: str
     make: Callable[[Means], Engine]
     settings: Mapping[str, Setting]
-    resolver: bool = False
+    believes: Told | None = None
 
     def means(self, folder: Path, said: Collection[tuple[str, str]], patience: float = 30.0) -> Means:
         """Return the means with defaults filled in. Raises ConfigError for a setting that there is not."""
@@ -159,14 +160,15 @@ class EngineKind:
         return Means(folder=folder, settings=defaults | found, patience=patience)
 
 
+_COMMENTS: Final = (b"#", b"//", b"--", b";")
 CHECK: Final = Setting("", "command that checks instead of ours; {trial} is the folder with the new files")
 RELOAD: Final = Setting("", "command that reloads instead of our own way, such as `systemctl reload nginx`")
 
 
-def without_header(text: bytes, mark: bytes) -> bytes:
-    """Return a file without the comments that it begins with."""
+def without_header(text: bytes) -> bytes:
+    """Return a file without the comments that it begins with, in any of our targets' languages."""
     start = 0
-    while text.startswith(mark, start):
+    while text.startswith(_COMMENTS, start):
         start = text.find(b"\n", start) + 1 or len(text)
     return text[start:]
 

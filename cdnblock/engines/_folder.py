@@ -87,6 +87,8 @@ class ConfigFolder:
         """Keep these as the last files that were right. Raises OSError when the disk does not take them."""
         kept = {name: KeptFile(name=name, text=text) for name, text in files.items()}
         lines = sorted(f"{name}{_ALL_BELOW if below else ''}\n" for name, below in uncached)
+        for name in self.right.keys() - files.keys():
+            _removed(self.path / name)  # the engine does not read it any more
         kept[_UNCACHED] = KeptFile(name=_UNCACHED, text="".join(lines).encode())
         self._state.save(kept)
         self.right, self.uncached = dict(files), uncached

@@ -20,7 +20,7 @@ from cdnblock.matching.decision import Decision
 from cdnblock.verification.clients import Client, Told
 from cdnblock.verification.comparing import Finding, compare_now
 from cdnblock.verification.expecting import Promises
-from cdnblock.verification.servers import Edge, Server
+from cdnblock.verification.servers import Server
 
 PATIENCE: Final = 30.0  # seconds that an engine has until it answers as decided: nginx takes 14 for a million names
 
@@ -47,14 +47,14 @@ class Table(ListableTable, Protocol):
 class Prober:
     """Asks a running engine as its clients do. `clients` are those that the operator named, none for made-up ones.
 
-    `forwarded` tells whether the engine believes this machine's X-Forwarded-For.
+    `told` is how the engine believes this machine where a client is, None if it does not.
     """
 
     server: Server
     exporter: Exporter
     table: Table
     clients: Sequence[Client] = ()
-    forwarded: bool = False
+    told: Told | None = None
     patience: float = PATIENCE
     _found: dict[tuple[str, ...], tuple[Client, ...]] = field(default_factory=dict)
 
@@ -114,7 +114,7 @@ class Prober:
 
     def _made_up(self, plan: Plan) -> tuple[Client, ...]:
         """Return a client in each of some countries that the orders mention, one elsewhere and one of nowhere."""
-        if not self.forwarded or not isinstance(self.server, Edge):
+        if self.told is None:
             address = _own_address(self.server)
             country = None if address is None else self.table.locate(address)
             return (Client(label="this machine", country=country, address=None),)
@@ -124,8 +124,7 @@ class Prober:
         clients += [(f"outside, {code}", code, address) for code, address in found.items() if code not in wanted]
         clients.append(("nowhere", None, _NOWHERE))
         return tuple(
-            Client(label=label, country=country, address=address, told=Told.X_FORWARDED_FOR)
-            for label, country, address in clients
+            Client(label=label, country=country, address=address, told=self.told) for label, country, address in clients
         )
 
 

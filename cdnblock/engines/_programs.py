@@ -35,8 +35,8 @@ def told(command: Sequence[str | Path]) -> str:
     return said
 
 
-def run(command: Sequence[str | Path], *, cwd: Path | None = None) -> tuple[int, str]:
-    """Return a program's exit code, and what it says shortened to its last lines.
+def run(command: Sequence[str | Path], *, cwd: Path | None = None, lines: int | None = _SHOWN) -> tuple[int, str]:
+    """Return a program's exit code, and what it says: its last `lines`, None for all of them.
 
     Raises NotTakenError when it cannot be started or does not end.
     """
@@ -50,8 +50,8 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None) -> tuple[int,
         raise NotTakenError(f"{_shown(command)} did not end within {PATIENCE:.0f} s") from None
     except (OSError, ValueError) as error:
         raise NotTakenError(f"{_shown(command)} cannot be run: {error}") from None
-    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if not _NOISE.match(line)]
-    return done.returncode, "\n".join(lines[-_SHOWN:]) or f"exit code {done.returncode}"
+    said = [line for line in done.stdout.decode(errors="replace").splitlines() if not _NOISE.match(line)]
+    return done.returncode, "\n".join(said[-lines if lines else None :]) or f"exit code {done.returncode}"
 
 
 def running(pid_file: str, program: str) -> int:

@@ -26,8 +26,9 @@ def shadow(
 
     `include` matches a whole statement that includes files, the path (or pattern) in its group `path`.
 
-    Raises RefusedError when a file cannot be read.
+    Raises RefusedError when a file cannot be read, or none says one of `live`: the checker would see nothing new.
     """
+    live = tuple(live)
     shutil.rmtree(into, ignore_errors=True)
     copies = into / _COPIES
     copies.mkdir(parents=True)
@@ -36,8 +37,10 @@ def shadow(
             if beside.name not in (main.name, _COPIES):
                 (into / beside.name).symlink_to(beside.resolve())
         copy = into / main.name
-        text = _Reading(main.parent.absolute(), copies, tuple(live), trial, include).text_of(main, 0)
+        text = _Reading(main.parent.absolute(), copies, live, trial, include).text_of(main, 0)
         copy.write_bytes(text.encode(errors="surrogateescape"))
+        if copy.read_bytes() == main.read_bytes():
+            raise RefusedError(f"{main} leads nowhere to {' or '.join(map(str, live))}; write there what is written so")
     except OSError as error:
         raise RefusedError(f"the engine's own configuration cannot be read: {error}") from None
     return copy

@@ -124,14 +124,14 @@ class Applier:
 
     def _change(self, change: Change, rules: RuleSet, plan: Plan, at: datetime) -> None:
         """Check, swap, reload, probe; where that goes wrong, leave what was right."""
-        says_more = change.whole or bool(change.names(self.engine.comment))
+        says_more = change.whole or bool(change.names())
         if says_more:
             self._timed("check", lambda: self._check(change))
         was_up = self.prober is None or self.prober.answers()
         swap = self._timed("swap", lambda: self.folder.swap(change.after, change.before))
         try:
             if says_more:
-                self._take(change, rules, plan, at)
+                self._take(change, rules, plan, at, None if was_up else _SOON)
         except DownError as down:
             if was_up and self.prober is not None and change.before:
                 self._go_back(swap, change, down)
@@ -150,17 +150,17 @@ class Applier:
         self.folder.try_out(self.engine.trial(change), change.folder)
         self.engine.check(self.folder.trial(change.folder))
 
-    def _take(self, change: Change, rules: RuleSet, plan: Plan, at: datetime) -> None:
+    def _take(self, change: Change, rules: RuleSet, plan: Plan, at: datetime, patience: float | None) -> None:
         """Have the engine take a change, by force where gentleness does not help."""
         strongest = change.forced or not self.engine.gentle
         try:
             strongest = self._timed("reload", lambda: self.engine.take(change))
-            self._timed("probe", lambda: self._probe(rules, plan, at, None if strongest else _SOON))
+            self._timed("probe", lambda: self._probe(rules, plan, at, patience if strongest else _SOON))
         except NotTakenError as error:
             if strongest:
                 raise
             _LOG.warning("cdnblock: %s; trying stronger means", error)
-            self._take(replace(change, forced=True), rules, plan, at)
+            self._take(replace(change, forced=True), rules, plan, at, patience)
 
     def _probe(self, rules: RuleSet, plan: Plan, at: datetime, patience: float | None = None) -> None:
         """Ask the engine; raises NotTakenError when it answers otherwise than was decided for `at`."""

@@ -30,6 +30,7 @@ from cdnblock.engines._engine import (
 from cdnblock.engines._programs import PATIENCE, checked, running, send, told, wait_until
 from cdnblock.engines._shadow import shadow
 from cdnblock.errors import ConfigError
+from cdnblock.verification.clients import Told
 
 HOSTS: Final = "cdnblock-hosts.map"
 TERRITORY: Final = "cdnblock-territory.map"
@@ -83,7 +84,7 @@ class HAProxy(Engine):
 
     def take(self, change: Change) -> bool:
         """Change the maps, or reload where more than maps has changed."""
-        changed = change.names(self.comment)
+        changed = change.names()
         if change.forced or changed - {*_MAPS}:
             self._reload()
             return True
@@ -280,4 +281,5 @@ ENGINE: Final = EngineKind(
         "check": CHECK,
         "reload": RELOAD,
     },
+    believes=Told.X_FORWARDED_FOR,
 )

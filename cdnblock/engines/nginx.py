@@ -17,6 +17,7 @@ from cdnblock.engines._programs import checked, children, running, send, told, w
 from cdnblock.engines._shadow import files_of, shadow
 from cdnblock.errors import ConfigError
 from cdnblock.measures.cache_disable import names_cover
+from cdnblock.verification.clients import Told
 
 _INCLUDE: Final = re.compile(r"""(?<![\w$.-])include\s+(["']?)(?P<path>[^"';{}\s]+)\1\s*;""")
 _PID: Final = re.compile(r"""^\s*pid\s+(["']?)([^"';]+?)\1\s*;""", re.MULTILINE)
@@ -51,7 +52,7 @@ class Nginx(Engine):
 
     def take(self, change: Change) -> bool:
         """Send SIGHUP where a file says something new; return when no old worker takes connections any more."""
-        if not (change.whole or change.forced or change.names(self.comment)):
+        if not (change.whole or change.forced or change.names()):
             return True
         command = self._means.command("reload")
         if command:
@@ -131,4 +132,5 @@ ENGINE: Final = EngineKind(
         "check": CHECK,
         "reload": RELOAD,
     },
+    believes=Told.X_FORWARDED_FOR,
 )

