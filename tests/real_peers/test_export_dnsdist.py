@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "adapters")]
 
-from dns_engines import answers, export_dns_for, said, said_for, started_dns_example
-from export_engines import at_each_turn, free_ports, needs, running, wait_until
+from dns_clients import opt, option, over_stream, over_udp, packet, subnet, wire_name
+from dns_engines import answers, export_dns_for, said, started_dns_example
+from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
 
+from cdnblock.measures.dns_refusal import answer
 from cdnblock.testing.dns_contract import DnsContract, open_dns_stage
-from cdnblock.testing.dns_stage import DnsHost
+from cdnblock.testing.dns_stage import CLIENTS, DnsHost
 from cdnblock.testing.stage import put_orders
 
 pytestmark = needs("dnsdist", "dnsdist")
@@ -94,3 +99,165 @@ class TestDnsdist(DnsContract):
                 plain=("127.0.0.1", plain.port),
                 reload=dnsdist.reload,
             )
+
+
+@contextmanager
+def dnsdist_on(folder, *, more="", moved=True, contact=None, **orders):
+    """Run a dnsdist with these orders alone."""
+    with open_dns_stage(folder, orders) as stage:
+        dnsdist = Dnsdist(stage, more=more)
+        export_dns_for(stage, "dnsdist", dnsdist.out, moved=moved, contact=contact)
+        with dnsdist.run():
+            yield stage, dnsdist
+
+
+def test_names_that_come_and_go_need_no_command(tmp_path):
+    """The database is looked at every second, by its date; three changes in a second are seen too."""
+    with dnsdist_on(tmp_path, one=ONE) as (stage, dnsdist):
+        for name in ("two.example", "three.example", "four.example"):
+            put_orders(stage.orders, {"one": {**ONE, "names": [name]}})
+            [changed] = export_dns_for(stage, "dnsdist", dnsdist.out)
+            assert changed.endswith(".cdb")
+        wait_until(lambda: said(dnsdist.port, "four.example", "france") == REFUSED)
+        for name in ("one.example", "two.example", "three.example"):
+            assert said(dnsdist.port, name, "france") == ANSWERED
+
+
+def test_a_change_of_territory_is_a_change_of_the_program(tmp_path):
+    """Until it runs once more all is as it was, and no half of the change is in force; then no rule is left over."""
+    with dnsdist_on(tmp_path, one=ONE) as (stage, dnsdist):
+        before = len(dnsdist.tell("showRules()").splitlines())
+        put_orders(stage.orders, {"one": {**ONE, "names": ["two.example"], "territory": ["DE"]}})
+        changed = export_dns_for(stage, "dnsdist", dnsdist.out)
+        assert len(changed) == 3
+        time.sleep(2)
+        assert said(dnsdist.port, "one.example", "france") == REFUSED
+        assert said(dnsdist.port, "two.example", "germany") == ANSWERED
+        assert dnsdist.tell(f'dofile("{dnsdist.out / PROGRAM}")') == ""
+        for place, wanted in (("france", ANSWERED), ("germany", REFUSED)):
+            assert said(dnsdist.port, "two.example", place) == wanted
+            assert said(dnsdist.port, "one.example", place) == ANSWERED
+        assert len(dnsdist.tell("showRules()").splitlines()) == before
+
+
+def test_rules_of_the_operators_own_go_on_working(tmp_path):
+    """They come after ours, and see all that no order covers; running the program again does not move them."""
+    more = """
+addAction(SuffixMatchNodeRule(newSuffixMatchNode()), AllowAction(), {name="theirs"})
+addAction(QNameRule("own.example"), RCodeAction(DNSRCode.NOTIMP))
+addAction(QNameRule("one.example"), RCodeAction(DNSRCode.NOTIMP))
+"""
+    with dnsdist_on(tmp_path, more=more, one=ONE) as (_, dnsdist):
+        for _ in range(2):
+            assert said(dnsdist.port, "one.example", "france") == REFUSED
+            assert said(dnsdist.port, "one.example", "germany") == ("NOTIMP", [])
+            assert said(dnsdist.port, "own.example", "france") == ("NOTIMP", [])
+            dnsdist.tell(f'dofile("{dnsdist.out / PROGRAM}")')
+
+
+def test_nobody_asks_for_what_is_no_name(tmp_path):
+    """The database holds more than names; a query that is spelled like that gets what upstream says."""
+    with dnsdist_on(tmp_path, one=ONE, wide={**ONE, "names": ["wide.example"], "territory": "world"}) as (_, dnsdist):
+        [database] = dnsdist.out.glob("*.cdb")
+        groups = {key.decode() for key in re.findall(rb" g[0-9a-f]{10}", database.read_bytes())}
+        assert len(groups) == 2
+        for name in (
+            *(key.strip() for key in groups),
+            *(key.replace(" ", "\\032") for key in groups),
+            "\\032free",
+            "free",
+            "\\032#",
+        ):
+            assert said(dnsdist.port, f"{name}.", "france") == ANSWERED
+            assert said(dnsdist.port, f"{name}.example.", "france") == ANSWERED
+
+
+@pytest.mark.parametrize("variant", ["refuse", "nxdomain", "nodata"])
+def test_the_answer_is_the_librarys_octet_for_octet(variant, tmp_path):
+    """For queries with and without EDNS, client subnet, DO, RD and CD, small, long and broken ones."""
+    long = ".".join(["x" * 60] * 3)
+    orders = {
+        "one": {"names": ["one.example"], "measures": {"dns": variant}},
+        "two": {"names": ["two.example"], "measures": {"dns": variant}, "contact": HOSTILE},
+        "three": {"names": ["three.example"], "measures": {"dns": variant}, "contact": "x" * 300},
+    }
+    with dnsdist_on(tmp_path, contact="legal@résolveur.example", **orders) as (stage, dnsdist):
+        rules, wrong = rules_of(stage), []
+        for name in ("one.example", "wWw.tWo.example", f"{long}.three.example"):
+            decision = rules.decide(name, country="FR", at=datetime.now(UTC))
+            for query in queries(name):
+                came = over_udp("127.0.0.1", dnsdist.port, query, source=CLIENTS["france"], timeout=5)
+                mine = answer(query, decision, contact="legal@résolveur.example")
+                if came != mine:
+                    wrong.append((name, query, came, mine))
+                tcp = over_stream("127.0.0.1", dnsdist.port, query, source=CLIENTS["france"])
+                if tcp != answer(query, decision, contact="legal@résolveur.example", max_size=65_535):
+                    wrong.append((name, query, tcp))
+        assert wrong == []
+
+
+BROKEN_OPTIONS = [
+    b"\0\x08\0\x09\0\1",
+    b"\0\x08\0",
+    option(8, b"\0\1\x20"),
+    option(8, b"\0\1\x20\0\xc6\x33\x64"),
+    option(8, b"\0\1\x18\x18\xc6\x33\x64"),
+    option(8, b"\0\1\x17\0\xc6\x33\x65"),
+    option(8, b"\0\3\x18\0\xc6\x33\x64"),
+    option(8, b"\0\1\x21\0\xc6\x33\x64\1\0"),
+    subnet("198.51.100.0", 24) * 2,
+]
+
+
+def queries(name):
+    """Yield the octets of queries that are each answered otherwise."""
+    for options in (
+        b"",
+        subnet("198.51.100.0", 24),
+        subnet("2001:db8::", 56),
+        subnet("0.0.0.0", 0),
+        option(10, b"cookies!"),
+    ):
+        for size in (512, 1232, 4096, 0):
+            yield packet(name, counts=(1, 0, 0, 1), rest=opt(options, size=size))
+            yield packet(name, counts=(1, 0, 0, 1), rest=opt(options, size=size, flags=0x8000), flags=0x0130)
+    for flags in (0x0000, 0x0100, 0x0110, 0x0120):
+        yield packet(name, flags=flags)
+        yield packet(name, 65, flags=flags, klass=3)
+    yield packet(name, counts=(1, 0, 0, 1), rest=opt(version=1))
+    for broken in BROKEN_OPTIONS:
+        yield packet(name, counts=(1, 0, 0, 1), rest=opt(broken))
+    yield packet(name, counts=(1, 0, 0, 2), rest=opt() + opt())
+    yield packet(name, counts=(1, 0, 0, 1), rest=b"\1x" + opt())
+    yield packet(name, counts=(1, 0, 0, 1), rest=opt(b"\0\x0f\0\2\0\x10")[:-1])
+    yield packet(name, counts=(2, 0, 0, 0), rest=wire_name("other.example") + b"\0\1\0\1")
+    yield packet(name, 255, counts=(1, 0, 0, 2), rest=b"\0\0\x10\0\x01\0\0\0\0\0\0" + opt(option(3, b"nsid")))
+
+
+def test_clients_are_known_by_the_proxy_protocol(tmp_path):
+    """A load balancer before it tells who asks."""
+    more = 'setProxyProtocolACL({"127.0.0.9/32"})'
+    with dnsdist_on(tmp_path, moved=False, more=more, one=ONE) as (_, dnsdist):
+        for client, rcode in (("203.0.113.7", 5), ("198.51.100.7", 0), ("2001:db8:f::7", 5), ("2002:cb00:7107::1", 5)):
+            query = proxied(client) + packet("one.example")
+            came = over_udp("127.0.0.1", dnsdist.port, query, source="127.0.0.9")
+            assert came[3] & 15 == rcode
+
+
+def proxied(client):
+    """Return a header of the PROXY protocol, version 2, for a datagram from a client."""
+    address = ip_address(client)
+    places = address.packed * 2 + b"\0\x35\0\x35"
+    family = b"\x12" if address.version == 4 else b"\x22"
+    return b"\r\n\r\n\0\r\nQUIT\n\x21" + family + len(places).to_bytes(2, "big") + places
+
+
+def test_the_example_starts_as_it_stands(tmp_path):
+    """`examples/dnsdist/start.sh` exports, starts, refuses a client in France and answers one in Germany."""
+    believed = ('-- setProxyProtocolACL({"127.0.0.1/32"})', 'setProxyProtocolACL({"127.0.0.9/32"})')
+    (console,) = free_ports(1)
+    with started_dns_example("dnsdist", tmp_path, [believed, (":5199", f":{console}")]) as port:
+        for client, rcode in (("90.84.144.1", 5), ("80.187.0.1", 0)):
+            query = proxied(client) + packet("www.motogpstream.me")
+            assert over_udp("127.0.0.1", port, query, source="127.0.0.9")[3] & 15 == rcode
+        assert said(port, "www.motogpstream.me", "nowhere") == ANSWERED

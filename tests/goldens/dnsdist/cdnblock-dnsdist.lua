@@ -40,37 +40,58 @@ local function after_name(text, at)
     local length = byte(text, at) or error("cut short")
     if length == 0 then return at + 1 end
     if length >= 192 then return at + 2 end
+    if length > 63 then error("no label") end
     at = at + length + 1
   end
 end
 
--- Returns what EDNS says, nil without it.
+local function piece(text, from, size)
+  local found = sub(text, from, from + size - 1)
+  if #found < size then error("cut short") end
+  return found
+end
+
+-- Returns the option as it is echoed, with SCOPE 0 (RFC 7871 section 7.2.1), or raises an error (section 6).
+local OCTETS = { [0] = 0, 4, 16 } -- of an address, by FAMILY
+local function read_subnet(value)
+  local family, source, scope = number_at(value, 1), byte(piece(value, 3, 2), 1, 2)
+  local octets = OCTETS[family]
+  if not octets or scope ~= 0 or source > octets * 8 or #value - 4 ~= math.ceil(source / 8) then error("no subnet") end
+  if source % 8 ~= 0 and bit.band(byte(value, -1), bit.rshift(255, source % 8)) ~= 0 then error("no subnet") end
+  return in_two(CLIENT_SUBNET) .. in_two(#value) .. value
+end
+
+-- Returns the client subnet as it is echoed, empty without one.
+local function read_options(data)
+  local echo, from = "", 1
+  while from <= #data do
+    local code, size = number_at(data, from), number_at(data, from + 2)
+    local value = piece(data, from + 4, size)
+    if code == CLIENT_SUBNET then
+      if echo ~= "" then error("two subnets") end
+      echo = read_subnet(value)
+    end
+    from = from + 4 + size
+  end
+  return echo
+end
+
+-- Returns what the OPT record says, nil without it. Raises an error where there are two, or one in a wrong place.
 local function read_opt(text, at)
-  for _ = 1, number_at(text, 7) + number_at(text, 9) + number_at(text, 11) do
+  local found
+  local others = number_at(text, 7) + number_at(text, 9)
+  for position = 1, others + number_at(text, 11) do
     local root = byte(text, at) == 0
     at = after_name(text, at)
     local kind, length = number_at(text, at), number_at(text, at + 8)
-    local data = sub(text, at + 10, at + 9 + length)
-    if #data < length then error("cut short") end
-    if root and kind == OPT then
-      local edns = { size = number_at(text, at + 2), version = byte(text, at + 5), flags = byte(text, at + 6), echo = "" }
-      local from = 1
-      while from <= length do
-        local code, size = number_at(data, from), number_at(data, from + 2)
-        local value = sub(data, from + 4, from + 3 + size)
-        if #value < size then error("cut short") end
-        if code == CLIENT_SUBNET then
-          if size < 4 then error("cut short") end
-          -- RFC 7871 section 7.2.1: as it came, with SCOPE 0
-          edns.echo = in_two(code) .. in_two(size) .. sub(value, 1, 3) .. "\0" .. sub(value, 5)
-        end
-        from = from + 4 + size
-      end
-      return edns
+    local data = piece(text, at + 10, length)
+    if kind == OPT then
+      if found or position <= others or not root then error("no such place for OPT") end
+      found = { size = number_at(text, at + 2), version = byte(text, at + 5), flags = byte(text, at + 6), echo = "", data = data }
     end
     at = at + 10 + length
   end
-  return nil
+  return found
 end
 
 local function opt_record(edns, rcode, error_option)
@@ -137,16 +158,19 @@ local function refuse(dq)
   local size = C.dnsdist_ffi_dnsquestion_get_size(dq)
   local query = ffi.string(ffi.cast("const char*", C.dnsdist_ffi_dnsquestion_get_header(dq)), size)
   local question = sub(query, HEADER + 1, HEADER + tonumber(qname_size[0]) + 4)
+  if number_at(query, 5) ~= 1 then return put(dq, message(query, "", FORMERR, "", "")) end
   local sound, edns = pcall(read_opt, query, HEADER + #question + 1)
   if not sound then return put(dq, message(query, question, FORMERR, "", "")) end
   local limit = LARGEST
   if not C.dnsdist_ffi_dnsquestion_get_tcp(dq) then limit = math.max(SMALLEST_UDP, edns and edns.size or 0) end
-  if edns and edns.version ~= 0 then
-    edns.echo = ""
-    return put(dq, answer(query, limit, question, edns, BADVERS, false))
-  end
-  if edns and edns.echo ~= "" then
-    rcode, soa = REFUSED, "-" -- negative answers are cached for every network (RFC 7871 section 7.4)
+  if edns and edns.version ~= 0 then return put(dq, answer(query, limit, question, edns, BADVERS, false)) end
+  if edns then
+    local readable, echo = pcall(read_options, edns.data)
+    if not readable then return put(dq, answer(query, limit, question, edns, FORMERR, false)) end
+    edns.echo = echo
+    if echo ~= "" then
+      rcode, soa = REFUSED, "-" -- negative answers are cached for every network (RFC 7871 section 7.4)
+    end
   end
   return put(dq, answer(query, limit, question, edns, tonumber(rcode), soa == "soa", text))
 end
