@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 from cdnblock.verification import dns_asking, http1
@@ -28,7 +29,7 @@ async def ask(server: Server, probe: Probe, patience: float) -> Answer:
     except HandshakeError as error:
         return HttpAnswer(status=CLOSED, why=str(error))
     except OSError as error:
-        return Nothing(why=f"not reached: {error.strerror or error}", reached=False)
+        return Nothing(why=f"not reached: {os.strerror(error.errno) if error.errno else error}", reached=False)
 
 
 def speaks_http2() -> bool:

@@ -148,8 +148,9 @@ class Examiner:
     def __init__(self, server: Server, decide: Decide, how: How) -> None:
         self.asked = 0
         """Probes sent, without those of `prepare`."""
-        self.covered = self.missed = 0
-        """Probes about which a measure was decided, and how many of those were not answered so."""
+        self.covered = self.placed = self.misplaced = 0
+        """Probes about which a measure was decided; those of them where the client's place made the difference; and of
+        these, those that were not answered so."""
         self.unreached = 0
         """How many of the last probes in a row found nobody there."""
         self._server = server
@@ -197,8 +198,8 @@ class Examiner:
             return [*self._how.clients]
         by_measures: dict[tuple[tuple[Measure, str], ...], Client] = {}
         for client in self._how.clients:
-            decision = self._decide(subject.name, client.country)
-            by_measures.setdefault(tuple(decision.measures.items()), client)
+            measures = self._carried(self._decide(subject.name, client.country))
+            by_measures.setdefault(tuple(measures.items()), client)
         return [*by_measures.values()]
 
     async def examine(self, subject: Subject) -> AsyncIterator[Result]:
@@ -224,9 +225,22 @@ class Examiner:
                 result = await self._once(probe)
         return result
 
-    def _count(self, decision: Decision, found: Judgement) -> None:
-        self.covered += bool(decision)
-        self.missed += bool(decision) and isinstance(found, Difference)
+    def _count(self, probe: Probe, decision: Decision, found: Judgement) -> None:
+        measures = self._carried(decision)
+        if measures and not probe.form.may_be_turned_down:
+            placed = self._carried(self._decide(probe.name, None)) != measures
+            self.covered += 1
+            self.placed += placed
+            self.misplaced += placed and isinstance(found, Difference)
+
+    def _carried(self, decision: Decision) -> dict[Measure, str]:
+        """Return what of a decision is this server's."""
+        promises = self._how.promises
+        if isinstance(self._server, Resolver):
+            carried = {Measure.DNS: promises.dns}
+        else:
+            carried = {Measure.CDN: promises.caching, Measure.PROXY: promises.proxy}
+        return {measure: variant for measure, variant in decision.measures.items() if carried.get(measure)}
 
     async def _once(self, probe: Probe) -> Result:
         for _ in range(_AGAIN):
@@ -238,7 +252,7 @@ class Examiner:
         known = Known(stranger=self._stranger(probe), reference=await self._reference(probe))
         judge = judge_dns if probe.way in (Way.UDP, Way.TCP) else judge_http
         found = judge(probe, decision, answer, self._how.promises, known)
-        self._count(decision, found)
+        self._count(probe, decision, found)
         if isinstance(found, Difference):
             return Finding(probe=probe, decision=decision, expected=found.expected, came=found.came)
         return Open(probe=probe, why=found.why) if isinstance(found, Unjudged) else None

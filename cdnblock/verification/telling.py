@@ -112,7 +112,7 @@ def _of_places(report: Report, rules: RuleSet) -> Iterator[str]:
             yield f"clients that order {order.id} spares: none was in a country outside {territory}"
     if None not in countries:
         yield "clients whose country cannot be told"
-    if report.covered and report.covered == report.missed and len(countries) > 1:
+    if report.placed and report.placed == report.misplaced and len(countries) > 1:
         yield (
             "whether it enforces at all: no client was treated as one inside a territory. Does it believe what it is"
             " told of clients by this machine?"

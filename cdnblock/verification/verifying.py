@@ -53,7 +53,8 @@ class Report:
     """What was found. `differences` counts all, `findings` has the first of them.
 
     `open` counts, by why, what could not be judged, and `examples` has some of the names. `names` counts names by what
-    they are. `covered` counts probes about which a measure was decided, `missed` those of them that were answered otherwise.
+    they are. `covered` counts probes about which a measure was decided, `placed` those of them where the client's place made
+    the difference, `misplaced` those of these that were answered otherwise.
     `gone` is why it ended early, None if it did not.
     """
 
@@ -67,7 +68,8 @@ class Report:
     names: Counter[Kind] = field(default_factory=Counter)
     asked: int = 0
     covered: int = 0
-    missed: int = 0
+    placed: int = 0
+    misplaced: int = 0
     revisions: Sequence[str] = ()
     seconds: float = 0.0
     gone: str | None = None
@@ -134,7 +136,8 @@ async def verify(
             break
         before, first = first, following.rules
         await run.through(_changed(before, first, settings.most))
-    report.asked, report.covered, report.missed = examiner.asked, examiner.covered, examiner.missed
+    report.asked, report.covered = examiner.asked, examiner.covered
+    report.placed, report.misplaced = examiner.placed, examiner.misplaced
     report.revisions = tuple(following.revisions)
     report.seconds = time.monotonic() - started
     return report

@@ -10,6 +10,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "testing")]
 
+from cdnblock.matching.ruleset import compile_orders
 from cdnblock.sources.order_folder import load_orders
 from cdnblock.testing.places import PLACES
 from cdnblock.testing.stage import open_stage, put_orders
@@ -55,12 +56,26 @@ def edge_of(host, *, tls=False, path="/cached"):
     return Edge(host=address[0], port=address[1], tls=tls, path=path)
 
 
-def verified(server, stage, **settings):
-    """Verify a server by the stage's orders; return the report."""
+def verified(server, stage, *, about=None, **settings):
+    """Verify a server by the stage's orders, or by the one alone that a name is about; return the report."""
     rules = load_orders(stage.orders)
+    if about is not None:
+        rules = compile_orders([rules.orders[order_about(about)]])
     told = Told.CLIENT_SUBNET if isinstance(server, Resolver) else Told.X_FORWARDED_FOR
     settings = {"clients": clients(told), "rate": 0, "sample": 2, "settle": 0, "patience": 5} | settings
     return asyncio.run(verify(server, lambda: rules, Settings(**settings)))
+
+
+def order_about(name):
+    """Return the order that lists a name, or one near it."""
+    listed = {
+        item["name"] if isinstance(item, dict) else item: order
+        for order, keys in ORDERS.items()
+        for item in keys["names"]
+    }
+    near = [order for item, order in listed.items() if item in name or f".{item}".endswith(f".{name}")]
+    beside = [order for item, order in listed.items() if item.partition(".")[2] == name.partition(".")[2]]
+    return [*near, *beside][0]
 
 
 def shown(report):

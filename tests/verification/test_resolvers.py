@@ -68,7 +68,7 @@ def test_each_breakage_is_found(stage, kind, name, client, way, form, came):
     """Whatever somebody's resolver gets wrong shows, at the name, client, way and form where it does."""
     settings = {"patience": 0.2, "sample": 0} if kind is resolvers.Silent else {}
     with resolving(kind, stage) as port:
-        report = verified(Resolver(host="127.0.0.1", port=port), stage, clients=BY_SOURCE, **settings)
+        report = verified(Resolver(host="127.0.0.1", port=port), stage, about=name, clients=BY_SOURCE, **settings)
     found = shown(report)
     assert (name, client, way, form, came) in found, found
 
@@ -89,7 +89,7 @@ def test_a_client_subnet_makes_every_variant_a_refusal(stage):
             return resolvers.changed(answer, lambda message: message.set_rcode(3))
 
     with resolving(Literal, stage) as port:
-        found = shown(verified(Resolver(host="127.0.0.1", port=port), stage))
+        found = shown(verified(Resolver(host="127.0.0.1", port=port), stage, about="closed.example"))
     assert ("closed.example", "france", "udp", "A", CENSORED) in found
 
 
@@ -100,7 +100,11 @@ def test_what_is_not_promised_is_no_difference(stage):
         assert shown(report) == set()
     with resolving(resolvers.KeptForLong, stage) as port:
         report = verified(
-            Resolver(host="127.0.0.1", port=port), stage, clients=BY_SOURCE, promises=Promises(negative_ttl=None)
+            Resolver(host="127.0.0.1", port=port),
+            stage,
+            clients=BY_SOURCE,
+            about="closed.example",
+            promises=Promises(negative_ttl=None),
         )
         assert shown(report) == set()
 
@@ -121,7 +125,7 @@ def test_a_reference_tells_whether_a_name_exists(stage):
     with resolving(Gone, stage) as port, resolving(resolvers.Sound, stage) as other:
         reference = Resolver(host="127.0.0.1", port=other)
         server = Resolver(host="127.0.0.1", port=port)
-        assert shown(verified(server, stage, clients=BY_SOURCE)) == set()
-        found = shown(verified(server, stage, clients=BY_SOURCE, reference=reference))
+        assert shown(verified(server, stage, about="alone.example", clients=BY_SOURCE)) == set()
+        found = shown(verified(server, stage, about="alone.example", clients=BY_SOURCE, reference=reference))
     assert ("www.alone.example", "germany", "udp", "A", "NXDOMAIN") in found
     assert {name for name, *_ in found} == {"www.alone.example"}
