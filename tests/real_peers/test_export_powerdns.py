@@ -105,8 +105,8 @@ class TestPowerDnsRecursor(DnsContract):
 @contextmanager
 def recursor_on(folder, *, more="", script=None, trusted=(), moved=True, contact=None, **orders):
     """Run a Recursor with these orders alone."""
-    with open_dns_stage(folder, orders) as stage:
-        stage = replace(stage, trusted_proxies=trusted)
+    with open_dns_stage(folder, orders) as opened:
+        stage = replace(opened, trusted_proxies=trusted)
         recursor = Recursor(stage, script=script, more=more)
         export_dns_for(stage, "powerdns", recursor.out, moved=moved, contact=contact)
         with recursor.run():
@@ -166,7 +166,7 @@ def test_a_broken_file_at_the_start_is_no_start(tmp_path):
         recursor = Recursor(stage)
         export_dns_for(stage, "powerdns", recursor.out)
         (recursor.out / FILE).write_text("nonsense")
-        with pytest.raises(AssertionError, match="cdnblock: .*it is no file of this program"), recursor.run():
+        with pytest.raises(AssertionError, match=r"cdnblock: .*it is no file of this program"), recursor.run():
             pass
 
 
