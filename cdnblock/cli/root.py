@@ -25,7 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "status": "What a running instance enforces, and what is wrong.",
     "reload": "Have a running instance reread its orders now.",
     "export": "Orders as configuration of other servers: HAProxy, nginx, plain lists.",
-    "apply": "Keep a running engine in step with the orders: HAProxy, nginx.",
+    "apply": "Keep a running engine in step with the orders: HAProxy, nginx, Varnish, Envoy, name servers.",
     "verify": "Ask a running edge or resolver, and compare what it does with the decision.",
     "schema": "JSON Schema of the order file, for editors.",
     "sandbox": "A staging edge on loopback: origin, cache, mitmproxy, resolver, probes.",

@@ -54,7 +54,7 @@ class Service:
     def __init__(self, target, stage, running, *more, wrap=(), env=None):
         self.said = ""
         self.command = [
-            *wrap, sys.executable, "-m", "cdnblock", "apply", target, "--orders", str(stage.orders), "--geo", str(stage.geo),
+            *wrap, sys.executable, *running.program, "apply", target, "--orders", str(stage.orders), "--geo", str(stage.geo),
             "--out", str(running.out), *running.arguments, *more,
         ]  # fmt: skip
         self.env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | (env or {})
