@@ -15,12 +15,12 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from cdnblock.exporters._exporter import Missing, Options
 from cdnblock.exporters._lists import by_orders
-from cdnblock.exporters._plan import OTHER, UNKNOWN, Outcome, Plan
+from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Outcome, Plan
 from cdnblock.matching.decision import Decision
 from cdnblock.measures.dns_refusal import NEGATIVE_TTL, refusal
 from cdnblock.orders.model import Measure
@@ -41,6 +41,8 @@ Sort: TypeAlias = Callable[[Iterable[Outcome]], str]
 """What sort of tree has these outcomes; trees of different sorts are in different parts."""
 
 _Entry: TypeAlias = tuple[str, bool, str | None]  # a name, whether it is meant alone, and its outcome's id
+_Key: TypeAlias = tuple[tuple[str, ...], str]  # places and sort
+_Table: TypeAlias = dict[str, str | None]  # name: its outcome's id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,18 +92,13 @@ def _one_sort(_outcomes: Iterable[Outcome]) -> str:
 
 def parts(plan: Plan, sort: Sort = _one_sort) -> tuple[Part, ...]:
     """Return the plan in parts, by their ids."""
-    outcomes = {outcome.id: outcome for outcome in plan.outcomes}
-    found: dict[tuple[tuple[str, ...], str], list[_Entry]] = {}
-    for seen in _trees(plan).values():
-        alike: dict[tuple[_Entry, ...], tuple[str, ...]] = {}
-        for places, entries in seen.items():
-            alike[tuple(entries)] = (*alike.get(tuple(entries), ()), *places)
-        for those, places in alike.items():
-            of_sort = sort(outcomes[held] for _, _, held in those if held is not None)
-            found.setdefault((tuple(sorted(places)), of_sort), []).extend(those)
-    ids = _ids(found)
-    made = (_part(ids[key], key, sorted(entries), outcomes) for key, entries in found.items())
-    return tuple(sorted(made, key=lambda part: part.id))
+    below = _below(plan)
+    tangled = {*below, *below.values()}
+    shares = _Shares({outcome.id: outcome for outcome in plan.outcomes}, sort)
+    _share_alone(plan, tangled, shares)
+    if tangled:
+        _share_trees(plan, below, tangled, shares)
+    return shares.parts()
 
 
 def zone_text(part: Part, points_to: Mapping[str, str] = NEGATIVE) -> str:
@@ -112,7 +109,8 @@ def zone_text(part: Part, points_to: Mapping[str, str] = NEGATIVE) -> str:
     """
     lines: list[str] = []
     for owner, outcome in part.records():
-        if is_name_in_zone(owner.removeprefix("*.")):
+        suspect = len(owner) > LONGEST_NAME or "rpz-" in owner
+        if not suspect or is_name_in_zone(owner.removeprefix("*.")):
             target = PASSTHRU if outcome is None else points_to[outcome.measures[Measure.DNS]]
             lines.append(f"{owner} CNAME {target}\n")
     records = "".join(lines)
@@ -140,18 +138,87 @@ def extra_text(outcome: Outcome, options: Options) -> str:
     return (refused.ede or b"")[_EDE_HEAD:].decode()
 
 
-def _trees(plan: Plan) -> dict[str, dict[tuple[str, ...], list[_Entry]]]:
-    """Return for each name that no other stands above what is said of it and below it, in each set of places."""
-    listed = plan.exact.keys() | plan.suffixes.keys()
-    tops = {name: _top(name, listed) for name in listed}
-    found: dict[str, dict[tuple[str, ...], list[_Entry]]] = {}
+class _Shares:
+    """Collects what each part holds."""
+
+    def __init__(self, outcomes: Mapping[str, Outcome], sort: Sort) -> None:
+        self._outcomes = outcomes
+        self._sort = sort
+        self._tables: dict[_Key, tuple[_Table, _Table]] = {}
+
+    def of(self, seen: Mapping[tuple[str, ...], tuple[_Entry, ...]]) -> Iterator[tuple[_Entry, _Table]]:
+        """Yield what is said of the names of a tree, each with the table that it belongs into.
+
+        `seen` is what is said in each set of places.
+        """
+        alike: dict[tuple[_Entry, ...], tuple[str, ...]] = {}
+        for places, entries in seen.items():
+            if entries:
+                alike[entries] = (*alike.get(entries, ()), *places)
+        for entries, places in alike.items():
+            of_sort = self._sort(self._outcomes[held] for _, _, held in entries if held is not None)
+            tables = self._tables.setdefault((tuple(sorted(places)), of_sort), ({}, {}))
+            for entry in entries:
+                yield entry, tables[not entry[1]]
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return them, by their ids."""
+        ids = _ids(self._tables)
+        made = (
+            Part(id=ids[key], places=key[0], sort=key[1], exact=self._named(exact), suffixes=self._named(suffixes))
+            for key, (exact, suffixes) in self._tables.items()
+        )
+        return tuple(sorted(made, key=lambda part: part.id))
+
+    def _named(self, table: _Table) -> dict[str, Outcome | None]:
+        return {name: None if held is None else self._outcomes[held] for name, held in sorted(table.items())}
+
+
+def _share_alone(plan: Plan, tangled: Collection[str], shares: _Shares) -> None:
+    """Share out the names that stand below no other and above none: nearly all, and of few kinds."""
+    places = _alike(plan)
+    kinds: dict[tuple[str | None, str | None], list[tuple[_Table, str | None]]] = {}
+    for name in (*plan.suffixes, *(name for name in plan.exact if name not in plan.suffixes)):
+        if name in tangled:
+            continue
+        below = plan.suffixes.get(name)
+        own = plan.exact.get(name, below)
+        kind = (None if own is None else own.id, None if below is None else below.id)
+        if kind not in kinds:
+            seen = {those: (*_said_of_one(own, below, those[0]),) for those in places}
+            kinds[kind] = [(table, held) for (_, _, held), table in shares.of(seen)]
+        for table, held in kinds[kind]:
+            table[name] = held
+
+
+def _said_of_one(own: Group | None, below: Group | None, place: str) -> Iterator[_Entry]:
+    of_own, of_below = ((group.outcomes.get(place) if group else None) for group in (own, below))
+    if of_below is not None:
+        yield "", False, of_below.id
+    if of_own is not of_below:
+        yield "", True, None if of_own is None else of_own.id
+
+
+def _share_trees(plan: Plan, below: Mapping[str, str], tangled: Collection[str], shares: _Shares) -> None:
+    """Share out names that stand below or above others, tree by tree."""
+    exact = {name: group for name, group in plan.exact.items() if name in tangled}
+    suffixes = {name: group for name, group in plan.suffixes.items() if name in tangled}
+    trees: dict[str, dict[tuple[str, ...], list[_Entry]]] = {}
     for places in _alike(plan):
-        seen = plan.seen_from(places[0])
+        seen = replace(plan, exact=exact, suffixes=suffixes).seen_from(places[0])
         for alone, table in ((True, seen.exact), (False, seen.suffixes)):
             for name, group in table.items():
                 held = None if group is None else group.outcomes[OTHER].id
-                found.setdefault(tops[name], {}).setdefault(places, []).append((name, alone, held))
-    return found
+                trees.setdefault(below.get(name, name), {}).setdefault(places, []).append((name, alone, held))
+    for tree in trees.values():
+        for (name, _, held), into in shares.of({places: tuple(entries) for places, entries in tree.items()}):
+            into[name] = held
+
+
+def _below(plan: Plan) -> dict[str, str]:
+    """Return the names that stand below another, each with the highest of those."""
+    listed = {*plan.exact, *plan.suffixes}
+    return {name: top for name in listed if (top := _top(name, listed)) != name}
 
 
 def _alike(plan: Plan) -> list[tuple[str, ...]]:
@@ -183,18 +250,8 @@ def _between(name: str, listed: Collection[str]) -> list[str]:
     return []
 
 
-def _part(
-    part_id: str, key: tuple[tuple[str, ...], str], entries: list[_Entry], outcomes: Mapping[str, Outcome]
-) -> Part:
-    places, sort = key
-    held: dict[bool, dict[str, Outcome | None]] = {True: {}, False: {}}
-    for name, alone, outcome in entries:
-        held[alone][name] = None if outcome is None else outcomes[outcome]
-    return Part(id=part_id, sort=sort, places=places, exact=held[True], suffixes=held[False])
-
-
-def _ids(keys: Iterable[tuple[tuple[str, ...], str]]) -> dict[tuple[tuple[str, ...], str], str]:
-    found: dict[str, tuple[tuple[str, ...], str]] = {}
+def _ids(keys: Iterable[_Key]) -> dict[_Key, str]:
+    found: dict[str, _Key] = {}
     for key in sorted(keys):
         digest = hashlib.sha256(" ".join((*key[0], key[1])).encode()).hexdigest()
         starts = (digest[start : start + _DIGITS] for start in range(len(digest)))
