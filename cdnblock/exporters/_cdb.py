@@ -8,8 +8,9 @@ from typing import Final
 
 _PAIR: Final = Struct("<LL")
 _TABLES: Final = 256
+_EMPTY: Final = bytes(_PAIR.size)
 _HEAD: Final = _TABLES * _PAIR.size
-_LARGEST: Final = 1 << 32  # octets of the whole file
+_ALL: Final = 0xFFFFFFFF  # octets of the largest file, and the bits of a number
 
 
 def database(records: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -17,42 +18,38 @@ def database(records: Iterable[tuple[bytes, bytes]]) -> bytes:
 
     Raises ValueError where it would be too large for its format.
     """
-    tables: list[list[tuple[int, int]]] = [[] for _ in range(_TABLES)]
-    parts = [bytes(_HEAD)]
-    size = _HEAD
+    tables: list[list[int]] = [[] for _ in range(_TABLES)]
+    octets = bytearray(_HEAD)
     for key, value in records:
         number = _hash(key)
-        tables[number % _TABLES].append((number, size))
-        parts += (_PAIR.pack(len(key), len(value)), key, value)
-        size += _PAIR.size + len(key) + len(value)
-    heads = []
-    for table in tables:
+        tables[number % _TABLES].append(len(octets) << 32 | number)
+        octets += _PAIR.pack(len(key), len(value))
+        octets += key
+        octets += value
+    for place, table in enumerate(tables):
         slots = _slots(table)
-        heads.append(_PAIR.pack(size, len(slots)))
-        parts += slots
-        size += len(slots) * _PAIR.size
-    if size >= _LARGEST:
-        raise ValueError(f"{size:,} octets are too many for a cdb")
-    parts[0] = b"".join(heads)
-    return b"".join(parts)
+        _PAIR.pack_into(octets, place * _PAIR.size, len(octets) & _ALL, len(slots))
+        octets += b"".join(slots)
+    if len(octets) > _ALL:
+        raise ValueError(f"{len(octets):,} octets are too many for a cdb")
+    return bytes(octets)
 
 
 def _hash(key: bytes) -> int:
     number = 5381
     for octet in key:
-        number = (number * 33 & 0xFFFFFFFF) ^ octet
+        number = (number * 33 & _ALL) ^ octet
     return number
 
 
-def _slots(table: list[tuple[int, int]]) -> list[bytes]:
+def _slots(table: list[int]) -> list[bytes]:
     """Return a table of twice as many slots as it has entries, each in the first free one from its own on."""
     count = 2 * len(table)
-    slots = [_PAIR.pack(0, 0)] * count
-    taken = bytearray(count)
-    for number, position in table:
+    slots = [_EMPTY] * count
+    for entry in table:
+        number, position = entry & _ALL, entry >> 32
         slot = (number >> 8) % count
-        while taken[slot]:
+        while slots[slot] is not _EMPTY:
             slot = (slot + 1) % count
-        taken[slot] = 1
-        slots[slot] = _PAIR.pack(number, position)
+        slots[slot] = _PAIR.pack(number, position & _ALL)
     return slots
