@@ -114,12 +114,13 @@ class Layers:
         return Front(closed(passing), closed(delta))
 
     def _shown(self, name: str) -> Policy:
-        """Return what is wanted of a name; what hides the bulk's where nothing is."""
+        """Return what is wanted of a name; where nothing is, what hides what the bulk says, or said a moment ago."""
         of = self.wanted(name)
-        if of != NO_POLICY:
+        if of != NO_POLICY and name not in self.base and name not in self._lingering:
             return of
         above = next((self.wanted(above) for above in names_above(name) if self.wanted(above)), NO_POLICY)
-        return uniform(below_of(above) or Action.PASS)
+        otherwise = below_of(above) or Action.PASS
+        return policy(own_of(of) or otherwise, below_of(of) or otherwise)
 
 
 def closed(zone: Mapping[str, Policy]) -> dict[str, Policy]:

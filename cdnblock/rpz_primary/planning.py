@@ -11,7 +11,7 @@ from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders.model import Measure
 from cdnblock.rpz_primary.known_names import KnownNames
 from cdnblock.rpz_primary.layers import Front, Layers
-from cdnblock.rpz_primary.policies import Clients, Policy
+from cdnblock.rpz_primary.policies import NO_POLICY, Clients, Policy
 from cdnblock.rpz_primary.reading import Reading
 
 _FEW: Final = 2_000  # names that are worked out one by one
@@ -73,9 +73,15 @@ class Planning:
             for between in reading.between(name):
                 self._known.add(between)
                 affected[between] = None
-        found = [(name, reading.of(name)) for name in affected]
+        nothing = (NO_POLICY,) * len(self._layers)
+        found = [(name, reading.of(name) if self._counts(name) else nothing) for name in affected]
         for number, layers in enumerate(self._layers):
             layers.want((name, policies[number]) for name, policies in found)
+
+    def _counts(self, name: str) -> bool:
+        """Tell whether a name is still listed, or stands above one that is."""
+        listed = self.rules.index
+        return bool(listed[name]) or any(listed[other] for other in self._known.below(name))
 
     def _all_anew(self, reading: Reading, pause: Callable[[], None] | None) -> None:
         wanted: list[dict[str, Policy]] = [{} for _ in self._layers]

@@ -74,6 +74,7 @@ class Publisher:
         self._changed_at = time.monotonic()
         self._tell: Callable[[list[Zone]], None] = lambda _: None
         self._said: set[str] = set()
+        self._revision = ""
         self._unsubscribe = enforcer.subscribe(self._note)
         layers = [each.layers for each in self._sets]
         longest = longest_name(self._sets)
@@ -114,7 +115,7 @@ class Publisher:
     def status(self) -> dict[str, Any]:
         """Return the zones as JSON has them."""
         return {
-            "revision": self._planning.rules.revision,
+            "revision": self._revision,
             "divided": list(self._planning.divided),
             "unwritable": list(self._planning.unwritable[:_SHOWN]),
             "zones": {
@@ -153,6 +154,7 @@ class Publisher:
         changed = self._planning.follow(self._enforcer.rules, self._now(), breathe)
         self._say()
         if not changed:
+            self._revision = self._planning.rules.revision
             return []
         told: list[Zone] = []
         now, self._changed_at = self._clock(), time.monotonic()
@@ -161,6 +163,7 @@ class Publisher:
             if each.is_new or each.layers.misplaced() > self._pace.bulk:
                 bulk = each.fold(now, self._changed_at)
             told = [*each.publish_front(self._planning.front(each.layers), now), *told, *bulk]
+        self._revision = self._planning.rules.revision
         return told
 
     def _keep_up(self) -> list[Zone]:
