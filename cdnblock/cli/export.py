@@ -132,7 +132,9 @@ def _is_there(path: Path, octets: bytes) -> bool:
 
 
 def _written(folder: Path, file: File, leftovers: ExitStack) -> Path:
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=folder)
+    place = folder / file.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
     leftovers.callback(Path(name).unlink, missing_ok=True)
     with os.fdopen(descriptor, "wb") as new:
         new.write(file.octets)

@@ -37,6 +37,7 @@ EXPORTERS: Final[Mapping[str, str]] = {
     "squid": "squid",
     "envoy": "envoy",
     "caddy": "caddy",
+    "traefik": "traefik",
     "bind": "bind",
     "knot-resolver": "knot_resolver",
     "powerdns": "powerdns",

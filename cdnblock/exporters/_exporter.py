@@ -15,7 +15,10 @@ from cdnblock.orders.model import VARIANTS, Measure
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a target's configuration: its name in the folder, and its text, or its data where it is no text."""
+    """One file of a target's configuration: its name in the folder, and its text, or its data where it is no text.
+
+    A name with `/` is in a folder below.
+    """
 
     name: str
     text: str = ""

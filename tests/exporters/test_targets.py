@@ -44,8 +44,10 @@ TARGETS = [
     ("haproxy", {"settings": {"defaults": "base", "sni": ":443 tls"}, "trusted_proxies": ("10.0.0.0/8",)}),
     ("nginx", {"settings": {"headers-more": "no", "sni": "127.0.0.1:8443"}, "trusted_proxies": ("10.0.0.0/8",)}),
     ("varnish", {"trusted_proxies": ("10.0.0.0/8", "2001:db8::7")}),
+    ("squid", {"trusted_proxies": ("10.0.0.0/8", "2001:db8::7")}),
     ("envoy", {"trusted_proxies": ("10.0.0.0/8", "2001:db8::7")}),
     ("caddy", {"trusted_proxies": ("10.0.0.0/8",)}),
+    ("traefik", {"trusted_proxies": ("10.0.0.0/8", "2001:db8::7")}),
     ("bind", {"settings": {"view": "/etc/bind/every-view.conf", "ede": "yes"}}),
     ("knot-resolver", {"contact": "legal@edge.example"}),
     ("powerdns", {"trusted_proxies": ("10.0.0.0/8",)}),
@@ -83,7 +85,7 @@ def test_the_text_is_the_golden_one(target, options, exported):
     if os.environ.get("UPDATE_GOLDENS"):
         put(folder, files)
     assert {file.name: file.octets for file in files} == {
-        path.name: path.read_bytes() for path in sorted(folder.iterdir())
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
 
 
