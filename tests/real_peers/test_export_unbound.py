@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+import dns.message
 import dns.rcode
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from export_engines import at_each_turn, needs
+from export_engines import at_each_turn, free_ports, needs, rules_of
 from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
 
+from cdnblock import exporters
+from cdnblock.cli.export import put
 from cdnblock.errors import ConfigError, UnsupportedError
+from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.testing import DnsContract, DnsHost, DnsNeed
 from cdnblock.testing.dns_stage import CLIENTS
 from cdnblock.testing.dns_wire import Query, ask, errors_of, records_of
+from cdnblock.testing.places import PLACES
 from cdnblock.testing.stage import put_orders
 
 PYTHON_MODULE = Path("/usr/lib/python3/dist-packages/unboundmodule.py")
@@ -240,6 +248,39 @@ def test_nobody_is_let_in_and_nobody_slips_through_by_an_element_of_his_own(tmp_
         assert said(unbound, "a.example", "127.20.0.1")[:2] == ANSWER
         with pytest.raises(AssertionError, match=r"the question comes back in another spelling: \[\]"):
             said(unbound, "other.example", "127.10.0.1")  # French, nobody's customer: refused by access control
+
+
+def test_clients_behind_a_load_balancer(tmp_path):
+    """The PROXY protocol tells their addresses, and the territory is where the country table has it."""
+    orders = {"one": {"names": ["a.example"], "measures": REFUSE}}
+    with stage_with(tmp_path, **orders) as stage:
+        (port,) = free_ports(1)
+        proxied = f"proxy-protocol-port: {port}\n  interface: 127.0.0.1@{port}\n  access-control: 0.0.0.0/0 allow"
+        unbound = Unbound(stage, server=proxied, clients="any")
+        done = exporters.export(
+            exporters.load("unbound"), rules_of(stage), open_geo_table(stage.geo), datetime.now(UTC),
+            exporters.Options(folder=str(unbound.out), settings=unbound.settings),
+        )  # fmt: skip
+        put(unbound.out, done.files)
+        with unbound.run():
+            found = {
+                place: dns.rcode.to_text(by_proxy(port, "www.a.example", PLACES[place]).rcode())
+                for place in ("france", "reunion", "germany", "nowhere")
+            }
+    assert found == {"france": "REFUSED", "reunion": "NOERROR", "germany": "NOERROR", "nowhere": "NOERROR"}
+
+
+def by_proxy(port, name, client):
+    """Ask over UDP with a header of the PROXY protocol, version 2."""
+    query = dns.message.make_query(name, "A")
+    addresses = socket.inet_aton(client) + socket.inet_aton("127.0.0.1") + struct.pack("!HH", 4711, port)
+    header = b"\r\n\r\n\0\r\nQUIT\n" + struct.pack("!BBH", 0x21, 0x12, len(addresses)) + addresses
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(10)
+        sock.connect(("127.0.0.1", port))
+        sock.send(header + query.to_wire())
+        octets = sock.recv(4096)
+    return dns.message.from_wire(octets[octets.index(query.to_wire()[:2]) :])
 
 
 def test_a_reload_takes_what_was_ordered_meanwhile(tmp_path):
