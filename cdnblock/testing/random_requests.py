@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,7 @@ _FIELDS: Final = (
     ("Cache-Control", ("no-cache", "max-age=0")),
     ("X-" + "Long" * 20, ("x" * 2000,)),
 )
+_PORT: Final = re.compile(r"\[?([0-9A-Fa-f.:]+?)\]?:4711")
 _UNREADABLE: Final = ("unknown", "garbage", "_hidden", "999.1.1.1", "198.051.100.007", "[", "203.0.113.7.", "é")
 
 
@@ -87,6 +89,8 @@ class RandomRequests:
         for number in range(count):
             name = self._name(dice) if dice.random() > 0.03 else None  # noqa: PLR2004
             country, lines = _client(dice)
+            if Need.NODE_PORT in self._cannot:
+                lines = [_PORT.sub(r"\1", line) for line in lines]
             method = dice.choice(_METHODS)
             fields = [(field, dice.choice(values)) for field, values in dice.sample(_FIELDS, dice.randint(0, 4))]
             fields += [("X-Forwarded-For", line) for line in lines] + [(TRACE, f"{prefix}{number}")]

@@ -44,6 +44,9 @@ class Need(StrEnum):
     REWRITE = "rewrite"  # rewrite the host of a request inside itself
     TRAILERS = "trailers"  # pass a body that fields follow
     UPLOAD = "upload"  # pass on a body of two megabytes
+    NODE_PORT = "node-port"  # read ports beside addresses in X-Forwarded-For
+    SURROGATE = "surrogate"  # pass on Surrogate-Control to who has not asked for it
+    TWO_HOSTS = "two-hosts"  # refuse a request with two Hosts, and not only go by one of them
 
 
 class Protocol(StrEnum):

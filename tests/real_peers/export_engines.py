@@ -148,7 +148,7 @@ def started_example(name, folder):
         threading.Thread(target=site.serve_forever, daemon=True).start()
         for path in (folder / name).iterdir():
             text = path.read_text()
-            for before in ("127.0.0.1:", "port_value: ", "http://:"):
+            for before in ("127.0.0.1:", "port_value: ", "http://:", "parent "):
                 text = text.replace(f"{before}8080", f"{before}{edge}")
                 text = text.replace(f"{before}8000", f"{before}{site.server_port}")
             if os.geteuid() == 0:  # otherwise workers run as somebody who may read nothing here
