@@ -13,20 +13,26 @@ All that changes is in one file, so it is one `rename` from one state to the nex
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
-from typing import Final
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network, summarize_address_range
+from typing import Final, TypeVar
 
 from cdnblock.exporters._exporter import NAME_SERVER, Exporter, File, Options, Work, every
 from cdnblock.exporters._plan import UNKNOWN, Group
 from cdnblock.exporters._planner import orders_told
 from cdnblock.exporters._rpz import extra_text
 from cdnblock.exporters._territory import Network
+from cdnblock.geo.addresses import IPV4, IPV6, placed
 from cdnblock.measures.dns_refusal import CENSORED, NEGATIVE_TTL, SOA_RDATA
 from cdnblock.orders.model import Measure
 
+_PROGRAM: Final = ("_knot_resolver.lua", "_knot_names.lua")
 _FREE: Final = "free"  # the group of names that are let go below others that are not
 _TUNNELLED: Final = ("2002:", "64:ff9b::")  # the program takes addresses out of their tunnels
+
+
+_Address = TypeVar("_Address", IPv4Address, IPv6Address)
 
 
 def _render(work: Work) -> tuple[File, ...]:
@@ -63,6 +69,8 @@ def _lines(work: Work) -> Iterator[str]:
     for network in work.networks:
         if not _is_tunnelled(network):
             yield f"network {network.cidr} {network.place}"
+    yield from (f"placeless {network}" for network in _placeless())
+    yield from (f"trusted {ip_network(text, strict=False)}" for text in work.options.trusted_proxies)
     yield f"names {len(plan.exact) + len(plan.suffixes)} {sum(map(len, (*plan.exact, *plan.suffixes)))}"
     for verb, table in (("exact", plan.exact), ("suffix", plan.suffixes)):
         for meant, names in _by_group(table).items():
@@ -77,13 +85,30 @@ def _by_group(table: Mapping[str, Group | None]) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
+def _placeless() -> Iterator[IPv4Network | IPv6Network]:
+    """Yield the networks of no place: a client whose subnet is said to be there has told none."""
+    yield from _without(placed(IPV4), IPv4Address, 1 << 32)
+    yield from _without(placed(IPV6), IPv6Address, 1 << 128)
+
+
+def _without(spans: Iterable[tuple[int, int]], kind: type[_Address], end: int) -> Iterator[IPv4Network | IPv6Network]:
+    reached = 0
+    for first, after in (*spans, (end, end)):
+        if reached < first:
+            yield from summarize_address_range(kind(reached), kind(first - 1))
+        reached = after
+
+
 def _is_tunnelled(network: Network) -> bool:
     return network.place != UNKNOWN and network.cidr.startswith(_TUNNELLED)
 
 
 def _program(options: Options) -> str:
-    program = resources.files("cdnblock.exporters").joinpath("_knot_resolver.lua").read_text(encoding="utf-8")
+    program, names = (
+        resources.files("cdnblock.exporters").joinpath(name).read_text(encoding="utf-8") for name in _PROGRAM
+    )
     filled = {
+        "-- @NAMES@\n": names,
         "@ORDERS@": in_lua(options.path("cdnblock-orders.txt")),
         "@CENSORED@": str(CENSORED),
         "@NEGATIVE_TTL@": str(NEGATIVE_TTL),

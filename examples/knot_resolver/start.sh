@@ -1,0 +1,15 @@
+#!/bin/sh
+# Knot Resolver in front of a name server on port 5353, with the example orders as they stood on 1 May 2025. Then:
+#
+#   dig @127.0.0.1 -p 5300 www.motogpstream.me +subnet=90.84.144.0/24    REFUSED, from France; says EDE: 16 (Censored)
+#   dig @127.0.0.1 -p 5300 www.motogpstream.me +subnet=80.187.0.0/24     answered, from Germany
+#
+# Clients are known by their address; --trusted-proxies are those who may say for whom they ask. In production leave
+# --at out, and export again at the instant that the file of orders names in its header: kresd looks at it four times a
+# second, and needs no reload.
+set -eu
+cd "$(dirname "$0")"
+cdnblock export knot-resolver --orders ../orders --at 2025-05-01T12:00 --out cdnblock --folder cdnblock \
+  --trusted-proxies 127.0.0.1
+mkdir -p run
+exec kresd -n -c "$PWD/kresd.conf" "$PWD"
