@@ -45,7 +45,7 @@ class Reading:
     """An answer, as far as decisions go. `codes` are the INFO-CODEs of its extended errors, `text` theirs.
 
     `negative_ttl` is how long a negative answer may be kept, None without an SOA (RFC 2308 §5); `soa_owner` is whose
-    that is, in lower case.
+    that is, in lower case, or whose a policy zone's is, which some servers put into ADDITIONAL.
     """
 
     rcode: int
@@ -110,15 +110,16 @@ def _read(packet: bytes) -> Reading:
     offset = wire.HEADER.size
     for _ in range(questions):
         offset = name_at(packet, offset)[1] + 4
-    rcode, negative, opt = flags & _RCODE, None, None
+    rcode, negative_ttl, soa_owner, opt = flags & _RCODE, None, None, None
     for place in range(answers + authorities + additionals):
         owner, offset = name_at(packet, offset)
         kind, _, ttl, length = wire.RECORD.unpack_from(packet, offset)
         data, offset = offset + wire.RECORD.size, offset + wire.RECORD.size + length
         if offset > len(packet):
             raise IndexError
-        if kind == wire.SOA and answers <= place < answers + authorities:
-            negative = owner, min(ttl, _minimum(packet, data))
+        if kind == wire.SOA and place >= answers:
+            soa_owner = owner
+            negative_ttl = min(ttl, _minimum(packet, data)) if place < answers + authorities else negative_ttl
         elif kind == wire.OPT and place >= answers + authorities:
             opt = packet[data:offset]
             rcode |= ttl >> 24 << 4
@@ -128,8 +129,8 @@ def _read(packet: bytes) -> Reading:
         answers=answers,
         codes=codes,
         text=text,
-        negative_ttl=negative[1] if negative else None,
-        soa_owner=negative[0] if negative else None,
+        negative_ttl=negative_ttl,
+        soa_owner=soa_owner,
         authenticated=bool(flags & _AD),
         truncated=bool(flags & wire.TC),
         has_opt=opt is not None,
