@@ -22,9 +22,12 @@ ENGINES: Final[Mapping[str, str]] = {
     "nginx": "nginx",
     "varnish": "varnish",
     "envoy": "envoy",
+    "caddy": "caddy",
+    "squid": "squid",
     "unbound": "unbound",
     "bind": "bind",
     "powerdns": "powerdns",
+    "dnsdist": "dnsdist",
     "knot-resolver": "knot_resolver",
 }
 

@@ -74,6 +74,7 @@ class ConfigFolder:
         shutil.rmtree(here, ignore_errors=True)
         here.mkdir(parents=True)
         for name, text in files.items():
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
             (here / name).write_bytes(text.replace(f"{seen_as}/".encode(), f"{there}/".encode()))
 
     def swap(self, files: Mapping[str, bytes], before: Mapping[str, bytes]) -> Swap:
@@ -123,8 +124,9 @@ class Swap:
         changed = [(path, text) for path, text in changed if not _is_there(path, text)]
         ready = [(self._written(path, text), path) for path, text in changed]
         for path, _ in changed:
-            if path.name in self._before:
-                self._back.append((self._written(path, self._before[path.name]), path))
+            name = str(path.relative_to(self._folder))
+            if name in self._before:
+                self._back.append((self._written(path, self._before[name]), path))
             else:
                 self._new.append(path)
         done = []
@@ -160,7 +162,8 @@ class Swap:
             _flush(self._folder)
 
     def _written(self, place: Path, text: bytes) -> Path:
-        descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=self._folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
         self._leftovers.callback(_removed, Path(name))
         with os.fdopen(descriptor, "wb") as new:
             new.write(text)

@@ -58,6 +58,11 @@ class Prober:
     patience: float = PATIENCE
     _found: dict[tuple[str, ...], tuple[Client, ...]] = field(default_factory=dict)
 
+    @property
+    def _promises(self) -> Promises:
+        """What has to be there for a change to have arrived; whether an answer also says why is for `verify`."""
+        return replace(Promises.of(self.exporter), ede=False, negative_ttl=None, link=False)
+
     def answers(self) -> bool:
         """Tell whether somebody takes connections there."""
         with suppress(OSError), socket.create_connection((self.server.host, self.server.port), _ANSWER):
@@ -100,7 +105,7 @@ class Prober:
 
         try:
             found = compare_now(
-                self.server, names=names, clients=clients, decide=decided, promises=Promises.of(self.exporter),
+                self.server, names=names, clients=clients, decide=decided, promises=self._promises,
                 patience=_ANSWER,
             )  # fmt: skip
         except OSError as error:

