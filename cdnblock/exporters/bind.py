@@ -13,11 +13,12 @@ The query name decides whatever the type, DNSSEC and RD (`break-dnssec`, `recurs
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from cdnblock.exporters._exporter import NAME_SERVER, Cannot, Exporter, File, Setting, Work
-from cdnblock.exporters._plan import OTHER, UNKNOWN, Plan
-from cdnblock.exporters._planner import nothing_told
+from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Outcome, Plan
+from cdnblock.exporters._planner import orders_told
 from cdnblock.exporters._rpz import Part, no_names_in_zones, parts, zone_text
 from cdnblock.orders.model import Measure
 
@@ -47,12 +48,31 @@ def _lines(lines: Iterator[str]) -> str:
 
 def _views(plan: Plan) -> tuple[Part, ...]:
     """Return what holds in each view, that of all other clients last."""
-    everywhere = parts(plan)
+    everywhere = parts(_by_variant(plan))
     alike: dict[tuple[str, ...], list[str]] = {}
     for place in _places(plan):
         alike.setdefault(tuple(part.id for part in everywhere if part.holds_in(place)), []).append(place)
     views = [_view(places, [part for part in everywhere if part.id in ids]) for ids, places in alike.items()]
     return tuple(sorted(views, key=lambda view: (view.holds_in(OTHER), view.id)))
+
+
+def _by_variant(plan: Plan) -> Plan:
+    """Return the plan without what refusals of BIND do not tell: by which orders."""
+    alike: dict[str, Outcome] = {}
+    groups = {
+        group.id: Group(
+            id=group.id,
+            outcomes={
+                place: alike.setdefault(outcome.measures[Measure.DNS], outcome)
+                for place, outcome in group.outcomes.items()
+            },
+        )
+        for group in plan.groups
+    }
+    exact, suffixes = (
+        {name: group and groups[group.id] for name, group in table.items()} for table in (plan.exact, plan.suffixes)
+    )
+    return replace(plan, exact=exact, suffixes=suffixes)
 
 
 def _places(plan: Plan) -> tuple[str, ...]:
@@ -116,7 +136,7 @@ EXPORTER: Final = Exporter(
         (Measure.DNS, "nodata"): None,
     },
     elsewhere=NAME_SERVER,
-    tells=nothing_told,
+    tells=orders_told,  # not in the text, but what cannot be said is told by order
     render=_render,
     objections=no_names_in_zones,
     settings={
