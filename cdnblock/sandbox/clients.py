@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
-import dns.edns
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.rcode
-import dns.rdatatype
 
+from cdnblock.matching.names import canonical
 from cdnblock.sandbox.probes import Channel, Probe
+from cdnblock.verification import dns_asking
+from cdnblock.verification.answers import Answer, DnsAnswer
+from cdnblock.verification.clients import Client, Told
+from cdnblock.verification.dns_packets import QTYPES, RCODES, Question
 from cdnblock.verification.places import Place
+from cdnblock.verification.servers import Resolver
 
 _LOOPBACK: Final = "127.0.0.1"
 _TIMEOUT: Final = 5.0  # seconds for one answer
-_DNS_TIMEOUT: Final = 2.0  # seconds until a packet counts as lost
-_DNS_TRIES: Final = 3
-_CENSORED: Final = 16  # RFC 8914 §4.17
 _GONE: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError)
 
 
@@ -39,20 +35,18 @@ class Clients:
     def __init__(self, *, front: int, edge: int, resolver: int) -> None:
         self._front = f"http://{_LOOPBACK}:{front}"
         self._edge = f"http://{_LOOPBACK}:{edge}"
-        self._resolver = _Resolver(resolver)
+        self._resolver = Resolver(host=_LOOPBACK, port=resolver)
         self._uncached: set[str] = set()  # numbers of answers that clients inside got
         self._cached: set[str] = set()  # and that clients outside got
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT, sock_read=_TIMEOUT)
         self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
-        await self._resolver.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._resolver.close()
         await self._session.close()
 
     async def ask(self, probe: Probe) -> str:
@@ -84,9 +78,18 @@ class Clients:
 
     async def _ask_resolver(self, probe: Probe) -> str:
         """Ask for A over UDP and for HTTPS over TCP: an answered type 65 leaks addresses, too."""
-        host, subnet = probe.host, probe.place.subnet
-        by_udp = _judge_dns(await self._resolver.ask_udp(_query(host, dns.rdatatype.A, subnet)))
-        by_tcp = _judge_dns(await self._resolver.ask_tcp(_query(host, dns.rdatatype.HTTPS, subnet)))
+        client = Client(
+            label=probe.place.label,
+            country=probe.place.country,
+            address=probe.place.address,
+            told=Told.CLIENT_SUBNET,
+        )
+        name = probe.host if probe.host.isascii() else canonical(probe.host) or probe.host
+        query = Question(name=name, subnet=client.subnet)
+        by_udp = _judge_dns(await dns_asking.ask_udp(self._resolver, query, client, _TIMEOUT))
+        async with asyncio.timeout(_TIMEOUT):
+            query = replace(query, qtype=QTYPES["HTTPS"])
+            by_tcp = _judge_dns(await dns_asking.ask_tcp(self._resolver, query, client))
         return by_udp if by_udp == by_tcp else f"A {by_udp}; HTTPS over TCP {by_tcp}"
 
     async def _ask_edge_twice(self, probe: Probe) -> str:
@@ -199,76 +202,19 @@ class Conversation(Running):
         await self._signs.wait()
 
 
-class _Resolver(asyncio.DatagramProtocol):
-    """One stub resolver: one UDP socket and one TCP connection, every query with an id of its own."""
-
-    def __init__(self, port: int) -> None:
-        self._address = (_LOOPBACK, port)
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._transport: asyncio.DatagramTransport | None = None
-        self._tcp: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._ids = itertools.cycle(range(1, 2**16))
-
-    async def open(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._address)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-        if self._tcp is not None:
-            self._tcp[1].close()
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # noqa: ARG002 (asyncio's signature)
-        waiting = self._waiting.pop(int.from_bytes(data[:2]), None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(data)
-
-    async def ask_udp(self, query: dns.message.Message) -> dns.message.Message:
-        assert self._transport is not None  # noqa: S101 - opened first
-        for _ in range(_DNS_TRIES):
-            query.id = next(self._ids)
-            waiting = self._waiting[query.id] = asyncio.get_running_loop().create_future()
-            self._transport.sendto(query.to_wire())
-            with contextlib.suppress(TimeoutError):
-                return dns.message.from_wire(await asyncio.wait_for(waiting, _DNS_TIMEOUT))
-        raise TimeoutError
-
-    async def ask_tcp(self, query: dns.message.Message) -> dns.message.Message:
-        query.id = next(self._ids)
-        if self._tcp is None:
-            self._tcp = await asyncio.open_connection(*self._address)
-        reader, writer = self._tcp
-        wire = query.to_wire()
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                writer.write(len(wire).to_bytes(2) + wire)
-                size = int.from_bytes(await reader.readexactly(2))
-                return dns.message.from_wire(await reader.readexactly(size))
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            writer.close()
-            self._tcp = None
-            raise TimeoutError from None
-
-
 def _headers(host: str, place: Place) -> dict[str, str]:
     return {"Host": host, "X-Forwarded-For": place.address, "Accept": "text/html", "Accept-Language": "en"}
 
 
-def _query(host: str, kind: dns.rdatatype.RdataType, subnet: str) -> dns.message.Message:
-    option = dns.edns.ECSOption.from_text(subnet)
-    assert option is not None  # noqa: S101 - the subnet is our own
-    return dns.message.make_query(dns.name.from_text(host), kind, use_edns=0, options=[option])
-
-
-def _judge_dns(response: dns.message.Message) -> str:
-    code = response.rcode()
-    if response.flags & dns.flags.AD:
+def _judge_dns(answer: Answer) -> str:
+    if not isinstance(answer, DnsAnswer):
+        return "no answer"
+    said = answer.reading
+    if said.authenticated:
         return "claims to be authenticated"
-    if code == dns.rcode.NOERROR:
-        return "answered" if response.answer else "no data"
-    reasons = [str(int(option.code)) for option in response.options if isinstance(option, dns.edns.EDEOption)]
-    return "+".join([dns.rcode.to_text(code).lower(), *reasons])
+    if said.rcode == 0:
+        return "answered" if said.answers else "no data"
+    return "+".join([RCODES.get(said.rcode, str(said.rcode)).lower(), *map(str, said.codes)])
 
 
 def _judge_notice(response: aiohttp.ClientResponse) -> str:
