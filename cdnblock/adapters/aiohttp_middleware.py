@@ -28,11 +28,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import operator
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 from aiohttp import HttpVersion10, hdrs, web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from cdnblock.adapters._running_exchanges import Asked, Changed, RunningExchanges
 from cdnblock.errors import ConfigError
@@ -87,17 +88,17 @@ class CdnblockMiddleware:
     def _entrance(self) -> Callable[[Handler, web.BaseRequest], Awaitable[web.StreamResponse]]:
         """Return what each request goes through. Nearly all cost no coroutine of their own, and no look into `self`."""
         running, concerned, concerns, host = self._running, self._concerned, self._gate.concerns, hdrs.HOST
-        judge, forget = self._judge, self._forget
+        judge, forget, seen = self._judge, self._forget, _seen()
 
         def enter(handler: Handler, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-            task = request.task
+            path, headers, task = seen(request)
             if task not in running:
                 task.add_done_callback(forget)
             elif concerned:
                 concerned.pop(task, None)
             running[task] = request
-            hosts = request.headers.getall(host, ())
-            if len(hosts) == 1 and request.raw_path[:1] == "/" and not concerns(hosts[0]):
+            hosts = headers.getall(host, ())
+            if len(hosts) == 1 and path[:1] == "/" and not concerns(hosts[0]):
                 return handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
             return judge(request, handler)
 
@@ -167,6 +168,19 @@ class CdnblockMiddleware:
             _abort(changed.value)
         for changed in ending:
             changed.key.get_loop().call_soon(changed.key.cancel)
+
+
+def _seen() -> Callable[[web.BaseRequest], tuple[str, CIMultiDictProxy[str], _Task]]:
+    """Return what reads a request's target, headers and task: past aiohttp's properties, if they are what we know."""
+    known = {"raw_path": ("_message", "path"), "headers": ("_headers",), "task": ("_task",)}
+    past = all(_names_in(name) == read for name, read in known.items())
+    return operator.attrgetter(*(map(".".join, known.values()) if past else known))
+
+
+def _names_in(name: str) -> tuple[str, ...]:
+    found = vars(web.BaseRequest).get(name)
+    function = getattr(found, "fget", None) or getattr(found, "wrapped", None)  # a property, or aiohttp's `reify`
+    return getattr(getattr(function, "__code__", None), "co_names", ())
 
 
 async def _is_run(app: web.Application) -> None:
