@@ -17,14 +17,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from export_engines import at_each_turn, free_ports, needs, rules_of
+from export_engines import at_each_turn, free_ports, needs, rules_of, wait_until
 from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
 
 from cdnblock import exporters
 from cdnblock.cli.export import put
+from cdnblock.engines._engine import Change
+from cdnblock.engines._unbound_zones import commands
+from cdnblock.engines.unbound import ENGINE
 from cdnblock.errors import ConfigError, UnsupportedError
+from cdnblock.orders.model import Measure
 from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.testing import DnsContract, DnsHost, DnsNeed
+from cdnblock.testing.dns_judging import wrong_with
 from cdnblock.testing.dns_stage import CLIENTS
 from cdnblock.testing.dns_wire import Query, ask, errors_of, records_of
 from cdnblock.testing.places import PLACES
@@ -291,6 +296,63 @@ def test_a_reload_takes_what_was_ordered_meanwhile(tmp_path):
         put_orders(unbound.stage.orders, {"one": {"names": ["after.example"], "measures": REFUSE}})
         unbound.reload()
         assert [said(unbound, name, CLIENTS["france"])[0] for name in names] == ["NOERROR", "REFUSED"]
+
+
+LIVE = [
+    # the orders one after the other, and how many commands lead from each to the next; None: only a reload does
+    ({"one": {"names": ["a.example", "b.example"], "measures": REFUSE}}, 0),
+    ({"one": {"names": ["a.example", "b.example", "www.c.example"], "measures": REFUSE}}, 1),
+    ({"one": {"names": ["b.example", "www.c.example", "d.example"], "measures": NXDOMAIN}}, 7),
+    ({"one": {"names": ["b.example", "c.example"], "measures": NXDOMAIN,
+              "lifted": [{"names": ["x.y.c.example"], "at": "2025-05-01T12:00"}]}}, 5),
+    ({"one": {"names": ["b.example", "c.example"], "measures": {"dns": "nodata"}}}, 3),
+    ({"one": {"names": ["b.example"], "measures": REFUSE, "territory": ["FR", "RE"]}}, None),
+]  # fmt: skip
+
+
+def test_names_come_and_go_without_a_reload(tmp_path):
+    """By remote control, to what a restart would come to: what is new, lifted, gone, and another variant."""
+    names = [f"{below}{name}.example" for name in "abcd" for below in ("", "www.", "x.y.", "z.x.y.")]
+    with stage_with(tmp_path, **LIVE[0][0]) as stage:
+        unbound = Unbound(stage)
+        means = ENGINE.means(unbound.out, [("config", str(unbound.file))])
+        engine = ENGINE.make(means)
+        with unbound.run():
+            for orders, expected in LIVE:
+                before = {path.name: path.read_bytes() for path in unbound.out.iterdir()}
+                put_orders(stage.orders, orders)
+                export_for(stage, "unbound", unbound.out, **unbound.settings)
+                after = {path.name: path.read_bytes() for path in unbound.out.iterdir()}
+                change = Change(folder=unbound.out, before=before, after=after)
+                told = commands(change)
+                assert (told if told is None else len(told)) == expected, told
+                assert engine.take(change) is (not told)
+                wait_until(lambda: unbound.control("status"))
+                for name in names:
+                    decision = rules_of(stage).decide(name, country="FR", at=datetime.now(UTC))
+                    wanted = decision.measures.get(Measure.DNS)
+                    answer = ask(("127.0.0.1", unbound.port), Query(name=name, source=CLIENTS["france"]))
+                    wrong = [*wrong_with(wanted, Query(name=name), answer, {DnsNeed.EDE})]
+                    assert not wrong, (orders, name, wrong)
+
+
+def test_many_changes_are_a_reload():
+    """Which then is cheaper; so is anything but names."""
+    zone = 'local-zone: "n{}.example." always_refuse\n'
+    few, many = ("".join(map(zone.format, range(count))).encode() for count in (3, 300))
+    view, other = "cdnblock-v0123abcd.conf", "cdnblock-clients.conf"
+
+    def told(before, after, **how):
+        return commands(Change(folder=Path("/"), before=before, after=after, **how))
+
+    assert told({view: b""}, {view: few}) == [
+        ["view_local_zone", "cdnblock-v0123abcd", f"n{number}.example.", "always_refuse"] for number in range(3)
+    ]
+    assert told({view: b""}, {view: many}) is None
+    assert told({}, {view: few}) is None
+    assert told({view: b""}, {view: few}, forced=True) is None
+    assert told({view: b"", other: b"1"}, {view: few, other: b"2"}) is None
+    assert told({view: b"", "cdnblock-ede.names": b"1"}, {view: b"", "cdnblock-ede.names": b"2"}) == []
 
 
 def test_what_unbound_cannot_say_is_told(tmp_path):
