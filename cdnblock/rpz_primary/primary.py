@@ -19,11 +19,10 @@ from cdnblock.adapters._dns_front.peers import Address
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import UnsupportedError
 from cdnblock.geo.client_address import TrustedProxies
-from cdnblock.orders.model import Measure
 from cdnblock.rpz_primary.keys import Keys
 from cdnblock.rpz_primary.notifying import Notifier, Secondary
 from cdnblock.rpz_primary.policies import Clients
-from cdnblock.rpz_primary.publisher import Pace, Publisher
+from cdnblock.rpz_primary.publisher import Pace, Publisher, refusals
 from cdnblock.rpz_primary.requests import Access, Desk
 from cdnblock.rpz_primary.server import Limits, PrimaryServer
 from cdnblock.rpz_primary.updating import Target, Updater
@@ -86,13 +85,19 @@ async def serve_primary(
         UnsupportedError: an order wants REFUSED, and nobody agreed to anything else.
 
     """
-    if not settings.refuses_otherwise:
-        _object(enforcer)
+    if not settings.refuses_otherwise and (objections := refusals(enforcer.rules)):
+        raise UnsupportedError("\n".join(objections))
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         publisher = await asyncio.to_thread(
             lambda: Publisher(
-                enforcer, settings.clients, settings.folder, suffix=settings.suffix, pace=settings.pace, clock=clock
+                enforcer,
+                settings.clients,
+                settings.folder,
+                suffix=settings.suffix,
+                pace=settings.pace,
+                clock=clock,
+                refuses_otherwise=settings.refuses_otherwise,
             )
         )
         stack.push_async_callback(asyncio.to_thread, publisher.close)
@@ -121,12 +126,3 @@ async def serve_primary(
         publisher.start(published)
         enforcer.report("rpz_primary", primary.status)
         yield primary
-
-
-def _object(enforcer: Enforcer) -> None:
-    wanting = [order.id for order in enforcer.rules.orders.values() if order.measures.get(Measure.DNS) == "refuse"]
-    if wanting:
-        raise UnsupportedError(
-            f"order {', '.join(wanting)}: dns refuse: a policy zone cannot say REFUSED; --partial has its names answered"
-            " NXDOMAIN"
-        )

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 from cdnblock.enforcer import Enforcer
 from cdnblock.matching.ruleset import RuleSet
+from cdnblock.orders.model import Measure
 from cdnblock.rpz_primary.planning import Planning
 from cdnblock.rpz_primary.policies import Clients
 from cdnblock.rpz_primary.zone_sets import Zone, ZoneSet, longest_name
@@ -45,6 +46,15 @@ class Pace:
     bulk: int = 50_000
 
 
+def refusals(rules: RuleSet) -> list[str]:
+    """Return what is wrong with orders that want REFUSED, which policy zones do not know: it becomes NXDOMAIN."""
+    return [
+        f"order {order.id}: dns refuse: a policy zone cannot say REFUSED; --partial agrees to NXDOMAIN"
+        for order in rules.orders.values()
+        if order.measures.get(Measure.DNS) == "refuse"
+    ]
+
+
 class Publisher:
     """Keeps zones as an enforcer's orders want them, and tells of each change."""
 
@@ -57,6 +67,7 @@ class Publisher:
         suffix: str = "",
         pace: Pace | None = None,
         clock: Callable[[], float] = time.time,
+        refuses_otherwise: bool = False,
     ) -> None:
         """Bring the zones in `folder` to what the orders say now.
 
@@ -67,6 +78,7 @@ class Publisher:
         self._enforcer = enforcer
         self._clock = clock
         self._pace = pace or Pace()
+        self._refuses_otherwise = refuses_otherwise
         self._folder = open_folder(folder)
         self._sets = [ZoneSet(one, suffix, self._folder) for one in clients]
         self._changed = threading.Event()
@@ -187,6 +199,8 @@ class Publisher:
     def _say(self) -> None:
         """Say what cannot be said to resolvers, each once."""
         messages = [f"{name} fits into no policy zone" for name in self._planning.unwritable]
+        if not self._refuses_otherwise:
+            messages += refusals(self._planning.rules)
         for message in (*self._planning.divided, *messages):
             if message not in self._said:
                 self._said.add(message)

@@ -110,8 +110,8 @@ def crowded_orders(draw, number):
 
 STEPS = st.lists(
     st.one_of(
-        st.integers(0, 2).flatmap(lambda number: crowded_orders(number)),
-        st.integers(0, 2).flatmap(lambda number: crowded_orders(number)),
+        st.integers(0, 2).flatmap(crowded_orders),
+        st.integers(0, 2).flatmap(crowded_orders),
         st.sampled_from(["order-0", "order-1", "order-2", "fold", "fold", "settle"]),
     ),
     min_size=2,
