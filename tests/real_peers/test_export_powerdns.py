@@ -133,6 +133,7 @@ BROKEN = {
     "changed by hand": lambda octets: octets.replace(b"answers 1", b"answers 7"),
     "empty": lambda octets: b"",
     "nothing in it": lambda octets: b"cdnblock-powerdns 1 x 0\n",
+    "endless": lambda octets: octets.replace(octets.split()[3], b"9" * 16),
     "another's": lambda octets: b"one.example\n",
 }
 

@@ -12,6 +12,7 @@ if gettag_ffi then
 end
 
 local DOT, DIGITS, OTHER = 46, 8, "other"
+local LARGEST = 1073741824 -- octets of a file: more is no list of names
 local CENSORED = 16 -- RFC 8914 section 4.17
 local trusted = newNMG()
 for _, network in ipairs(TRUSTED) do trusted:addMask(network) end
@@ -98,17 +99,22 @@ local function understood(first, text)
   return new
 end
 
+local function read_rest(file, first)
+  -- Told how much to read, Lua reads it at once; else it would copy all that it has again and again.
+  local size = math.min(tonumber(words(first)[4]) or 0, LARGEST)
+  return understood(first, file:read(size + 1) or "")
+end
+
 local function look_at_file()
   local file, why = io.open(PATH, "rb")
   if not file then return nil, why end
-  local first = file:read("*l")
+  local first = file:read("*l") or ""
   if orders and orders.first == first then
     file:close()
     return orders
   end
-  local text = file:read("*a")
+  local sound, new = pcall(read_rest, file, first)
   file:close()
-  local sound, new = pcall(understood, first or "", text or "")
   if not sound then return nil, PATH .. ": " .. tostring(new) end
   orders = new
   collectgarbage()
