@@ -189,6 +189,7 @@ def start(
     core: int | None = None,
     environment: dict | None = None,
     patience: float = PATIENCE,
+    question: bytes = _VERSION_BIND,
 ) -> Daemon:
     """Start a program and return when it answers on its port; raise with what it said if it never does."""
     with log.open("wb") as output:
@@ -199,21 +200,21 @@ def start(
         os.sched_setaffinity(process.pid, {core})
     daemon = Daemon(process, port, log)
     try:
-        wait_until_it_answers(daemon, patience)
+        wait_until_it_answers(daemon, patience, question)
     except BaseException:
         daemon.stop()
         raise
     return daemon
 
 
-def wait_until_it_answers(daemon: Daemon, seconds: float = PATIENCE) -> None:
+def wait_until_it_answers(daemon: Daemon, seconds: float = PATIENCE, question: bytes = _VERSION_BIND) -> None:
     """Return when the daemon answers a query by UDP, whatever it says."""
     end = time.monotonic() + seconds
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
             sock.settimeout(0.2)
             sock.connect(("127.0.0.1", daemon.port))
-            sock.send(_VERSION_BIND)
+            sock.send(question)
             sock.recv(4096)
             return
         if daemon.process.poll() is not None or time.monotonic() > end:

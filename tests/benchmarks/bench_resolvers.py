@@ -40,6 +40,8 @@ FRANCE, GERMANY = CLIENTS["france"], CLIENTS["germany"]
 ASKED = 2_000  # different names that no order names
 SOME = 2_000  # of those that one does
 PATIENCE = 180  # seconds until an engine refuses the first name
+READY = b"\0\1\1\0\0\1\0\0\0\0\0\0\2ns\7example\0\0\1\0\1"
+"""Whether an engine is there it is asked by a name: of version.bind BIND tells only thrice a second."""
 ZONE = """\
 $ORIGIN example.
 $TTL 3600
@@ -278,7 +280,9 @@ def started(engine: Engine, folder: Path, upstream: int, core: int, hook: str) -
     file.write_text(engine.configuration.format(folder=folder, port=port, upstream=upstream, hook=hook))
     arguments = engine.arguments.format(file=file, folder=folder).split()
     # Some answer nothing before all is loaded: with a million names that takes longer than a start is given.
-    return start([program(engine.program), *arguments], port, folder / "log", core=core, patience=PATIENCE)
+    return start(
+        [program(engine.program), *arguments], port, folder / "log", core=core, patience=PATIENCE, question=READY
+    )
 
 
 def wait_until_it_refuses(daemon: Daemon, name: str, variant: str) -> None:

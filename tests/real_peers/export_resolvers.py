@@ -23,8 +23,8 @@ from cdnblock.testing import on_loopback
 from cdnblock.testing.dns_contract import open_dns_stage
 from cdnblock.testing.dns_upstream import serving
 
-VERSION = b"\0\x01\0\0\0\x01\0\0\0\0\0\0\x07version\x04bind\0\0\x10\0\x03"
-"""CH TXT version.bind: everybody answers something."""
+READY = b"\0\1\1\0\0\1\0\0\0\0\0\0\5ready\7example\0\0\1\0\1"
+"""A query for ready.example: everybody answers something. Of version.bind BIND tells only thrice a second."""
 
 
 def export_for(stage, target, folder, *, partial=False, **settings):
@@ -46,7 +46,7 @@ def answers(port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
         sock.settimeout(0.2)
         sock.connect(("127.0.0.1", port))
-        sock.send(VERSION)
+        sock.send(READY)
         sock.recv(4096)
         return True
     return False
