@@ -166,7 +166,6 @@ class HttpGate:
         try:
             lines = tuple(headers.items() if isinstance(headers, Mapping) else headers)
             client = self.enforcer.client_address(peer, lines)
-            decision = self._decide(hosts, client)
             if client is None and not peer and not self.enforcer.trusts(peer) and _is_forwarded(lines):
                 self._complain(
                     "unix",
@@ -174,13 +173,25 @@ class HttpGate:
                     " country. To believe it, name `unix` among the trusted proxies",
                 )
         except Exception as error:  # noqa: BLE001 (whatever it is, it neither opens the gate nor is silent)
-            self._count(error)
-            return _PASS if self._on_failure is OnFailure.OPEN else _answering(_FAILED[method == "HEAD"])
+            return self._failed(error, method)
+        return self.judge_client(method=method, hosts=hosts, client=client, headers=lines, can_close=can_close)
+
+    def judge_client(
+        self, *, method: str, hosts: Sequence[Name], client: str | None, headers: Headers, can_close: bool = True
+    ) -> Verdict:
+        """Return what `judge` does, for a client whose address is known already; None where it cannot be told.
+
+        Of the `headers` only `Accept` and `Accept-Language` matter, and they are only read for a notice.
+        """
+        try:
+            decision = self._decide(hosts, client)
+        except Exception as error:  # noqa: BLE001 (as above)
+            return self._failed(error, method)
         if Measure.PROXY in decision.measures:
             if can_close and proxy_termination.closes(decision):
                 return Verdict(action=Action.CLOSE, decision=decision, client=client)
             # It has been decided: a notice that fails opens nothing.
-            answer = self._guarded(lambda: self._notice(decision, method, lines), otherwise=_FAILED[method == "HEAD"])
+            answer = self._guarded(lambda: self._notice(decision, method, headers), otherwise=_FAILED[method == "HEAD"])
             return _answering(answer, decision, client)
         if decision.malformed:
             return _answering(_BAD_HOST[method == "HEAD"], decision, client)
@@ -206,11 +217,14 @@ class HttpGate:
         return self._guarded(lambda: measure in self._decide(hosts, client).measures, otherwise=closed)
 
     def _decide(self, hosts: Sequence[Name], client: str | None) -> Decision:
+        if len(hosts) == 1:
+            return self.enforcer.decide(hosts[0], client)
         if not hosts:
             return Decision(measures={}, malformed=True)
         return min([self.enforcer.decide(host, client) for host in hosts], key=_leniency)
 
-    def _notice(self, decision: Decision, method: str, lines: tuple[tuple[Name, Name], ...]) -> Answer:
+    def _notice(self, decision: Decision, method: str, headers: Headers) -> Answer:
+        lines = tuple(headers.items() if isinstance(headers, Mapping) else headers)
         accept, language = _joined(lines, b"accept"), _joined(lines, b"accept-language")
         key = (id(decision), accept, language, method == "HEAD")
         kept = self._notices.get(key)
@@ -230,6 +244,10 @@ class HttpGate:
             # With the decision: as long as it is kept, no other one can have its id.
             self._notices[key] = decision, answer
         return answer
+
+    def _failed(self, error: Exception, method: str) -> Verdict:
+        self._count(error)
+        return _PASS if self._on_failure is OnFailure.OPEN else _answering(_FAILED[method == "HEAD"])
 
     def _guarded(self, ask: Callable[[], _T], *, otherwise: _T) -> _T:
         try:

@@ -11,12 +11,6 @@ from aiohttp import web
 from cdnblock.enforcer import Enforcer
 from cdnblock.http_gate import Name, names_of
 
-ACTION: Final = "X-Cdnblock-Action"
-"""Response field: `pass`, `uncached`, `answer` or `close`. On requests nobody's word about it is believed."""
-
-GENERATION: Final = "X-Cdnblock-Generation"
-"""Response field: what a cache makes part of its key, see `_decision_generations`."""
-
 CLIENT: Final = "X-Forwarded-For"
 """Request field, of every caller: the client, and each proxy between, the caller's own peer last."""
 

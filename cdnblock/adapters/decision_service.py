@@ -40,14 +40,13 @@ from typing import Final
 from aiohttp import web
 
 from cdnblock.adapters import _decision_pages as pages
-from cdnblock.adapters._decision_dialects import ACTION, CLIENT, DIALECTS, GENERATION, Clients, Dialect, read
+from cdnblock.adapters._decision_answers import NOT_STORED, Answers, plain
+from cdnblock.adapters._decision_dialects import CLIENT, DIALECTS, Clients, Dialect, read
 from cdnblock.adapters._decision_door import Door, Seldom, Unreadable
 from cdnblock.adapters._decision_generations import Generations
 from cdnblock.adapters._decision_listening import SOCKET_MODE, Callers, Listen, listening
 from cdnblock.http_gate import Action, HttpGate, Name, Verdict
 from cdnblock.measures import proxy_termination
-from cdnblock.measures.cache_disable import NO_STORE
-from cdnblock.measures.proxy_termination import Answer
 
 WORDS: Final[Mapping[Action, str]] = {
     Action.PASS: "pass",
@@ -62,7 +61,6 @@ _DRAIN: Final = 10.0  # seconds within which what is being answered at the end m
 _LONGEST: Final = 1 << 16  # octets of a target or field: what a proxy has taken from its client comes here as well
 _NEGOTIATED: Final = ("Accept", "Accept-Language")
 _NOBODYS_BUSINESS: Final = Verdict(action=Action.PASS)  # no order names the host
-_NOT_STORED: Final = dict(NO_STORE)  # a verdict is for one client and one instant
 _LOG: Final = logging.getLogger(__name__)
 _UNREADABLE: Final = logging.getLogger(f"{__name__}.unreadable")
 _UNREADABLE.addFilter(Unreadable())
@@ -77,6 +75,7 @@ class DecisionService:
         self._gate: HttpGate | None = None
         self._generations: Generations | None = None
         self._clients = Clients()
+        self._answers = Answers()
         self._servers: list[web.Server] = []
         self._draining = False
         self._seldom = Seldom()
@@ -135,7 +134,7 @@ class DecisionService:
             return await asyncio.to_thread(page, state)
         if self._gate is None or self._generations is None:
             self.counts["unready"] += 1
-            return _sent(proxy_termination.failure(method=request.method))
+            return _failed(request)
         asked = read(request, dialect)
         if isinstance(asked, str):
             return self._misasked(asked)
@@ -157,15 +156,14 @@ class DecisionService:
             # Something is changing: what it may mean is neither read from a cache nor put into one.
             action = Action.PASS_UNCACHED if concerned or standing.ever_meant(name) else action
         self.counts[WORDS[action]] += not dialect.again
-        word = {ACTION: WORDS[action], GENERATION: standing.of(name), **_NOT_STORED}
+        status, word, generation = dialect.answers, WORDS[action], standing.of(name)
         if action is Action.PASS or action is Action.PASS_UNCACHED:
             status = dialect.passes if action is Action.PASS else dialect.uncached
             if status is None:
-                return _sent(proxy_termination.failure(method=request.method))
-            return web.Response(status=status, headers=word)
-        if dialect.answers is not None or verdict.answer is None:
-            return web.Response(status=dialect.answers or proxy_termination.UNAVAILABLE[0], headers=word)
-        return _sent(verdict.answer, word)
+                return _failed(request)
+        elif status is None and verdict.answer is not None:
+            return self._answers.respond(request, verdict.answer.status, word, generation, verdict.answer)
+        return self._answers.respond(request, status or proxy_termination.UNAVAILABLE[0], word, generation)
 
     def _judged(self, gate: HttpGate, names: tuple[Name, ...], request: web.BaseRequest) -> Verdict:
         """Ask the gate about a host that an order names, with a client that most often is remembered."""
@@ -174,17 +172,17 @@ class DecisionService:
             client = self._clients.told(gate.enforcer, peer, headers.getall(CLIENT))
         except Exception:  # noqa: BLE001 (the gate meets it, too, and has a policy for it)
             return gate.judge(method=request.method, hosts=names, peer=peer, headers=headers.items())
-        lines = [(field, line) for field in _NEGOTIATED for line in headers.getall(field, ())]
-        return gate.judge(method=request.method, hosts=names, peer=client, headers=lines)
+        lines = ((field, line) for field in _NEGOTIATED for line in headers.getall(field, ()))
+        return gate.judge_client(method=request.method, hosts=names, client=client, headers=lines)
 
     def _misasked(self, lacking: str) -> web.Response:
         self.counts["misasked"] += 1
         text = f"The question lacks {lacking}: see examples/decision_service for how your proxy asks.\n"
         if self._seldom():
             _LOG.error("cdnblock: a proxy asks wrongly and gets no verdict (told once a minute): %s", text.strip())
-        return web.Response(status=_MISASKED, text=text, headers=_NOT_STORED)
+        return web.Response(status=_MISASKED, text=text, headers=NOT_STORED)
 
 
-def _sent(answer: Answer, word: Mapping[str, str] | None = None) -> web.Response:
-    headers = dict(answer.headers) | dict(word or {})
-    return web.Response(status=answer.status, reason=answer.reason, headers=headers, body=answer.body)
+def _failed(request: web.BaseRequest) -> web.Response:
+    answer = proxy_termination.failure(method=request.method)
+    return plain(answer.status, {}, answer)
