@@ -100,3 +100,20 @@ def test_every_scenario_can_fail(scenario, broken):
     kind, stage, host = broken
     wrong = [*contract._play(scenario, "nxdomain", host, stage, set())]
     assert bool(wrong) != (str(scenario) in {Blind: NO_REFUSAL, Zealous: NOTHING_ELSE}[kind])
+
+
+def test_random_queries_find_what_is_broken(broken):
+    """Names that no scenario has thought of do not help either of them."""
+    _, stage, host = broken
+    with pytest.raises(pytest.fail.Exception, match="seed 20250328: "):
+        TestSound().test_random_queries(("nxdomain", stage, host))
+
+
+def test_a_comparison_finds_what_is_refused_for_nothing(broken):
+    """Who refuses everything is unlike the plain engine; who refuses nothing is like it."""
+    kind, stage, host = broken
+    if kind is Blind:
+        TestSound().test_others_are_answered_as_by_the_plain_engine(("nxdomain", stage, host))
+        return
+    with pytest.raises(pytest.fail.Exception, match="and without our configuration"):
+        TestSound().test_others_are_answered_as_by_the_plain_engine(("nxdomain", stage, host))
