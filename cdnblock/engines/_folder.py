@@ -3,6 +3,7 @@
     *.conf, *.map …   what the engine reads
     .cdnblock/        the last files that were right, kept as order files are kept; the lock of the one who writes here
     .cdnblock-trial/  the new files, for the checker
+    .cdnblock-new/    those on their way, to their places or back
 
 Whatever a swap and the way back need is on the disk before the first file is swapped: a disk that fills up meanwhile
 stops neither.
@@ -24,6 +25,7 @@ from cdnblock.sources.state_folder import KeptFile, StateFolder
 _MODE: Final = 0o644  # nothing in the files is secret, and many engines read them as another user
 _KEPT: Final = ".cdnblock"
 _TRIAL: Final = ".cdnblock-trial"
+_NEW: Final = ".cdnblock-new"
 _UNCACHED: Final = "uncached names"  # of a kept file that is none of the engine's
 _ALL_BELOW: Final = "."
 
@@ -46,6 +48,7 @@ class ConfigFolder:
         except OSError as error:
             raise ConfigError(f"{path}: cannot be made: {error.strerror}; give a folder that can") from error
         self._state = StateFolder(path / _KEPT)
+        shutil.rmtree(path / _NEW, ignore_errors=True)  # of one that was killed
         kept, self.problems = self._state.load()
         self.uncached: Uncached | None = _read_uncached(kept.get(_UNCACHED))
         self.right: Mapping[str, bytes] = {name: file.text for name, file in kept.items() if name != _UNCACHED}
@@ -163,7 +166,8 @@ class Swap:
 
     def _written(self, place: Path, text: bytes) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+        (self._folder / _NEW).mkdir(exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f"{place.name}.", dir=self._folder / _NEW)
         self._leftovers.callback(_removed, Path(name))
         with os.fdopen(descriptor, "wb") as new:
             new.write(text)

@@ -23,7 +23,7 @@ TESTS = Path(__file__).parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "real_peers"), str(TESTS.parent), str(Path(__file__).parent)]
 
 import measuring
-from apply_contract import FRANCE, Service
+from apply_service import FRANCE, Service
 from export_engines import stage_with
 from test_apply import TestHAProxy, TestNginx
 
@@ -76,7 +76,7 @@ def measure(target: str, count: int, changes: int) -> list[str]:
         if code != 5:
             raise RuntimeError(said)
         engine.start()
-        port = int(engine.arguments[engine.arguments.index("--probe") + 1].rpartition(":")[2])
+        port = int(engine.url.rpartition(":")[2])
         with service.run():
             loads = [Load(port) for _ in range(CONNECTIONS)]
             for load in loads:

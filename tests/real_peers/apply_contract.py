@@ -5,115 +5,21 @@ An engine is put under it by a class that says how the engine is configured, sta
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import resource
 import socket
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from export_engines import ROOT, running, stage_with
+from apply_service import SOON, Asking, World, eventually
+from export_engines import stage_with
 
 from cdnblock.sources import control_socket
 from cdnblock.sources.staging_clock import run_from
-from cdnblock.testing.places import PLACES
-from cdnblock.testing.stage import put_orders
 
-SOON = 40.0  # seconds that a change may take on a slow machine
-FRANCE, GERMANY = PLACES["france"], PLACES["germany"]
 NAMES = [f"first{number}.example" for number in range(9)]  # so many that one more or less is a small change
-
-
-@dataclass(kw_only=True)
-class Running:
-    """An engine as the operator has set it up, not started yet.
-
-    `arguments` are those of `cdnblock apply` that say how it is reached, `start` and `stop` return when it runs or does
-    not, `refuses(host, client)` tells what a client gets.
-    """
-
-    out: Path
-    arguments: list[str]
-    start: Callable[[], object]
-    stop: Callable[[], object]
-    refuses: Callable[[str, str], bool]
-    program: tuple[str, ...] = ("-m", "cdnblock")
-
-
-class Process:
-    """A server that is started and stopped."""
-
-    def __init__(self, command, port, log):
-        self.command, self.port, self.log = command, port, log
-        self.stack = contextlib.ExitStack()
-
-    def start(self):
-        self.stack.enter_context(running(self.command, self.port, self.log))
-
-    def stop(self):
-        self.stack.close()
-
-
-class Service:
-    """`cdnblock apply` as its own process."""
-
-    def __init__(self, target, stage, engine, *more, wrap=(), env=None):
-        self.said = ""
-        self.command = [
-            *wrap, sys.executable, *engine.program, "apply", target, "--orders", str(stage.orders), "--geo", str(stage.geo),
-            "--out", str(engine.out), *engine.arguments, *more,
-        ]  # fmt: skip
-        self.env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | (env or {})
-
-    def once(self):
-        done = subprocess.run([*self.command, "--once"], env=self.env, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
-
-    @contextlib.contextmanager
-    def run(self):
-        with subprocess.Popen(
-            self.command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as self.process:
-            reader = threading.Thread(target=self._read, daemon=True)
-            reader.start()
-            try:
-                self.until("in step with")
-                yield self
-            finally:
-                if self.process.poll() is None:
-                    self.process.terminate()
-                    try:
-                        self.process.wait(30)
-                    except subprocess.TimeoutExpired:
-                        self.process.kill()
-                reader.join(10)
-
-    def until(self, text, times=1):
-        """Wait until it has said something so many times."""
-        eventually(lambda: len(re.findall(re.escape(text), self.said)) >= times or self._is_over(), lambda: self.said)
-        assert len(re.findall(re.escape(text), self.said)) >= times, self.said
-
-    def _is_over(self):
-        return self.process.poll() is not None
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.said += line.decode(errors="replace")
-
-
-def eventually(holds, complaint=lambda: "", within=SOON):
-    deadline = time.monotonic() + within
-    while not holds():
-        assert time.monotonic() < deadline, complaint()
-        time.sleep(0.03)
 
 
 class ApplyContract:
@@ -157,22 +63,6 @@ class ApplyContract:
             world.until_refused("live.example", refused=False)
             assert world.refuses(NAMES[0]) == (True, False)
 
-    def test_broken_and_vanished_orders_release_nothing(self, world, tmp_path):
-        """A half-written file keeps its last good version; an emptied folder is held until somebody means it."""
-        state = tmp_path / "own"
-        with world.service("--state", str(state)).run() as service:
-            before = world.texts()
-            (world.stage.orders / "base.yaml").write_text("cdnblock: 1\nnames: [")
-            service.until("last good version stays enforced")
-            (world.stage.orders / "base.yaml").unlink()
-            service.until("held back until accepted")
-            assert world.refuses(NAMES[0]) == (True, False)
-            assert world.texts() == before
-            told = control_socket.ask(state, {"command": "reload", "accept_release": True}, 60)
-            assert told["held"] == []
-            world.until_refused(NAMES[0], refused=False)
-            assert control_socket.ask(state, {"command": "status"}, 60)["apply"]["failing"] is None
-
     def test_what_the_checker_refuses_is_never_put_in_place(self, world):
         """With a checker that fails nothing is swapped, it is loud, and the engine goes on as it was."""
         before = world.texts()
@@ -199,6 +89,39 @@ class ApplyContract:
         assert code == 0, said
         assert world.refuses("new.very.deep.example") == (True, False)
 
+    def test_an_engine_that_is_down_finds_the_orders_when_it_starts(self, world):
+        """The checked files are put in place for it, and it is probed once it answers."""
+        with world.service().run() as service:
+            world.engine.stop()
+            world.order(new={"names": ["new.example"]})
+            service.until("is not in step")
+            world.engine.start()
+            world.until_refused("new.example")
+            service.until("is in step again")
+            assert world.refuses(NAMES[0]) == (True, False)
+
+
+class ServiceContract(ApplyContract):
+    """What depends on the service more than on the engine: once is enough, or twice."""
+
+    lost_by_a_change = 0  # requests on each kept connection
+
+    def test_broken_and_vanished_orders_release_nothing(self, world, tmp_path):
+        """A half-written file keeps its last good version; an emptied folder is held until somebody means it."""
+        state = tmp_path / "own"
+        with world.service("--state", str(state)).run() as service:
+            before = world.texts()
+            (world.stage.orders / "base.yaml").write_text("cdnblock: 1\nnames: [")
+            service.until("last good version stays enforced")
+            (world.stage.orders / "base.yaml").unlink()
+            service.until("held back until accepted")
+            assert world.refuses(NAMES[0]) == (True, False)
+            assert world.texts() == before
+            told = control_socket.ask(state, {"command": "reload", "accept_release": True}, 60)
+            assert told["held"] == []
+            world.until_refused(NAMES[0], refused=False)
+            assert control_socket.ask(state, {"command": "status"}, 60)["apply"]["failing"] is None
+
     def test_a_full_disk_stops_nothing_and_is_made_up_for(self, world):
         """Where nothing can be written the engine goes on as it was; with room again the change arrives."""
         with world.service().run() as service:
@@ -224,17 +147,6 @@ class ApplyContract:
             world.engine.out.chmod(0o755)
             world.until_refused("new.example")
 
-    def test_an_engine_that_is_down_finds_the_orders_when_it_starts(self, world):
-        """The checked files are put in place for it, and it is probed once it answers."""
-        with world.service().run() as service:
-            world.engine.stop()
-            world.order(new={"names": ["new.example"]})
-            service.until("is not in step")
-            world.engine.start()
-            world.until_refused("new.example")
-            service.until("is in step again")
-            assert world.refuses(NAMES[0]) == (True, False)
-
     def test_the_service_ends_at_once_and_starts_again_without_a_reload(self, world, tmp_path):
         """SIGTERM: exit 0, the engine goes on. systemd hears of it, and files that strangers touch are put right."""
         address = str(tmp_path / "notify")
@@ -254,29 +166,32 @@ class ApplyContract:
         code, said = world.service().once()
         assert (code, "nothing to change" in said) == (0, True), said
 
+    def test_a_service_that_is_killed_leaves_what_the_engine_can_read(self, world):
+        """At whatever moment: the engine starts with what is there, and the next service is in step."""
+        for number in range(4):
+            service = world.service()
+            with service.run():
+                world.order(new={"names": [f"new{number}.example"]})
+                time.sleep(0.1 + number * 0.13)
+                service.process.kill()
+            assert world.refuses(NAMES[0]) == (True, False)
+        world.engine.stop()
+        world.engine.start()
+        assert world.refuses(NAMES[0]) == (True, False)
+        with world.service().run():
+            world.until_refused(f"new{number}.example")
+        assert not [path for path in world.engine.out.glob(".*.*") if path.is_file()]
 
-class World:
-    """A stage, an engine on it, and what they can be asked."""
-
-    def __init__(self, target, stage, engine, measures):
-        self.target, self.stage, self.engine, self.measures = target, stage, engine, measures
-
-    def service(self, *more, **how):
-        return Service(self.target, self.stage, self.engine, *more, **how)
-
-    def order(self, **orders):
-        put_orders(self.stage.orders, {name: {"measures": self.measures} | keys for name, keys in orders.items()})
-
-    def refuses(self, host):
-        return self.engine.refuses(host, FRANCE), self.engine.refuses(host, GERMANY)
-
-    def until_refused(self, host, *, refused=True):
-        """Wait until it is so for good: an engine's old and new processes may answer side by side for a moment."""
-        eventually(
-            lambda: all(self.engine.refuses(host, FRANCE) is refused for _ in range(5)),
-            lambda: f"refused is still not {refused}: {host}",
-        )
-
-    def texts(self, out=None):
-        """Return what is in the folder that the engine reads."""
-        return {path.name: path.read_bytes() for path in (out or self.engine.out).iterdir() if path.is_file()}
+    def test_requests_meanwhile(self, world):
+        """While names come and go, kept connections go on; an engine that closes them does so once for each change."""
+        changes, connections = 4, [Asking(world.engine.url) for _ in range(4)]
+        with world.service().run():
+            for connection in connections:
+                connection.start()
+            for number in range(changes):
+                world.order(new={"names": [f"new{number}.example"]})
+                world.until_refused(f"new{number}.example")
+            for connection in connections:
+                connection.end()
+        assert min(connection.served for connection in connections) > 20
+        assert sum(connection.lost for connection in connections) <= self.lost_by_a_change * changes * len(connections)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from apply_contract import ApplyContract, Process, Running
+from apply_contract import ApplyContract, ServiceContract
+from apply_service import Process, Running
 from export_engines import asked, free_ports, needs
 from peers import program
 
@@ -82,13 +83,20 @@ def of_http(out, arguments, port, command, log):
         "--operator-url", "https://edge.example/blocked",
     ]  # fmt: skip
     try:
-        yield Running(out=out, arguments=arguments, start=process.start, stop=process.stop, refuses=refuses)
+        yield Running(
+            out=out,
+            arguments=arguments,
+            start=process.start,
+            stop=process.stop,
+            refuses=refuses,
+            url=f"http://127.0.0.1:{port}",
+        )
     finally:
         process.stop()
 
 
 @needs("haproxy", "haproxy")
-class TestHAProxy(ApplyContract):
+class TestHAProxy(ServiceContract):
     """In master-worker mode, with its runtime API."""
 
     target = "haproxy"
@@ -110,10 +118,11 @@ class TestHAProxy(ApplyContract):
 
 
 @needs("nginx", "nginx")
-class TestNginx(ApplyContract):
+class TestNginx(ServiceContract):
     """With sites in files of their own, and a cache."""
 
     target = "nginx"
+    lost_by_a_change = 1
     measures = {"proxy": "terminate"}
     ignoring = ("--engine", "reload=true")
 

@@ -12,7 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import dns.exception
-from apply_contract import FRANCE, GERMANY, ApplyContract, Process, Running
+from apply_contract import ApplyContract
+from apply_service import FRANCE, GERMANY, Process, Running
 from dns_engines import answers, said
 from export_engines import free_ports, needs, running
 
