@@ -13,7 +13,7 @@ each request, and asked for by all that follows.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, TypeAlias
 
 from cdnblock.exporters._exporter import PROXY_SERVER, Exporter, File, Options, Work, every
@@ -28,6 +28,8 @@ _TYPE: Final = "text/html"  # whatever Squid answers with is said to be that
 _ALONE: Final = "alone"  # the layer of hosts that are meant without what is below them
 _FRENCH: Final = "fr"  # what clients read who ask for nothing else, where that is not English
 _HOST: Final = "%H"  # in a page of Squid's: the host that is asked for
+_ANY: Final = "cdnblock_names"  # the ACL of all that is covered
+_FEW_LISTS: Final = 4  # that a host is looked up in before it is worth while to have all names in one more
 _FREE: Final = "free"  # in place of a group: a name that is let go below one that is not
 # In Accept-Language, the first of our languages that is there at all; POSIX has no better pattern.
 _FIRST: Final = r"^(([^,fe][^,]*|f[^r,][^,]*|e[^n,][^,]*|(fr|en)[a-z][^,]*|[fe])?[[:space:]]*,[[:space:]]*)*{}(-[a-z0-9-]+)?[[:space:]]*([,;]|$)"
@@ -47,11 +49,11 @@ def _render(work: Work) -> tuple[File, ...]:
     files = [File("cdnblock.conf", top + "".join(f"{line}\n" for line in _configuration(work, lists)))]
     for layer, groups in lists.items():
         for group, names in groups.items():
-            files.append(File(f"{_named(layer, group)}.names", _listed(names)))
-    files += [File(f"{name}.names", _listed(names)) for name, names in _gates(lists).items()]
+            files.append(File(f"{_named(layer, group)}.names", "\n".join([*names, ""])))
+    files += [File(f"{name}.names", "\n".join([*names, ""])) for name, names in _gates(lists).items()]
     for place in _places(work.plan):
         networks = (cidr for cidr, where in work.networks if where == place)
-        files.append(File(f"cdnblock_in_{place}.networks", _listed(networks)))
+        files.append(File(f"cdnblock_in_{place}.networks", "\n".join([*networks, ""])))
     for outcome in _told(work.plan):
         for page in pages(outcome, work.options):
             if page.media_type == _TYPE:
@@ -62,10 +64,6 @@ def _render(work: Work) -> tuple[File, ...]:
 def quoted(text: str) -> str:
     """Return text as a value of Squid's, in which a percent sign begins a code."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
-
-
-def _listed(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _text(page: Page) -> str:
@@ -95,15 +93,18 @@ def _id(group: Group | None) -> str:
 
 
 def _gates(lists: _Lists) -> dict[str, list[str]]:
-    """Return all names of each layer but those that one group's list has alone; the outermost is all that is covered."""
+    """Return all names of each layer but the outermost; and of the outermost where there are many lists to look into."""
     gates = {
         _named(layer): sorted(name for names in groups.values() for name in names)
         for layer, groups in lists.items()
         if layer != "0"
     }
-    outer = {name for names in lists.get("0", {}).values() for name in names}
-    alone = [name for name in gates.get(_named(_ALONE), ()) if not _is_below(f".{name}", outer)]
-    return gates | {"cdnblock_names": sorted([*outer, *alone])}
+    outermost = lists.get("0", {})
+    if len(outermost) <= _FEW_LISTS:
+        return gates
+    names = {name for names in outermost.values() for name in names}
+    alone = [name for name in gates.get(_named(_ALONE), ()) if not _is_below(f".{name}", names)]
+    return gates | {_ANY: sorted([*names, *alone])}
 
 
 def _is_below(name: str, names: set[str]) -> bool:
@@ -192,6 +193,9 @@ def _names(work: Work, lists: _Lists) -> Iterator[str]:
                 members[group].append(f"{_named(layer, group)}_here")
     for group, acls in members.items():
         yield f"acl cdnblock_{group} any-of {' '.join(acls)}"
+    if _ANY not in _gates(lists):
+        outermost = [_named("0", group) for group in lists.get("0", ())] + [_named(_ALONE)] * (_ALONE in lists)
+        yield f"acl {_ANY} any-of {' '.join(outermost)}" if outermost else f"acl {_ANY} all-of !all"
 
 
 def _actions(plan: Plan) -> Iterator[str]:
@@ -214,7 +218,7 @@ def _actions(plan: Plan) -> Iterator[str]:
         yield f"acl cdnblock_is_{action} any-of {' '.join(members)}"
     yield "acl cdnblock_note_uncached annotate_transaction cdnblock_action=uncached"
     yield "acl cdnblock_uncached note cdnblock_action uncached"
-    yield "http_access deny cdnblock_names cdnblock_note_covered !all"
+    yield f"http_access deny {_ANY} cdnblock_note_covered !all"
     if "uncached" in found:
         yield "http_access deny cdnblock_covered cdnblock_is_uncached cdnblock_note_uncached !all"
 
