@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -269,3 +271,45 @@ class TestCaddy(ApplyContract):
         command = [binary, "run", "--adapter", "caddyfile", "--config", str(config)]
         with of_http(out, arguments, port, command, folder / "caddy.log") as engine:
             yield engine
+
+
+SQUID = """
+include {out}/cdnblock.conf
+http_access allow all
+http_port 127.0.0.1:{port} accel vhost allow-direct
+cache_peer {host} parent {origin} 0 no-query no-digest originserver name=site
+never_direct allow all
+pid_filename {folder}/squid.pid
+cache_log {folder}/squid.log
+access_log none
+coredump_dir {folder}
+cache_mem 16 MB
+visible_hostname edge.example
+pinger_enable off
+shutdown_lifetime 0 seconds
+workers 1
+"""
+
+
+@needs("squid", "squid")
+class TestSquid(ApplyContract):
+    """Which, started by root, goes on as somebody else, who has to read the files."""
+
+    target = "squid"
+    measures = {"proxy": "terminate"}
+    ignoring = ("--engine", "reload=true")
+
+    @contextmanager
+    def set_up(self, stage):
+        (port,) = free_ports(1)
+        host, origin = stage.origin.removeprefix("http://").split(":")
+        with tempfile.TemporaryDirectory() as name:
+            folder, out = Path(name), Path(name) / "cdnblock"
+            if os.geteuid() == 0:
+                shutil.chown(name, "proxy", "proxy")
+            config = folder / "squid.conf"
+            config.write_text(SQUID.format(out=out, port=port, host=host, origin=origin, folder=folder))
+            arguments = ["--engine", f"config={config}", "--engine", f"service=s{port}"]
+            command = ["squid", "-N", "-f", str(config), "-n", f"s{port}"]
+            with of_http(out, arguments, port, command, folder / "squid.out") as engine:
+                yield engine
