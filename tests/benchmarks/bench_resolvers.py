@@ -39,6 +39,7 @@ from cdnblock.testing.dns_wire import Query, ask
 FRANCE, GERMANY = CLIENTS["france"], CLIENTS["germany"]
 ASKED = 2_000  # different names that no order names
 SOME = 2_000  # of those that one does
+RESTS = 2e7  # ns of CPU in a second, at most
 PATIENCE = 180  # seconds until an engine refuses the first name
 READY = b"\0\1\1\0\0\1\0\0\0\0\0\0\2ns\7example\0\0\1\0\1"
 """Whether an engine is there it is asked by a name: of version.bind BIND tells only thrice a second."""
@@ -230,6 +231,7 @@ def measure(
     ours = running.enter_context(started(engine, scratch / "ours", upstream.port, server, engine.hook.format(out=out)))
     wait_until_it_refuses(ours, names[0], engine.variant)
     ready, spent = time.monotonic() - began, processor_time(ours.process.pid) / 1e9
+    wait_until_it_rests(ours)
     others = queries(scratch / "others", [f"www{number}.other-{number}.example" for number in range(ASKED)])
     covered = queries(scratch / "covered", [f"www.{each}" for each in names[:: max(1, len(names) // SOME)]])
     contestants = [
@@ -295,6 +297,15 @@ def wait_until_it_refuses(daemon: Daemon, name: str, variant: str) -> None:
                 return
         time.sleep(0.05)
     raise SystemExit(f"{name} is never refused: {daemon.said[-2000:]}")
+
+
+def wait_until_it_rests(daemon: Daemon) -> None:
+    """Return when nothing goes on any more: BIND refuses some names while it still takes in the others."""
+    end = time.monotonic() + PATIENCE
+    spent = -1.0
+    while processor_time(daemon.process.pid) - spent > RESTS and time.monotonic() < end:
+        spent = processor_time(daemon.process.pid)
+        time.sleep(1)
 
 
 def queries(path: Path, names: list[str]) -> Path:
