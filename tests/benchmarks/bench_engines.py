@@ -1,0 +1,332 @@
+"""What exported configuration costs the engines themselves, as Markdown tables.
+
+    python tests/benchmarks/bench_engines.py cost [--engines nginx haproxy varnish] [--names 14 100000 1000000]
+    python tests/benchmarks/bench_engines.py render [--names 100000]
+
+`cost`: CPU time of the engine's own tasks per request for hosts that no order names, answered from its cache, beside the
+same engine without our files. Both run at once on one core, wrk on another, and they take turns. Needs wrk and engines.
+
+`render`: how long each target takes to be written, without reading the orders, and how much memory it takes more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "real_peers"), str(HERE)]
+
+from bench_service import ORIGIN, children_of, cpu, pin
+from export_engines import running
+from free_ports import free_ports
+from measuring import heading, listable_names, resident, say, table, write_order
+
+from cdnblock import exporters
+from cdnblock.cli.export import put
+from cdnblock.exporters import EXPORTERS, Options, export, load
+from cdnblock.sources.geo_tables import open_geo_table
+from cdnblock.sources.order_folder import load_orders
+
+GOALS = {14: 1.10, 100_000: 1.15, 1_000_000: 1.20}
+"""Names: how many times the plain engine's CPU an uncovered host may cost at most."""
+HOSTS = 1_000  # uncovered hosts that wrk asks for in turn
+HEADERS_MORE = Path("/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so")
+WRK = """
+local requests, turn = {}, 0
+for number = 1, %d do
+  local host = string.format("www.%%s%%d.example", string.sub("abcdefghijklmnop", number %% 9 + 1), number * 7919)
+  requests[number] = wrk.format("GET", "/page", {Host = host})
+end
+request = function() turn = turn %% #requests + 1; return requests[turn] end
+"""
+NGINX = """
+{module}
+{user}
+worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log crit;
+events {{ worker_connections 1024; }}
+http {{
+  {http}
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  proxy_cache_path {folder}/cache keys_zone=edge:4m use_temp_path=off;
+  keepalive_requests 1000000;
+  server {{
+    listen 127.0.0.1:{port} default_server;
+    {server}
+    location / {{
+      proxy_pass http://127.0.0.1:{origin}; proxy_set_header Host $host; proxy_http_version 1.1;
+      proxy_cache edge; proxy_cache_key $host$request_uri;
+      {cache}
+    }}
+    {more}
+  }}
+}}
+"""
+HAPROXY = """
+global
+  nbthread 1
+defaults base
+  mode http
+  timeout connect 5s
+  timeout client 20s
+  timeout server 20s
+cache edge
+  total-max-size 64
+  max-age 3600
+"""
+FRONTEND = """
+frontend edge from {defaults}
+  bind 127.0.0.1:{port}
+  http-request cache-use edge{unless}
+  http-response cache-store edge{unless}
+  default_backend site
+backend site from base
+  server site 127.0.0.1:{origin}
+"""
+VARNISH = """
+vcl 4.1;
+{include}
+backend site {{ .host = "127.0.0.1"; .port = "{origin}"; }}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where an engine is to be put: a folder, its port, the site behind it, and our files, None for the plain one."""
+
+    folder: Path
+    port: int
+    origin: int
+    ours: Path | None
+
+
+def nginx(at: Setting) -> list[str]:
+    """Write its configuration; return its command."""
+    more = HEADERS_MORE.exists()
+
+    def included(name):
+        return f"include {at.ours}/cdnblock-{name}.conf;" if at.ours else ""
+
+    aside = "" if more or not at.ours else (
+        f"location @cdnblock_uncached {{ proxy_pass http://127.0.0.1:{at.origin}; {included('uncached')} }}"
+    )  # fmt: skip
+    (at.folder / "nginx.conf").write_text(
+        NGINX.format(
+            folder=at.folder,
+            port=at.port,
+            origin=at.origin,
+            module=f"load_module {HEADERS_MORE};" if more else "",
+            user="user root;" if os.geteuid() == 0 else "",
+            http=included("http"),
+            server=included("server"),
+            cache=included("cache"),
+            more=aside,
+        )
+    )
+    return ["nginx", "-c", str(at.folder / "nginx.conf"), "-e", str(at.folder / "start.log")]
+
+
+def haproxy(at: Setting) -> list[str]:
+    """Write its configuration; return its command."""
+    (at.folder / "base.cfg").write_text(HAPROXY)
+    unless = " if !{ var(txn.cdnblock_action) -m str uncached }" if at.ours else ""
+    defaults = "cdnblock" if at.ours else "base"
+    (at.folder / "edge.cfg").write_text(
+        FRONTEND.format(port=at.port, origin=at.origin, unless=unless, defaults=defaults)
+    )
+    files = [at.folder / "base.cfg", *([at.ours / "cdnblock.cfg"] if at.ours else []), at.folder / "edge.cfg"]
+    return ["haproxy", "-db", *(word for file in files for word in ("-f", str(file)))]
+
+
+def varnish(at: Setting) -> list[str]:
+    """Write its configuration; return its command."""
+    include = f'include "{at.ours}/cdnblock.vcl";' if at.ours else ""
+    (at.folder / "edge.vcl").write_text(VARNISH.format(include=include, origin=at.origin))
+    return [
+        "varnishd", "-F", "-n", str(at.folder / "work"), "-a", f"127.0.0.1:{at.port}", "-f", str(at.folder / "edge.vcl"),
+        "-s", "malloc,256m", "-j", "none", "-p", "vcc_allow_inline_c=on", "-p", "thread_pools=1",
+        "-p", "thread_pool_min=10", "-p", "thread_pool_max=50",
+    ]  # fmt: skip
+
+
+ENGINES = {
+    # engine: what writes its configuration, and the settings of the export
+    "nginx": (nginx, {"headers-more": "yes" if HEADERS_MORE.exists() else "no"}),
+    "haproxy": (haproxy, {"defaults": "base"}),
+    "varnish": (varnish, {}),
+}
+
+
+def main() -> None:
+    """Measure what was asked for, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["cost", "render", "one"])
+    parser.add_argument("--engines", nargs="+", choices=[*ENGINES], default=[*ENGINES])
+    parser.add_argument("--targets", nargs="+", choices=[*EXPORTERS], default=[*EXPORTERS])
+    parser.add_argument("--names", nargs="+", type=int)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=1, help="of load in each round, for each of the two")
+    arguments = parser.parse_args()
+    if arguments.what == "one":  # a process of its own, for its memory
+        print(json.dumps(rendered(arguments.targets[0], arguments.names[0])))
+    elif arguments.what == "cost":
+        print(heading("Engines, for hosts that no order names"), end="\n\n")
+        columns = [
+            "answered from its cache",
+            "names",
+            "plain µs",
+            "with ours µs",
+            "times",
+            "goal",
+            "ready after s",
+            "more MB",
+        ]
+        rows = [costs(engine, count, arguments) for engine in arguments.engines for count in arguments.names or GOALS]
+        print(table(columns, rows))
+    else:
+        counts = arguments.names or [100_000]
+        print(heading("Rendering"), end="\n\n")
+        rows = [row for target in arguments.targets for row in renders(target, counts)]
+        print(table(["target", "names", "seconds", "more memory MB", "files MB"], rows))
+
+
+def costs(engine: str, count: int, arguments) -> list[str]:
+    """Return the row of one engine with so many names."""
+    say(f"{engine}, {count:,} names")
+    write, settings = ENGINES[engine]
+    with tempfile.TemporaryDirectory() as text, contextlib.ExitStack() as stack:
+        folder = Path(text)
+        ours = exported(folder, engine, count, settings)
+        plain_port, our_port, origin = free_ports(3)
+        stack.enter_context(running([sys.executable, "-c", ORIGIN, str(origin)], origin, folder / "origin.log"))
+        pids, ready = {}, {}
+        for port, files in ((plain_port, None), (our_port, ours)):
+            at = Setting(folder=folder / str(port), port=port, origin=origin, ours=files)
+            at.folder.mkdir()
+            started = time.monotonic()
+            process = stack.enter_context(running(write(at), port, folder / f"{port}.log"))
+            ready[port] = time.monotonic() - started
+            pids[port] = (process.pid, *children_of(process.pid))
+            pin(*pids[port])
+        (folder / "load.lua").write_text(WRK % HOSTS)
+        samples = {plain_port: [], our_port: []}
+        for turn in range(arguments.rounds + 1):  # the first fills the caches
+            for port, taken in samples.items():
+                used = loaded(port, folder / "load.lua", arguments.seconds, pids[port])
+                if turn:
+                    taken.append(used)
+        memory = resident_of(pids[our_port]) - resident_of(pids[plain_port])
+    times = [mine / other for mine, other in zip(samples[our_port], samples[plain_port], strict=True)]
+    return [
+        engine,
+        f"{count:,}",
+        f"{statistics.median(samples[plain_port]):.1f}",
+        f"{statistics.median(samples[our_port]):.1f}",
+        f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})",
+        f"≤ {GOALS[count]:.2f}" if count in GOALS else "",
+        f"{ready[our_port]:.1f}",
+        f"{memory:.0f}",
+    ]
+
+
+def exported(folder: Path, engine: str, count: int, settings: dict[str, str]) -> Path:
+    """Write an order with so many names, and export it for an engine; return where to."""
+    write_order(folder / "orders", listable_names(count))
+    ours = folder / "cdnblock"
+    done = export(
+        load(engine),
+        load_orders(folder / "orders"),
+        open_geo_table(None),
+        datetime.now(UTC),
+        Options(folder=str(ours), operator_url="https://edge.example/blocked", settings=settings),
+    )
+    put(ours, done.files)
+    return ours
+
+
+def loaded(port: int, script: Path, seconds: int, pids: tuple[int, ...]) -> float:
+    """Return the µs of CPU that a request has cost these processes."""
+    before = sum(map(cpu, pids))
+    command = [
+        "taskset",
+        "-c",
+        "1",
+        "wrk",
+        "-t1",
+        "-c16",
+        f"-d{seconds}s",
+        "-s",
+        str(script),
+        f"http://127.0.0.1:{port}",
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60 + seconds).stdout
+    assert "Non-2xx" not in said, said
+    return (sum(map(cpu, pids)) - before) / int(re.search(r"(\d+) requests in", said)[1]) / 1000
+
+
+def resident_of(pids: tuple[int, ...]) -> float:
+    """Return the MB that processes hold, shared pages counted once for each."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page for pid in pids) / 1e6
+
+
+def renders(target: str, counts: list[int]):
+    """Yield the rows of one target, each taken in a process of its own."""
+    for count in counts:
+        say(f"{target}, {count:,} names")
+        command = [sys.executable, __file__, "one", "--targets", target, "--names", str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        if done.returncode:
+            yield [f"`{target}`", f"{count:,}", done.stderr.strip().splitlines()[-1][:80], "", ""]
+            continue
+        took = json.loads(done.stdout)
+        yield [f"`{target}`", f"{count:,}", f"{took['seconds']:.2f}", f"{took['memory']:.0f}", f"{took['size']:.1f}"]
+
+
+def rendered(target: str, count: int) -> dict[str, float]:
+    """Return what it takes to render a target: the median of three times, and the most memory more (MB)."""
+    exporter = load(target)
+    with tempfile.TemporaryDirectory() as text:
+        write_order(Path(text), listable_names(count))
+        rules = load_orders(Path(text))
+    countries = open_geo_table(None)
+    settings = {"clients": "any"} if target == "unbound" else {}
+    options = Options(
+        folder="/etc/cdnblock",
+        operator_url="https://edge.example/blocked",
+        clients_in=None if exporter.territory else "FR",
+        settings=settings,
+    )
+    before, seconds, size = resident(), [], 0.0
+    for _ in range(3):
+        started = time.perf_counter()
+        done = exporters.export(exporter, rules, countries, datetime.now(UTC), options, partial=True)
+        seconds.append(time.perf_counter() - started)
+        size = sum(len(octets_of(file)) for file in done.files) / 1e6
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return {"seconds": statistics.median(seconds), "memory": most - before, "size": size}
+
+
+def octets_of(file) -> bytes:
+    """Return what is in a file of a target."""
+    return file.text.encode() if getattr(file, "data", None) is None else file.data
+
+
+if __name__ == "__main__":
+    os.environ["PATH"] += os.pathsep + "/usr/sbin"
+    main()
