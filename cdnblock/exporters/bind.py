@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from cdnblock.errors import ConfigError
 from cdnblock.exporters._exporter import NAME_SERVER, Cannot, Exporter, File, Setting, Work
 from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Outcome, Plan
 from cdnblock.exporters._planner import orders_told
@@ -28,6 +29,10 @@ _POLICY: Final = "qname-wait-recurse no break-dnssec yes recursive-only no"
 
 def _render(work: Work) -> tuple[File, ...]:
     """Return zones, and a configuration that stays as it is when orders come and go in places that are known to it."""
+    if work.options.trusted_proxies:
+        raise ConfigError(
+            "bind: BIND believes nobody who says for whom he asks; without --trusted-proxies a client is whoever asks"
+        )
     views = _views(work.plan)
     zones = (File(_file(view), work.top(";") + zone_text(view)) for view in views)
     return (

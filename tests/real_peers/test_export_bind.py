@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import dns.rcode
@@ -14,10 +15,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from dns_engines import export_dns_for
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, wait_until
 from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
 
-from cdnblock.errors import UnsupportedError
+from cdnblock.errors import ConfigError, UnsupportedError
 from cdnblock.testing import DnsContract, DnsHost, DnsNeed
 from cdnblock.testing.dns_stage import CLIENTS
 from cdnblock.testing.dns_wire import Query, ask, records_of
@@ -270,6 +272,12 @@ def test_what_bind_cannot_say_is_told(tmp_path):
         with bind.run():
             bind.wait_for(2)
             assert [said(bind, name, "france") for name in ("a.example", "ok.example", "other.example")] == [NX, NX, OK]
+
+
+def test_forwarders_cannot_be_trusted(tmp_path):
+    """BIND goes by the address that asks alone; to be told otherwise is an error, not silence."""
+    with stage_with(tmp_path, **ORDERS) as stage, pytest.raises(ConfigError, match="without --trusted-proxies"):
+        export_dns_for(replace(stage, trusted_proxies=("127.0.0.1",)), "bind", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
