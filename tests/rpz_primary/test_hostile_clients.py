@@ -180,7 +180,7 @@ def test_no_octets_bring_it_down(primary, caplog):
 
 def test_who_reads_slowly_is_cut_off_and_keeps_nobody_waiting(tmp_path):
     """Transfers that nobody takes end; meanwhile others transfer; and what waits for the slow ones is bounded."""
-    names = [f"{number:05}{'a' * 58}.{'b' * 63}.{'c' * 63}.example" for number in range(6_000)]
+    names = [f"{number:05}{'a' * 58}.{'b' * 63}.{'c' * 63}.example" for number in range(2_500)]
     with serving(tmp_path, names, limits=Limits(idle=1.0)) as primary, contextlib.ExitStack() as slow:
         for _ in range(10):
             sock = slow.enter_context(socket.socket())
@@ -188,7 +188,7 @@ def test_who_reads_slowly_is_cut_off_and_keeps_nobody_waiting(tmp_path):
             sock.connect(("127.0.0.1", primary.port))
             wire = a_query().to_wire()
             sock.sendall(len(wire).to_bytes(2, "big") + wire)
-        assert len(targets(primary.transferred("base-fr"))) == 12_000
+        assert len(targets(primary.transferred("base-fr"))) == 5_000
         until = time.monotonic() + 20
         while primary.primary.status()["connections"]:
             assert time.monotonic() < until
