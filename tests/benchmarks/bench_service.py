@@ -1,9 +1,10 @@
 """What the decision service costs, as Markdown tables: beside an empty aiohttp handler, and added to nginx.
 
-    python tests/benchmarks/bench_service.py [--rounds 5] [--seconds 2]
+    python tests/benchmarks/bench_service.py [--pairs 300] [--rounds 5] [--seconds 2]
 
-Needs wrk and nginx. Servers run on one core and wrk on another; what is compared takes turns. CPU time is that of the
-server's own tasks, so that what else the machine does disturbs it least.
+Needs wrk and nginx. Servers run on one core and what loads them on another; what is compared takes turns. CPU time is
+that of the server's own tasks, so that what else the machine does disturbs it least; the service's requests a second
+are those of a core that does nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "real_peers"), str(Path(__file__).parent)]
 
+from bursts import Server, compare, get, ratio
 from measuring import heading, table
 from peers import deciding, free_ports, program, started
 from test_nginx import nginx
@@ -67,7 +69,8 @@ class Case:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=300, help="of bursts, for the service beside an empty handler")
+    parser.add_argument("--rounds", type=int, default=5, help="of wrk, for nginx")
     parser.add_argument("--seconds", type=int, default=2, help="of load in each round, for each of what is compared")
     arguments = parser.parse_args()
     print(heading("The decision service"), end="\n\n")
@@ -90,21 +93,23 @@ def _service(stage, arguments) -> None:
     asked, empty = free_ports(2)
     with deciding(stage, f"127.0.0.1:{asked}") as service, on_loopback(stage, EMPTY, empty) as handler:
         pin(service.process.pid, handler.process.pid)
-        cases = {
-            "an empty handler": Case(
-                url=f"http://127.0.0.1:{empty}/nginx", pids=(handler.process.pid,), headers=told(*FIELDS["refused"])
-            )
-        }
+        request = get("/nginx", {"Host": f"127.0.0.1:{empty}", **told(*FIELDS["refused"])})
+        servers = {"an empty handler": Server(port=empty, request=request, pids=(handler.process.pid,))}
         for what, asked_for in FIELDS.items():
-            cases[f"the service: {what}"] = Case(
-                url=f"http://127.0.0.1:{asked}/nginx", pids=(service.process.pid,), headers=told(*asked_for)
-            )
-        measured = run(cases, arguments)
-    print(
-        table(
-            ["one core, 32 connections", "requests/s", "of empty", "CPU µs", "of empty", "p99 ms"], list(rows(measured))
-        )
-    )
+            request = get("/nginx", {"Host": f"127.0.0.1:{asked}", **told(*asked_for)})
+            servers[f"the service: {what}"] = Server(port=asked, request=request, pids=(service.process.pid,))
+        measured = compare(servers, pairs=arguments.pairs)
+    first = measured["an empty handler"]
+    shown = [
+        [
+            name,
+            f"{statistics.median(costs):.1f}",
+            f"{1e6 / statistics.median(costs):,.0f}",
+            f"{ratio(first, costs):.0%}",
+        ]
+        for name, costs in measured.items()
+    ]
+    print(table(["one core, 32 connections", "CPU µs", "requests/s", "throughput of empty"], shown))
 
 
 def _nginx(stage, arguments) -> None:
@@ -161,14 +166,14 @@ def on_loopback(stage, program_text: str, port: int) -> Iterator:
         yield running
 
 
-def told(host: str, client: str) -> tuple[str, ...]:
+def told(host: str, client: str) -> dict[str, str]:
     """Return what nginx tells of a request."""
-    return (
-        f"X-Forwarded-Host: {host}",
-        "X-Forwarded-Method: GET",
-        "X-Forwarded-Uri: /a/page",
-        f"X-Forwarded-For: {client}",
-    )
+    return {
+        "X-Forwarded-Host": host,
+        "X-Forwarded-Method": "GET",
+        "X-Forwarded-Uri": "/a/page",
+        "X-Forwarded-For": client,
+    }
 
 
 def run(cases: dict[str, Case], arguments, *, connections: int = 32) -> dict[str, list[tuple[float, float, float]]]:
