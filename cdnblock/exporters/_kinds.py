@@ -8,10 +8,14 @@ from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Plan
 
 
 def kinds(plan: Plan) -> Mapping[str, str]:
-    """Return the kind of each place: the first place that fares as it does, `other` before all countries."""
+    """Return the kind of each place: the first place that fares as it does, `other` before all countries.
+
+    Unknown location is no country's kind: its networks hold tunnels, so those of countries are in them.
+    """
     groups = plan.groups
     firsts: dict[tuple[str | None, ...], str] = {}
-    return {place: firsts.setdefault(_fare(groups, place), place) for place in (OTHER, *plan.countries, UNKNOWN)}
+    found = {place: firsts.setdefault(_fare(groups, place), place) for place in (OTHER, *plan.countries)}
+    return found | {UNKNOWN: OTHER if _fare(groups, UNKNOWN) == _fare(groups, OTHER) else UNKNOWN}
 
 
 def _fare(groups: Iterable[Group], place: str) -> tuple[str | None, ...]:

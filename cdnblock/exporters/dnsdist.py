@@ -104,6 +104,7 @@ def _program(work: Work, asked: list[str], names: str) -> str:
         "@SOA@": "".join(f"\\{octet:03}" for octet in SOA_RDATA),
         "@TTL@": str(NEGATIVE_TTL),
         "@FREE@": _FREE,
+        "@COMMENT@": _COMMENT,
     }
     for mark, value in values.items():
         program = program.replace(mark, value)

@@ -140,6 +140,33 @@ def test_a_change_of_territory_is_a_change_of_the_program(tmp_path):
         assert len(dnsdist.tell("showRules()").splitlines()) == before
 
 
+def test_a_country_without_networks_is_nobodys(tmp_path):
+    """The table knows no address in Tuvalu: nobody is refused, and others are as their own orders say."""
+    orders = {"one": {**ONE, "names": ["one.example", "both.example"]}, "tv": {**ONE, "territory": ["TV"]}}
+    with dnsdist_on(tmp_path, **orders) as (_, dnsdist):
+        for place, wanted in (("france", REFUSED), ("germany", ANSWERED), ("nowhere", ANSWERED)):
+            assert said(dnsdist.port, "both.example", place) == wanted
+        assert said(dnsdist.port, "one.example", "germany") == ANSWERED
+
+
+def test_a_program_that_fails_changes_nothing(tmp_path):
+    """Rules that hold go on holding; at the start dnsdist says why it does not."""
+    with dnsdist_on(tmp_path, one=ONE) as (stage, dnsdist):
+        before = dnsdist.tell("showRules()").count("cdnblock")
+        for name, text in (("cdnblock-networks.txt", "nonsense\n"), ("*.cdb", "cut short"), ("*.cdb", "x" * 5_000)):
+            [path] = dnsdist.out.glob(name)
+            kept = path.read_bytes()
+            path.write_text(text)
+            assert "rror" in dnsdist.tell(f'dofile("{dnsdist.out / PROGRAM}")')
+            path.write_bytes(kept)
+            assert dnsdist.tell("showRules()").count("cdnblock") == before
+            wait_until(lambda: said(dnsdist.port, "one.example", "france") == REFUSED)
+        path.unlink()
+        other = Dnsdist(stage, "other")
+        with pytest.raises(AssertionError, match="No such file"), other.run():
+            pass
+
+
 def test_rules_of_the_operators_own_go_on_working(tmp_path):
     """They come after ours, and see all that no order covers; running the program again does not move them."""
     more = """

@@ -21,7 +21,7 @@ local TTL, SOA = 10, "\007\098\108\111\099\107\101\100\007\105\110\118\097\108\1
 -- Each run has its own tags and rules, so that those of the run before hold until these do.
 cdnblock_run = (cdnblock_run or 0) + 1
 local PLACE, GROUP, ANSWERS = "cdnblock place " .. cdnblock_run, "cdnblock group " .. cdnblock_run, "cdnblock answers " .. cdnblock_run
-local HAS_OPT = "cdnblock has opt"
+local HAS_OPT, OTHER = "cdnblock has opt", "other"
 
 -- A query, read as far as an answer needs it; text positions count from 1.
 
@@ -180,11 +180,30 @@ local function count_opt(dr)
   return DNSResponseAction.None
 end
 
+-- What the rules look at; what is not there is told before any rule is touched.
+
+local function read_networks()
+  local groups = {}
+  for line in io.lines(NETWORKS) do
+    local network, kind = string.match(line, "^(%S+) (%S+)$")
+    if not network then error("cdnblock: " .. NETWORKS .. " is none of this program's") end
+    groups[kind] = groups[kind] or newNMG()
+    groups[kind]:addMask(network)
+  end
+  return groups
+end
+
+io.lines(DATABASE) -- an error that tells its name, unless it is there
+local database = newCDBKVStore(DATABASE, 1)
+if not database:reload() then return end -- the process of the console's user, which runs this too and looks nothing up
+if database:lookup(" #") == "" then error("cdnblock: " .. DATABASE .. " cannot be read") end
+local groups = read_networks()
+
 -- The rules, from the last to the first: each is put before all others.
 
-local database = newCDBKVStore(DATABASE, 1)
 local alone, with_all_below = KeyValueLookupKeyQName(false), KeyValueLookupKeySuffix(0, true)
-local named = OrRule({ KeyValueStoreLookupRule(database, alone), KeyValueStoreLookupRule(database, with_all_below) })
+local is_alone = KeyValueStoreLookupRule(database, alone)
+local is_named = OrRule({ is_alone, KeyValueStoreLookupRule(database, with_all_below) })
 local mine = {}
 
 local function first(rule, action)
@@ -193,39 +212,24 @@ local function first(rule, action)
   mvRuleToTop()
 end
 
-local function read_networks()
-  local groups = {}
-  for line in io.lines(NETWORKS) do
-    local network, kind = string.match(line, "^([^# ]+) (%S+)$")
-    if network then
-      groups[kind] = groups[kind] or newNMG()
-      groups[kind]:addMask(network)
-    end
-  end
-  return groups
-end
-
-local function place_rules()
-  local groups, before, rules = read_networks(), {}, {}
-  for _, kind in ipairs(KINDS) do
-    local conditions = { OpcodeRule(DNSOpcode.Query) }
-    for _, rule in ipairs(before) do conditions[#conditions + 1] = NotRule(rule) end
-    if groups[kind] then
-      before[#before + 1] = NetmaskGroupRule(groups[kind], true, true)
-      conditions[#conditions + 1] = before[#before]
-    end
-    conditions[#conditions + 1] = named
-    rules[#rules + 1] = { AndRule(conditions), SetTagAction(PLACE, kind) }
-  end
-  return rules
-end
-
 first(TagRule(ANSWERS), LuaFFIAction(refuse))
 first(TagRule(GROUP), KeyValueStoreLookupAction(database, KeyValueLookupKeyTag(GROUP), ANSWERS))
-first(AndRule({ TagRule(PLACE), NotRule(KeyValueStoreLookupRule(database, alone)) }), KeyValueStoreLookupAction(database, with_all_below, GROUP))
-first(AndRule({ TagRule(PLACE), KeyValueStoreLookupRule(database, alone) }), KeyValueStoreLookupAction(database, alone, GROUP))
-for _, rule in ipairs(place_rules()) do first(rule[1], rule[2]) end
+first(AndRule({ TagRule(PLACE), NotRule(is_alone) }), KeyValueStoreLookupAction(database, with_all_below, GROUP))
+first(AndRule({ TagRule(PLACE), is_alone }), KeyValueStoreLookupAction(database, alone, GROUP))
 
-if cdnblock_run == 1 then addSelfAnsweredResponseAction(TagRule(HAS_OPT), LuaFFIResponseAction(count_opt)) end
+local before = {} -- kinds of places that a client of the next is not in
+for _, kind in ipairs(KINDS) do
+  local conditions = { OpcodeRule(DNSOpcode.Query) }
+  for _, rule in ipairs(before) do conditions[#conditions + 1] = NotRule(rule) end
+  if groups[kind] then
+    before[#before + 1] = NetmaskGroupRule(groups[kind], true, true)
+    conditions[#conditions + 1] = before[#before]
+  end
+  conditions[#conditions + 1] = is_named
+  -- A country may have no network in the table: nobody is there.
+  if groups[kind] or kind == OTHER then first(AndRule(conditions), SetTagAction(PLACE, kind)) end
+end
+
+if not cdnblock_rules then addSelfAnsweredResponseAction(TagRule(HAS_OPT), LuaFFIResponseAction(count_opt)) end
 for _, name in ipairs(cdnblock_rules or {}) do rmRule(name) end
 cdnblock_rules = mine
