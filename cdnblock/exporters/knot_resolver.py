@@ -121,7 +121,7 @@ def _program(options: Options) -> str:
 
 EXPORTER: Final = Exporter(
     name="knot-resolver",
-    title="Knot Resolver 5.4 to 5.7",
+    title="Knot Resolver 5.6, 5.7",
     carries=every(Measure.DNS),
     elsewhere=NAME_SERVER,
     tells=orders_told,
