@@ -151,8 +151,8 @@ class Examiner:
         self.covered = self.placed = self.misplaced = 0
         """Probes about which a measure was decided; those of them where the client's place made the difference; and of
         these, those that were not answered so."""
-        self.unreached = 0
-        """How many of the last probes in a row found nobody there."""
+        self.unreached = self.unanswered = 0
+        """How many of the last probes in a row found nobody there, and how many got no answer."""
         self._server = server
         self._decide = decide
         self._how = how
@@ -261,8 +261,8 @@ class Examiner:
         await self._pace()
         self.asked += 1
         answer = await ask(self._server, probe, self._how.patience)
-        lost = isinstance(answer, Nothing) and not answer.reached
-        self.unreached = self.unreached + 1 if lost else 0
+        self.unanswered = self.unanswered + 1 if isinstance(answer, Nothing) else 0
+        self.unreached = self.unreached + 1 if isinstance(answer, Nothing) and not answer.reached else 0
         return answer
 
     async def _pace(self) -> None:

@@ -22,6 +22,7 @@ from cdnblock.verification.servers import Resolver, Server
 
 MOST_FINDINGS: Final = 10_000  # that are kept; all are counted
 _GONE: Final = 50  # probes in a row that find nobody there: then it has gone
+_MUTE: Final = 500  # probes in a row that get no answer: then nobody waits for thousands more
 _EXAMPLES: Final = 5  # names that are told of what could not be judged
 _ROUNDS: Final = 3  # times that names which came meanwhile are asked for
 
@@ -175,6 +176,8 @@ class _Run:
                     self._report.gone = "it was interrupted"
                 elif self._examiner.unreached >= _GONE:
                     self._report.gone = f"{_GONE} probes in a row found nobody there"
+                elif self._examiner.unanswered >= _MUTE:
+                    self._report.gone = f"{_MUTE} probes in a row got no answer"
                 if self._report.gone is not None:
                     return
                 self._report.take(result)

@@ -129,3 +129,20 @@ def test_a_reference_tells_whether_a_name_exists(stage):
         found = shown(verified(server, stage, about="alone.example", clients=BY_SOURCE, reference=reference))
     assert ("www.alone.example", "germany", "udp", "A", "NXDOMAIN") in found
     assert {name for name, *_ in found} == {"www.alone.example"}
+
+
+def test_a_resolver_that_falls_silent_is_not_waited_for_for_ever(stage):
+    """It answers to begin with, and then nobody any more: some hundred probes are enough to say so."""
+
+    class Tired(resolvers.Sound):
+        asked = 0
+
+        def answer(self, packet, peer, *, tcp):
+            self.asked += 1
+            return super().answer(packet, peer, tcp=tcp) if self.asked < 40 else None
+
+    with resolving(Tired, stage) as port:
+        server = Resolver(host="127.0.0.1", port=port)
+        report = verified(server, stage, clients=BY_SOURCE, patience=0.1, at_once=100)
+    assert report.gone == "500 probes in a row got no answer"
+    assert report.differences > 100
