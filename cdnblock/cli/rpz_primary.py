@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import click
 
 from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.options import geo_option, orders_option
+from cdnblock.errors import ConfigError
 
 if TYPE_CHECKING:
     from cdnblock.enforcer import Enforcer
@@ -88,6 +90,9 @@ def command(  # noqa: PLR0913 (click hands options over by name)
 
     from cdnblock.adapters._dns_front.peers import read_address
     from cdnblock.enforcer import Enforcer
+
+    if find_spec("dns") is None:
+        raise ConfigError("the hidden primary needs dnspython: pip install 'cdnblock[dns]'")
     from cdnblock.rpz_primary.keys import read_keys
     from cdnblock.rpz_primary.notifying import Secondary
     from cdnblock.rpz_primary.policies import read_clients
