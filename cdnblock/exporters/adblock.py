@@ -6,7 +6,7 @@ from typing import Final
 
 from cdnblock.exporters._exporter import NAME_SERVER, Exporter, File, Otherwise, Work, every
 from cdnblock.exporters._lists import below_is_too_much
-from cdnblock.exporters._planner import nothing_told
+from cdnblock.exporters._planner import orders_told
 from cdnblock.orders.model import Measure
 
 
@@ -20,7 +20,7 @@ EXPORTER: Final = Exporter(
     title="Adblock syntax",
     carries=every(Measure.DNS, Otherwise("as the reader does")),
     elsewhere=NAME_SERVER,
-    tells=nothing_told,
+    tells=orders_told,
     render=_render,
     territory=False,
     objections=below_is_too_much,

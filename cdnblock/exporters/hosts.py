@@ -6,7 +6,7 @@ from typing import Final
 
 from cdnblock.exporters._exporter import NAME_SERVER, Exporter, File, Otherwise, Work, every
 from cdnblock.exporters._lists import alone_is_too_little
-from cdnblock.exporters._planner import nothing_told
+from cdnblock.exporters._planner import orders_told
 from cdnblock.orders.model import Measure
 
 
@@ -21,7 +21,7 @@ EXPORTER: Final = Exporter(
     title="hosts(5), no sub-domains",
     carries=every(Measure.DNS, Otherwise("as 0.0.0.0")),
     elsewhere=NAME_SERVER,
-    tells=nothing_told,
+    tells=orders_told,
     render=_render,
     territory=False,
     objections=alone_is_too_little,
