@@ -1,7 +1,7 @@
 #!/bin/sh
-# dnsdist before a resolver on port 5300, with the example orders as they stood on 1 May 2025. Then:
+# dnsdist before a resolver on port 5353, with the example orders as they stood on 1 May 2025. Then:
 #
-#   dig @127.0.0.1 -p 5353 www.motogpstream.me      answered: loopback is not in France
+#   dig @127.0.0.1 -p 5300 www.motogpstream.me      answered: loopback is not in France
 #
 # From an address in France it is REFUSED, with EDE 16 (Censored). Clients are known by their address, or by the PROXY
 # protocol from those whom dnsdist.conf trusts with it. In production leave --at out, and export again at the instant

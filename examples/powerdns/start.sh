@@ -1,8 +1,8 @@
 #!/bin/sh
-# PowerDNS Recursor before a resolver on port 5300, with the example orders as they stood on 1 May 2025. Then:
+# PowerDNS Recursor before a resolver on port 5353, with the example orders as they stood on 1 May 2025. Then:
 #
-#   dig @127.0.0.1 -p 5353 www.motogpstream.me +subnet=90.84.144.0/24    REFUSED, from France; says EDE: 16 (Censored)
-#   dig @127.0.0.1 -p 5353 www.motogpstream.me +subnet=80.187.0.0/24     answered, from Germany
+#   dig @127.0.0.1 -p 5300 www.motogpstream.me +subnet=90.84.144.0/24    REFUSED, from France; says EDE: 16 (Censored)
+#   dig @127.0.0.1 -p 5300 www.motogpstream.me +subnet=80.187.0.0/24     answered, from Germany
 #
 # Clients are known by their address; --trusted-proxies are those who may say for whom they ask. In production leave
 # --at out, and export again at the instant that the file of orders names in its header: the Recursor looks at it every

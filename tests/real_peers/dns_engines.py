@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import sys
 from datetime import UTC, datetime
 
 import dns.edns
 import dns.message
 import dns.query
-from export_engines import ROOT, free_ports, rules_of, running, wait_until
+from export_engines import rules_of, wait_until
 
 from cdnblock import exporters
 from cdnblock.cli.export import put
 from cdnblock.sources.geo_tables import open_geo_table
-from cdnblock.testing import dns_upstream
 from cdnblock.testing.dns_stage import CLIENTS, on_loopback
 from cdnblock.testing.dns_wire import Query, ask, errors_of
 
@@ -65,28 +61,3 @@ def said_for(port, subnet, name, kind="A"):
     query = dns.message.make_query(name, kind, use_edns=0, options=[dns.edns.ECSOption.from_text(subnet)])
     answer = dns.query.udp(query, "127.0.0.1", 10, port)
     return answer.rcode().name, errors_of(answer)
-
-
-@contextlib.contextmanager
-def started_dns_example(name, folder, more=()):
-    """Start an example as it stands, but for its ports and what it forwards to; yield where it listens.
-
-    `more` are pairs of text in the example and what stands there instead.
-    """
-    (port,) = free_ports(1)
-    shutil.copytree(ROOT / "examples" / name, folder / name)
-    shutil.copytree(ROOT / "examples" / "orders", folder / "orders")
-    command = folder / "bin" / "cdnblock"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec "{sys.executable}" -m cdnblock "$@"\n')
-    command.chmod(0o755)
-    with dns_upstream.serving() as (host, upstream):
-        for path in (folder / name).iterdir():
-            text = path.read_text()
-            for before, after in ((":5353", f":{port}"), ("127.0.0.1:5300", f"{host}:{upstream}"), *more):
-                text = text.replace(before, after)
-            path.write_text(text)
-        environment = {**os.environ, "PATH": f"{command.parent}:/usr/sbin:{os.environ['PATH']}"}
-        with running([str(folder / name / "start.sh")], port, folder / "log", env=environment) as process:
-            answers(process, port, folder / "log")
-            yield port

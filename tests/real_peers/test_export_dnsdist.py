@@ -16,8 +16,9 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "adapters")]
 
 from dns_clients import opt, option, over_stream, over_udp, packet, subnet, wire_name
-from dns_engines import answers, export_dns_for, said, started_dns_example
+from dns_engines import answers, export_dns_for, said
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
+from export_resolvers import started_example
 
 from cdnblock.measures.dns_refusal import answer
 from cdnblock.testing.dns_contract import DnsContract, open_dns_stage
@@ -283,7 +284,7 @@ def test_the_example_starts_as_it_stands(tmp_path):
     """`examples/dnsdist/start.sh` exports, starts, refuses a client in France and answers one in Germany."""
     believed = ('-- setProxyProtocolACL({"127.0.0.1/32"})', 'setProxyProtocolACL({"127.0.0.9/32"})')
     (console,) = free_ports(1)
-    with started_dns_example("dnsdist", tmp_path, [believed, (":5199", f":{console}")]) as port:
+    with started_example("dnsdist", tmp_path, [believed, (":5199", f":{console}")]) as port:
         for client, rcode in (("90.84.144.1", 5), ("80.187.0.1", 0)):
             query = proxied(client) + packet("www.motogpstream.me")
             assert over_udp("127.0.0.1", port, query, source="127.0.0.9")[3] & 15 == rcode

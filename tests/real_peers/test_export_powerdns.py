@@ -15,8 +15,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from dns_engines import answers, export_dns_for, said, said_for, started_dns_example
+from dns_engines import answers, export_dns_for, said, said_for
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
+from export_resolvers import started_example
 
 from cdnblock.measures.dns_refusal import SOA_RDATA, refusal
 from cdnblock.testing.dns_contract import DnsContract, open_dns_stage
@@ -295,7 +296,7 @@ def test_no_query_is_lost_while_many_names_change(tmp_path):
 
 def test_the_example_starts_as_it_stands(tmp_path):
     """`examples/powerdns/start.sh` exports, starts, refuses a client in France and answers one in Germany."""
-    with started_dns_example("powerdns", tmp_path) as port:
+    with started_example("powerdns", tmp_path) as port:
         rcode, errors = said_for(port, "90.84.144.0/24", "www.motogpstream.me")
         assert (rcode, errors) == ("REFUSED", [(16, "order tjp-2025-03-28-motogp")])
         assert said_for(port, "80.187.0.0/24", "www.motogpstream.me") == ANSWERED
