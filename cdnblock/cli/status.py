@@ -90,6 +90,7 @@ def is_anything_wrong(status: Mapping[str, Any]) -> bool:
     return bool(
         status["held"]
         or status["state_folder_error"]
+        or status.get("apply", {}).get("failing")
         or any(file["state"] != ENFORCED for file in status["files"])
         or any(problem["severity"] == Severity.ERROR for problem in status["problems"])
     )
@@ -101,6 +102,8 @@ def problems_and_held(status: Mapping[str, Any], state: Path) -> Iterator[str]:
         yield str(Problem(**(problem | {"severity": Severity(problem["severity"])})))
     if status["state_folder_error"]:
         yield f"{state}: {status['state_folder_error']}"
+    if failing := status.get("apply", {}).get("failing"):
+        yield from (f"{status['apply']['target']}: {line}" for line in failing.splitlines())
     for held in status["held"]:
         yield f"{held['file']}: would release {many(held['names'], 'name')} in force; held back since {_legal(held['since'])}"
     if status["held"]:
@@ -150,8 +153,20 @@ def _summary(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     change = status["next_change"]
     yield "next change", "none" if change is None else f"{_legal(change)}, {_since(change, now)}"
     yield "last reload", last_reload(status)
+    if "apply" in status:
+        yield "engine", _engine(status["apply"])
     if "dns" in status:
         yield "DNS", _dns(status["dns"]["workers"])
+
+
+def _engine(applied: Mapping[str, Any]) -> str:
+    """Return whether an engine is kept in step, and since when it goes by what."""
+    goes_by = (
+        "nothing of ours is known to be in it yet"
+        if applied["revision"] is None
+        else f"went by {applied['revision']} {_since(applied['at'], datetime.now(UTC))}"
+    )
+    return f"{applied['target']}, {'NOT IN STEP' if applied['failing'] else 'in step'}; {goes_by}"
 
 
 def _dns(workers: Sequence[Mapping[str, Any]]) -> str:

@@ -122,13 +122,15 @@ class ServiceContract(ApplyContract):
             world.until_refused(NAMES[0], refused=False)
             assert control_socket.ask(state, {"command": "status"}, 60)["apply"]["failing"] is None
 
-    def test_a_full_disk_stops_nothing_and_is_made_up_for(self, world):
+    def test_a_full_disk_stops_nothing_and_is_made_up_for(self, world, tmp_path):
         """Where nothing can be written the engine goes on as it was; with room again the change arrives."""
-        with world.service().run() as service:
+        state = tmp_path / "own"
+        with world.service("--state", str(state)).run() as service:
             before = world.texts()
             resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
             world.order(new={"names": ["new.example"]})
             service.until("is not in step")
+            assert "large" in control_socket.ask(state, {"command": "status"}, 60)["apply"]["failing"]
             assert world.texts() == before
             assert world.refuses(NAMES[0]) == (True, False)
             resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
