@@ -67,6 +67,10 @@ class _View(NamedTuple):
 
 
 def _render(work: Work) -> tuple[File, ...]:
+    if work.options.trusted_proxies:
+        raise ConfigError(
+            "unbound: Unbound believes the PROXY protocol alone, on its proxy-protocol-port; leave --trusted-proxies out"
+        )
     clients = _clients(work.options)
     found = _parts(work.plan, work.options)
     policies = {part.id: text for part in found if (text := _policy(part))}

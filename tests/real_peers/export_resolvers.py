@@ -34,7 +34,7 @@ def export_for(stage, target, folder, *, partial=False, **settings):
         rules_of(stage),
         open_geo_table(stage.geo),
         datetime.now(UTC),
-        exporters.Options(folder=str(folder), settings=settings),
+        exporters.Options(folder=str(folder), trusted_proxies=stage.trusted_proxies, settings=settings),
         partial=partial,
     )
     assert partial or done.missing == ()

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -387,6 +388,12 @@ def test_the_operator_says_who_may_ask(clients, complaint, tmp_path):
     """An element of access control lets its network ask: nothing is written before somebody has said which may."""
     with stage_with(tmp_path, **ORDERS) as stage, pytest.raises(ConfigError, match=complaint):
         export_for(stage, "unbound", tmp_path / "out", clients=clients)
+
+
+def test_it_is_not_told_whom_to_trust_in_silence(tmp_path):
+    """Unbound reads no client subnet; what tells it of clients is told by its own configuration."""
+    with stage_with(tmp_path, **ORDERS) as stage, pytest.raises(ConfigError, match="the PROXY protocol alone"):
+        export_for(replace(stage, trusted_proxies=("127.0.0.1/32",)), "unbound", tmp_path / "out", clients="any")
 
 
 @pytest.mark.parametrize(
