@@ -87,6 +87,8 @@ async def serve_primary(
     """
     if not settings.refuses_otherwise and (objections := refusals(enforcer.rules)):
         raise UnsupportedError("\n".join(objections))
+    unsigned = [secondary.address[0] for secondary in settings.secondaries if secondary.key is None]
+    access = Access(keys=settings.keys, addresses=TrustedProxies([*settings.allowed, *unsigned]))
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         publisher = await asyncio.to_thread(
@@ -101,8 +103,6 @@ async def serve_primary(
             )
         )
         stack.push_async_callback(asyncio.to_thread, publisher.close)
-        unsigned = [secondary.address[0] for secondary in settings.secondaries if secondary.key is None]
-        access = Access(keys=settings.keys, addresses=TrustedProxies([*settings.allowed, *unsigned]))
         desk = Desk(publisher.zones, access)
         server = PrimaryServer(desk, listen=settings.listen, limits=settings.limits)
         addresses = await stack.enter_async_context(server.serve())

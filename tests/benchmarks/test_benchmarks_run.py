@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +74,28 @@ def test_the_readme_shows_the_table():
     assert [row[:2] for row in found] == [[figure.what, table.at_most(figure.goal)] for figure in table.FIGURES]
     assert all(any(row[2:]) for row in found)
     assert re.search(r"Python 3\.\d+\.\d+, 20\d\d-\d\d-\d\d; E,", shown)
+
+
+def test_the_hidden_primary_is_measured():
+    """A change behind each resolver that is installed here is one row."""
+    pytest.importorskip("dns", reason="of the extra `dns`")
+    if not (shutil.which("unbound") or shutil.which("unbound", path="/usr/sbin")):
+        pytest.skip("unbound is not installed (apt-get install unbound)")
+    command = [
+        sys.executable,
+        str(HERE / "bench_rpz_primary.py"),
+        "--sizes",
+        "20",
+        "--changes",
+        "1",
+        "--resolvers",
+        "unbound",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=180, check=False,
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), "PATH": f"{os.environ['PATH']}:/usr/sbin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    heads, row = rows(done.stdout)
+    assert row[:2] == ["20", "unbound"]
+    assert len(row) == len(heads)
