@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import itertools
+import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +27,7 @@ from export_engines import (
     at_each_turn,
     export_for,
     free_ports,
+    listens,
     names_without_cache,
     needs,
     notices,
@@ -60,13 +64,13 @@ PARAMETERS = {
 class Varnish:
     """A Varnish that is changed by loading another VCL and using it, and purged by bans."""
 
-    def __init__(self, stage, *, exported=True, **parameters):
+    def __init__(self, stage, *, exported=True, listening=(), **parameters):
         self.stage = stage
         self.out = stage.folder / "cdnblock"
         self.file = stage.folder / "edge.vcl"
         self.work = stage.folder / ("varnish" if exported else "plain")
         (self.port,) = free_ports(1)
-        self.parameters = PARAMETERS | parameters
+        self.parameters, self.listening = PARAMETERS | parameters, listening
         self.changing, self.numbers = threading.Lock(), itertools.count(1)
         self.uncached = names_without_cache(stage)
         if exported:
@@ -89,6 +93,7 @@ class Varnish:
         command = [
             "varnishd", "-F", "-n", str(self.work), "-a", f"127.0.0.1:{self.port}", "-f", str(self.file),
             "-s", "malloc,64m", "-j", "none", *(f"-p{name}={value}" for name, value in self.parameters.items()),
+            *(f"-a{address}" for address in self.listening),
         ]  # fmt: skip
         log = self.stage.folder / f"{self.work.name}.log"
         with running(command, self.port, log) as self.process, at_each_turn(self.stage, self.reload):
@@ -109,6 +114,11 @@ class Varnish:
         self.say("vcl.load", name, str(self.file))
         self.say("vcl.use", name)
         self.say("vcl.discard", used)
+
+    def kill_child(self):
+        (child,) = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGKILL)
+        wait_until(lambda: not Path(f"/proc/{child}").exists())
 
     def say(self, *words):
         done = subprocess.run(
@@ -437,6 +447,76 @@ def _counted(varnish, counter):
         check=True,
     )
     return int(done.stdout.split()[1])
+
+
+def test_the_client_may_be_told_by_the_proxy_protocol(served_by_proxy):
+    """What stands before Varnish, for TLS, names the client in a line of its own; then his X-Forwarded-For is his own word."""
+    _, port = served_by_proxy
+
+    def status(client, *lines):
+        family = "TCP6" if ":" in client else "TCP4"
+        head = (
+            f"PROXY {family} {client} {'::1' if ':' in client else '127.0.0.1'} 1 2",
+            "GET / HTTP/1.1",
+            "Host: a.example",
+        )
+        return _said(port, "\r\n".join((*head, *lines, "Connection: close", "", "")).encode()).split(b" ")[1]
+
+    assert [status(PLACES[place]) for place in ("france", "france-6", "germany", "nowhere")] == [
+        b"451",
+        b"451",
+        b"200",
+        b"200",
+    ]
+    assert status(PLACES["france"], f"X-Forwarded-For: {PLACES['germany']}") == b"451"
+    assert status(PLACES["germany"], f"X-Forwarded-For: {PLACES['france']}") == b"200"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed (apt-get install curl)")
+@pytest.mark.parametrize(
+    ("host", "status", "marked"),
+    [
+        ("x.a.example", "451", True),
+        ("b.example", "451", True),
+        ("cdn.example", "200", True),
+        ("other.example", "200", False),
+    ],
+)
+def test_http2_is_decided_like_http1(served_by_proxy, host, status, marked):
+    """By what stands before Varnish, or by who knows that it speaks it; a stream that should be closed gets an empty 451."""
+    varnish, _ = served_by_proxy
+    done = subprocess.run(
+        ["curl", "-si", "--http2-prior-knowledge", "-H", f"Host: {host}", "-H", f"X-Forwarded-For: {PLACES['france']}",
+         f"http://127.0.0.1:{varnish.port}/marked"],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    head, _, body = done.stdout.partition("\n\n")
+    assert head.split("\n")[0].split() == ["HTTP/2", status]
+    assert ("cache-control: no-store" in head and "cdn-cache-control: no-store" in head) == marked
+    assert (body == "") == (host == "b.example")
+
+
+@pytest.fixture(scope="module")
+def served_by_proxy(tmp_path_factory):
+    (port,) = free_ports(1)
+    with stage_with(tmp_path_factory.mktemp("proxied"), **ORDERS) as stage:
+        varnish = Varnish(stage, listening=[f"127.0.0.1:{port},PROXY"], feature="+http2")
+        with varnish.run():
+            yield varnish, port
+
+
+def test_a_child_that_dies_comes_back_deciding_or_not_at_all(tmp_path):
+    """Varnish starts its child again with the VCL that it has; without the table it serves nobody."""
+    with stage_with(tmp_path, **ORDERS) as stage:
+        varnish = Varnish(stage)
+        with varnish.run():
+            varnish.kill_child()
+            wait_until(lambda: listens(varnish.port))
+            assert asked(varnish.port, "a.example", PLACES["france"])[0] == 451
+            (varnish.out / "cdnblock.table").unlink()
+            varnish.kill_child()
+            wait_until(lambda: "stopped" in varnish.say("status"))
+            assert not listens(varnish.port)
 
 
 def test_bans_mean_the_names_and_no_others():

@@ -92,6 +92,9 @@ sub vcl_synth {
     return (deliver);
   }
   if (req.http.X-Cdnblock-Action == "close") {
+    # Who sees this came over HTTP/2, where nothing of VCL ends a stream.
+    set resp.http.Cache-Control = "no-store";
+    set resp.http.CDN-Cache-Control = "no-store";
     set resp.http.Connection = "close";
     set resp.body = "";
     return (deliver);
