@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import sys
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dns.edns
 import dns.message
 import dns.query
+
+sys.path.append(str(Path(__file__).parent.parent / "adapters"))
+
+from dns_clients import opt, option, packet, udp_socket
 from export_engines import rules_of, wait_until
 
 from cdnblock import exporters
@@ -61,3 +69,36 @@ def said_for(port, subnet, name, kind="A"):
     query = dns.message.make_query(name, kind, use_edns=0, options=[dns.edns.ECSOption.from_text(subnet)])
     answer = dns.query.udp(query, "127.0.0.1", 10, port)
     return answer.rcode().name, errors_of(answer)
+
+
+def spoilt_queries(name, count):
+    """Yield queries of one name in which some octets are others, but for the id, what they ask, and that they ask."""
+    dice = random.Random(count)
+    for number in range(count):
+        options = b"".join(
+            option(dice.choice((3, 8, 10, 15, 65001)), dice.randbytes(dice.randint(0, 30))) for _ in range(2)
+        )
+        query = bytearray(
+            packet(name, dice.choice((1, 28, 65, 255)), number=number, counts=(1, 0, 0, 1), rest=opt(options))
+        )
+        after = len(query) - len(opt(options))
+        for _ in range(dice.randint(0, 4)):
+            place = dice.choice([3, *range(4, 12), *range(after, len(query))])
+            query[place] = dice.choice((0, 1, 2, 41, 255, dice.randrange(256)))
+        yield bytes(query[: dice.choice([len(query), len(query), dice.randint(after, len(query))])])
+
+
+def answered_with_data(port, place, queries):
+    """Ask all of them at once, and return those whose answers hold any record that answers."""
+    asked = {int.from_bytes(query[:2], "big"): query for query in queries}
+    found = []
+    with udp_socket("127.0.0.1", port, CLIENTS[place], timeout=1) as sock, contextlib.suppress(TimeoutError):
+        for number, query in enumerate(asked.values(), 1):
+            sock.send(query)
+            if number % 50 == 0:
+                time.sleep(0.02)  # nobody's buffer is to run over
+        while True:
+            answer = sock.recv(65_535)
+            if answer[6:8] != b"\0\0":
+                found.append(asked[int.from_bytes(answer[:2], "big")])
+    return found

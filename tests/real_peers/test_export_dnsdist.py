@@ -16,7 +16,7 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "adapters")]
 
 from dns_clients import opt, option, over_stream, over_udp, packet, subnet, wire_name
-from dns_engines import answers, export_dns_for, said
+from dns_engines import answered_with_data, answers, export_dns_for, said, spoilt_queries
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
 from export_resolvers import started_example
 
@@ -278,6 +278,16 @@ def proxied(client):
     places = address.packed * 2 + b"\0\x35\0\x35"
     family = b"\x12" if address.version == 4 else b"\x22"
     return b"\r\n\r\n\0\r\nQUIT\n\x21" + family + len(places).to_bytes(2, "big") + places
+
+
+def test_a_spoilt_query_gets_no_data(tmp_path):
+    """Whatever stands around the question: a covered name is never answered, and whoever asks rightly is."""
+    with dnsdist_on(tmp_path, one=ONE) as (_, dnsdist):
+        assert answered_with_data(dnsdist.port, "germany", [packet("one.example")]) == [packet("one.example")]
+        for name in ("one.example", "a.b.ONE.example"):
+            assert answered_with_data(dnsdist.port, "france", spoilt_queries(name, 2_000)) == []
+        assert said(dnsdist.port, "one.example", "france") == REFUSED
+        assert said(dnsdist.port, "one.example", "germany") == ANSWERED
 
 
 def test_the_example_starts_as_it_stands(tmp_path):

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "adapters")]
 
-from dns_engines import answers, export_dns_for, said, said_for
+from dns_clients import packet
+from dns_engines import answered_with_data, answers, export_dns_for, said, said_for, spoilt_queries
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
 from export_resolvers import started_example
 
@@ -292,6 +293,16 @@ def test_no_query_is_lost_while_many_names_change(tmp_path):
             asking.join()
         assert count > 10
         assert wrong == []
+
+
+def test_a_spoilt_query_gets_no_data(tmp_path):
+    """Whatever stands around the question: a covered name is never answered, and whoever asks rightly is."""
+    with recursor_on(tmp_path, one=ONE) as (_, recursor):
+        assert answered_with_data(recursor.port, "germany", [packet("one.example")]) == [packet("one.example")]
+        for name in ("one.example", "a.b.ONE.example"):
+            assert answered_with_data(recursor.port, "france", spoilt_queries(name, 2_000)) == []
+        assert said(recursor.port, "one.example", "france") == REFUSED
+        assert said(recursor.port, "one.example", "germany") == ANSWERED
 
 
 def test_the_example_starts_as_it_stands(tmp_path):
