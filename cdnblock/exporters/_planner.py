@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import itemgetter
@@ -84,10 +84,7 @@ class _Planner:
         self._countries: tuple[str, ...] = ()
 
     def plan(self) -> Plan:
-        found = {"": _NO_SHAPE}
-        listed = self._from_the_top()
-        for name, mark, above in listed:
-            found[name] = self._shape(name, mark, found[above])
+        alike = [*self._alike()]
         holding = (reason for shape in self._shapes.values() for reason in (*shape.own, *shape.below))
         orders = {reason.id: reason.order for reason in holding}
         self._countries = tuple(sorted({code for order in orders.values() for code in order.territory.countries}))
@@ -97,27 +94,42 @@ class _Planner:
             own[shape.number], below[shape.number] = self._group(shape.own), self._group(shape.below)
         exact: dict[str, Group | None] = {}
         suffixes: dict[str, Group | None] = {}
-        for name, _mark, above in listed:
-            number = found[name].number
-            if below[number] is not below[found[above].number]:
-                suffixes[name] = below[number]
-            if own[number] is not below[number]:
-                exact[name] = own[number]
+        for shape, upper, names in alike:
+            if below[shape.number] is not below[upper.number]:
+                suffixes |= dict.fromkeys(names, below[shape.number])
+            if own[shape.number] is not below[shape.number]:
+                exact |= dict.fromkeys(names, own[shape.number])
         return Plan(
             revision=self._rules.revision,
             until=self._rules.next_change(self._at),
             orders=tuple(orders[key] for key in sorted(orders)),
             countries=self._countries,
-            exact=dict(sorted(exact.items(), key=itemgetter(0))),
-            suffixes=dict(sorted(suffixes.items(), key=itemgetter(0))),
+            exact={name: exact[name] for name in sorted(exact)},
+            suffixes={name: suffixes[name] for name in sorted(suffixes)},
         )
 
-    def _from_the_top(self) -> list[tuple[str, object, str]]:
-        """Return what is listed; what stands above a name comes before it."""
-        levels: dict[int, list[tuple[str, object, str]]] = {}
-        for item in self._rules.each_listed():
-            levels.setdefault(item[0].count("."), []).append(item)
-        return [item for depth in sorted(levels) for item in levels[depth]]
+    def _alike(self) -> Iterator[tuple[_Shape, _Shape, list[str]]]:
+        """Yield names of one shape with one above them, all together: nearly all have nothing above them."""
+        tops: dict[tuple[object, int], list[str]] = {}
+        nested: list[tuple[int, str, object, str]] = []
+        for name, mark, above in self._rules.each_listed():
+            depth = name.count(".")
+            if above:
+                nested.append((depth, name, mark, above))
+            elif (mark, depth) in tops:
+                tops[mark, depth].append(name)
+            else:
+                tops[mark, depth] = [name]
+        found: dict[str, _Shape] = {}
+        firsts = sorted((depth, min(names), mark) for (mark, depth), names in tops.items())
+        for depth, first, mark in firsts:  # whatever the order in which a rule set yields its names
+            shape, names = self._shape(first, mark, _NO_SHAPE), tops[mark, depth]
+            if nested:
+                found |= dict.fromkeys(names, shape)
+            yield shape, _NO_SHAPE, names
+        for _, name, mark, above in sorted(nested, key=itemgetter(0, 1)):  # what stands above a name comes before it
+            found[name] = self._shape(name, mark, found[above])
+            yield found[name], found[above], [name]
 
     def _shape(self, name: str, mark: object, upper: _Shape) -> _Shape:
         key = (mark, name.count("."), upper.number)
