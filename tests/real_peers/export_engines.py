@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.client
 import os
+import random
 import shutil
 import socket
 import ssl
@@ -292,3 +293,45 @@ def busy(port, host):
     finally:
         ended.set()
         asker.join()
+
+
+_LABELS = ("a", "b", "c", "xn--bcher-kva", "long" + "x" * 50, "1", "0", "a-b")
+
+
+def tangled_orders(seed, *variants):
+    """Return orders whose names stand above, below and beside each other; each of measure proxy has one of the variants."""
+    dice = random.Random(seed)
+    orders = {}
+    for number in range(20):
+        names = [".".join([*dice.choices(_LABELS, k=dice.randint(1, 4)), "example"]) for _ in range(12)]
+        orders[f"tangled-{number}"] = {
+            "names": [{"name": name, "subdomains": False} if dice.random() < 0.3 else name for name in names],
+            "territory": dice.choice([["FR"], ["FR", "RE"], ["RE", "GP"], "world", ["DE"]]),
+            "measures": {"proxy": dice.choice(variants)} | ({"cdn": "disable"} if dice.random() < 0.3 else {}),
+            "unknown_location": dice.choice(["allow", "enforce"]),
+        } | ({"lifted": [{"names": [names[0]], "at": "2025-05-01T12:00"}]} if dice.random() < 0.4 else {})
+    return orders
+
+
+def decided_otherwise(stage, port, seed, count):
+    """Yield what a server does otherwise than the library decides, for hosts at, around and below the orders' names."""
+    dice, rules, table = random.Random(seed), rules_of(stage), open_geo_table(stage.geo)
+    names = sorted(name for name, _ in rules.covered_names(Measure.PROXY, datetime.now(UTC)))
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    for _ in range(count):
+        name = dice.choice(names)
+        host = dice.choice([name, f"{dice.choice(_LABELS)}.{name}", f"x.y.{name}", f"x{name}", name.partition(".")[2]])
+        address = dice.choice([*PLACES.values()])
+        measures = rules.decide(host, country=table.locate(address), at=datetime.now(UTC)).measures
+        spelled = dice.choice([host, host.upper()]) + dice.choice(["", ".", ":80", ".:8080"])
+        try:
+            client.request("GET", "/", headers={"Host": spelled, "X-Forwarded-For": address})
+            answer = client.getresponse()
+            answer.read()
+            found = {451: "terminate", 200: None}.get(answer.status, answer.status)
+        except (OSError, http.client.HTTPException):
+            found = "close"
+            client.close()
+        if found != measures.get(Measure.PROXY):
+            yield f"{spelled} from {address}: {found} in place of {dict(measures)}"
+    client.close()

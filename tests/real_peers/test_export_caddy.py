@@ -17,6 +17,7 @@ from export_engines import (
     HOSTILE,
     asked,
     at_each_turn,
+    decided_otherwise,
     export_for,
     free_ports,
     heads,
@@ -24,6 +25,7 @@ from export_engines import (
     running,
     stage_with,
     started_example,
+    tangled_orders,
 )
 from peers import program
 
@@ -121,7 +123,7 @@ class Caddy:
 class TestCaddy(AdapterContract):
     """One Caddy, HTTP/1.1 in clear and both versions over TLS."""
 
-    random_requests = 2_000
+    random_requests = 1_000
     cannot = {
         Need.CACHE: "Caddy has no cache",
         Need.CUT: "Caddy decides a request when it begins, and nothing of its own ends what runs",
@@ -280,3 +282,11 @@ def test_the_checker_accepts_whatever_is_ordered(order, tmp_path):
     """Nothing in force, one measure alone, the longest name."""
     with stage_with(tmp_path, one=order) as stage:
         Caddy(stage).check()
+
+
+def test_tangled_names_are_decided_as_the_library_does(tmp_path):
+    """Names above, below and beside each other, lifted and alone, in several territories: a thousand hosts."""
+    with stage_with(tmp_path, **tangled_orders(5, "terminate", "close")) as stage:
+        caddy = Caddy(stage)
+        with caddy.run():
+            assert [*decided_otherwise(stage, caddy.port, 5, 1_000)] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from export_engines import (
     asked,
     at_each_turn,
     busy,
+    decided_otherwise,
     export_for,
     free_ports,
     heads,
@@ -27,6 +29,7 @@ from export_engines import (
     running,
     stage_with,
     started_example,
+    tangled_orders,
     wait_until,
 )
 from peers import program
@@ -159,7 +162,7 @@ class Envoy:
 class TestEnvoy(AdapterContract):
     """One Envoy, HTTP/1.1 in clear and both versions over TLS."""
 
-    random_requests = 2_000
+    random_requests = 1_000
     pipelining = 1  # Envoy ends a connection on which answers of its own queue up, as a flood
     cannot = {
         Need.CACHE: "nothing is stored here: Envoy's own cache filter is an experiment of theirs",
@@ -358,3 +361,36 @@ def test_the_checker_accepts_whatever_is_ordered(order, tmp_path):
     """Nothing in force, one measure alone, the longest name."""
     with stage_with(tmp_path, one=order) as stage:
         Envoy(stage).check()
+
+
+def test_tangled_names_are_decided_as_the_library_does(tmp_path):
+    """Names above, below and beside each other, lifted and alone, in several territories: a thousand hosts."""
+    with stage_with(tmp_path, **tangled_orders(5, "terminate")) as stage:
+        envoy = Envoy(stage)
+        with envoy.run():
+            assert [*decided_otherwise(stage, envoy.port, 5, 1_000)] == []
+
+
+LISTENER = """
+      listener_filters:
+        - name: envoy.filters.listener.proxy_protocol
+          typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol }
+"""
+
+
+def test_a_client_may_be_told_by_what_envoy_takes_for_it(tmp_path):
+    """`--set peer=remote`: the PROXY protocol tells the client, and X-Forwarded-For does not."""
+    with stage_with(tmp_path, one={"names": ["a.example"]}) as stage:
+        envoy = Envoy(stage, peer="remote")
+        place = f"port_value: {envoy.port} }} }}\n"
+        text = envoy.file.read_text()
+        assert place in text
+        envoy.file.write_text(text.replace(place, place + LISTENER.lstrip("\n")))
+        with envoy.run():
+            for client, claimed, status in (("france", "germany", b"451"), ("germany", "france", b"200")):
+                with socket.create_connection(("127.0.0.1", envoy.port), 20) as connection:
+                    connection.sendall(
+                        f"PROXY TCP4 {PLACES[client]} 127.0.0.1 4711 80\r\nGET / HTTP/1.1\r\nHost: a.example\r\n"
+                        f"X-Forwarded-For: {PLACES[claimed]}\r\nConnection: close\r\n\r\n".encode()
+                    )
+                    assert connection.recv(12).endswith(status)

@@ -17,12 +17,14 @@ from export_engines import (
     asked,
     at_each_turn,
     busy,
+    decided_otherwise,
     export_for,
     free_ports,
     heads,
     notices,
     stage_with,
     started_example,
+    tangled_orders,
     wait_until,
 )
 from peers import answers, program, started
@@ -124,7 +126,7 @@ class Traefik:
 class TestTraefik(AdapterContract):
     """One Traefik, HTTP/1.1 in clear and both versions over TLS."""
 
-    random_requests = 2_000
+    random_requests = 1_000
     cannot = {
         Need.CACHE: "Traefik has no cache",
         Need.CLOSE: "Traefik ends no stream of HTTP/2 without an answer: that is written as a 451",
@@ -246,3 +248,11 @@ def test_a_broken_file_leaves_the_old_one_in_force(tmp_path):
         with started(traefik.out, *command, ports=(traefik.port,)):
             time.sleep(1)
             assert asked(traefik.port, "other.example", PLACES["france"])[0] == 404
+
+
+def test_tangled_names_are_decided_as_the_library_does(tmp_path):
+    """Names above, below and beside each other, lifted and alone, in several territories: a thousand hosts."""
+    with stage_with(tmp_path, **tangled_orders(5, "terminate")) as stage:
+        traefik = Traefik(stage)
+        with traefik.run():
+            assert [*decided_otherwise(stage, traefik.port, 5, 1_000)] == []
