@@ -32,7 +32,6 @@ NEGATIVE: Final[Mapping[str, str]] = {"nxdomain": ".", "nodata": "*."}
 LONGEST_NAME: Final = 245
 """Characters that a name may have: with `*.` before it and the zone's name behind, a DNS name has 255 octets at most."""
 
-_SOA: Final = "blocked.invalid. nobody.invalid."  # as `measures.dns_refusal.SOA_RDATA`: names that can never exist
 _TRIGGERS: Final = ("rpz-ip", "rpz-nsip", "rpz-nsdname", "rpz-client-ip")  # last labels that make no name of a name
 _DIGITS: Final = 4  # of a part's id
 _EDE_HEAD: Final = 6  # octets of the option before EXTRA-TEXT: code, length, INFO-CODE
@@ -115,8 +114,13 @@ def zone_text(part: Part, points_to: Mapping[str, str] = NEGATIVE) -> str:
             lines.append(f"{owner} CNAME {target}\n")
     records = "".join(lines)
     # The same records have the same serial, others another one.
-    soa = f"@ SOA {_SOA} {zlib.crc32(records.encode())} 3600 600 604800 {NEGATIVE_TTL}\n"
-    return f"$TTL {NEGATIVE_TTL}\n{soa}@ NS nobody.invalid.\n{records}"
+    soa = soa_data(zlib.crc32(records.encode()))
+    return f"$TTL {NEGATIVE_TTL}\n@ SOA {soa}\n@ NS nobody.invalid.\n{records}"
+
+
+def soa_data(serial: int = 1) -> str:
+    """Return what `measures.dns_refusal.SOA_RDATA` holds, as zone files have it."""
+    return f"blocked.invalid. nobody.invalid. {serial} 3600 600 604800 {NEGATIVE_TTL}"
 
 
 def is_name_in_zone(name: str) -> bool:

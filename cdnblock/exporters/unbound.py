@@ -33,6 +33,7 @@ from cdnblock.exporters._rpz import (
     is_name_in_zone,
     no_names_in_zones,
     parts,
+    soa_data,
     zone_text,
 )
 from cdnblock.exporters._territory import Network
@@ -52,7 +53,7 @@ ANYBODY: Final = "any"
 _BY_ZONES: Final = ""  # the sort of trees that are local zones of a view
 _BY_POLICY: Final = "rpz"  # and of those that are policy zones
 _DIGITS: Final = 8  # of a view's id
-_SOA: Final = f"{NEGATIVE_TTL} IN SOA blocked.invalid. nobody.invalid. 1 3600 600 604800 {NEGATIVE_TTL}"
+_SOA: Final = f"{NEGATIVE_TTL} IN SOA {soa_data()}"
 _EVERYBODY: Final = ("0.0.0.0/0", "::/0")
 _Net: TypeAlias = IPv4Network | IPv6Network
 

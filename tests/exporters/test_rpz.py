@@ -6,14 +6,16 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dns.rdata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdnblock.exporters._exporter import Options
 from cdnblock.exporters._planner import make_plan, orders_told
-from cdnblock.exporters._rpz import LONGEST_NAME, extra_text, no_names_in_zones, parts, zone_text
+from cdnblock.exporters._rpz import LONGEST_NAME, extra_text, no_names_in_zones, parts, soa_data, zone_text
 from cdnblock.matching.ruleset import compile_orders
+from cdnblock.measures.dns_refusal import SOA_RDATA
 from cdnblock.orders.model import VARIANTS, Lifting, Measure, Name, Territory, UnknownLocation
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "matching")]
@@ -190,6 +192,11 @@ def test_the_extra_text_is_that_of_our_own_refusal():
     (outcome,) = plan.outcomes
     assert extra_text(outcome, Options(folder="/")) == "order one; contact legal@edge.example"
     assert extra_text(outcome, Options(folder="/", contact="noc")) == "order one; contact noc"
+
+
+def test_the_soa_is_that_of_our_own_refusal():
+    """Octet for octet."""
+    assert dns.rdata.from_text("IN", "SOA", soa_data()).to_wire() == SOA_RDATA
 
 
 def test_other_records_have_another_serial():
