@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from dense_orders import dense_orders, wrong_answers
 from dns_engines import export_dns_for
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, wait_until
 from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
@@ -177,6 +178,18 @@ def test_several_orders_and_places(tmp_path):
         assert found == expected
         views = re.findall(r'view "([^"]+)"', (bind.out / "cdnblock.conf").read_text())
         assert views == ["cdnblock-FR", "cdnblock-RE", "cdnblock-unknown", "cdnblock-others"]
+
+
+def test_names_that_stand_densely_are_told_apart(tmp_path):
+    """Above, below, alone, lifted, in several orders and places: every answer is what the library decides."""
+    variants = ("nxdomain", "nodata")
+    with stage_with(tmp_path, **dense_orders(0, variants)) as stage:
+        bind = Bind(stage)
+        with bind.run():
+            for seed in range(1, 8):
+                put_orders(stage.orders, dense_orders(seed, variants))
+                bind.reload()
+                assert [*wrong_answers(bind, seed)] == []
 
 
 def test_views_share_one_cache_and_no_refusal_is_in_it(tmp_path):

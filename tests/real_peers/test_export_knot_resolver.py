@@ -19,6 +19,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from dense_orders import dense_orders, wrong_answers
 from dns_engines import export_dns_for
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, wait_until
 from export_resolvers import resolving, stage_with, started_example
@@ -291,6 +292,18 @@ def test_whatever_a_court_writes_is_told(tmp_path):
         decision = rules_of(knot.stage).decide("one.example", country="FR", at=datetime.now(UTC))
         option = refusal(decision, has_opt=True, client_subnet_present=False).ede
         assert said(knot, "one.example", "france") == ("REFUSED", [(16, option[6:].decode())])
+
+
+def test_names_that_stand_densely_are_told_apart(tmp_path):
+    """Above, below, alone, lifted, in several orders and places: every answer is what the library decides."""
+    variants = ("refuse", "nxdomain", "nodata")
+    with stage_with(tmp_path, **dense_orders(0, variants)) as stage:
+        knot = Knot(stage)
+        with knot.run():
+            for seed in range(1, 8):
+                put_orders(stage.orders, dense_orders(seed, variants))
+                knot.reload()
+                assert [*wrong_answers(knot, seed)] == []
 
 
 ODD = [
