@@ -53,6 +53,10 @@ sub vcl_recv {{
   {rewrites}
   if (req.url ~ "^/socket" && req.http.Upgrade) {{ return (pipe); }}
 }}
+sub vcl_pipe {{
+  if (req.http.Upgrade) {{ set bereq.http.Upgrade = req.http.Upgrade; }}
+  set bereq.http.Connection = req.http.Connection;  # as many have it, and undecided from the second request on
+}}
 sub vcl_backend_fetch {{ unset bereq.http.X-Varnish; }}
 """
 PARAMETERS = {
@@ -542,7 +546,7 @@ def test_bans_mean_the_names_and_no_others():
 def test_a_pipe_takes_no_second_request_along(served):
     """What Varnish does not know it passes on as it comes; the origin is told to close, so it does not hear what follows."""
     _, varnish = served
-    first = b"PROPFIND / HTTP/1.1\r\nHost: other.example\r\nContent-Length: 0\r\n\r\n"
+    first = b"PROPFIND / HTTP/1.1\r\nHost: other.example\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n"
     second = b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 203.0.113.7\r\nX-Contract-Trace: piped\r\n\r\n"
     assert b"\r\nX-Origin: site\r\n" in _said(varnish.port, first)
     _said(varnish.port, first + second)
