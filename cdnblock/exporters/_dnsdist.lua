@@ -5,6 +5,8 @@ local DATABASE = "@DATABASE@"
 local NETWORKS = "@NETWORKS@"
 -- Kinds of places, in the order in which they are asked for; `other` is everywhere else.
 local KINDS = { "@KINDS@" }
+-- Who may say by EDNS Client Subnet for whom they ask.
+local TRUSTED = { "@TRUSTED@" }
 
 if not (KeyValueStoreLookupRule and newCDBKVStore and LuaFFIAction and LuaFFIResponseAction) then
   error("cdnblock: this dnsdist is built without CDB or without LuaJIT")
@@ -144,6 +146,14 @@ end
 
 local qname, qname_size = ffi.new("const char*[1]"), ffi.new("size_t[1]")
 
+-- Returns the query and, of it, the question.
+local function read_question(dq)
+  C.dnsdist_ffi_dnsquestion_get_qname_raw(dq, qname, qname_size)
+  local size = C.dnsdist_ffi_dnsquestion_get_size(dq)
+  local query = ffi.string(ffi.cast("const char*", C.dnsdist_ffi_dnsquestion_get_header(dq)), size)
+  return query, sub(query, HEADER + 1, HEADER + tonumber(qname_size[0]) + 4)
+end
+
 local function refuse(dq)
   local group, answers, place = tag(dq, GROUP), tag(dq, ANSWERS), tag(dq, PLACE)
   if group == "@FREE@" then return DNSAction.None end
@@ -154,10 +164,7 @@ local function refuse(dq)
     return answers == "" and DNSAction.ServFail or DNSAction.None
   end
   local rcode, soa, text = string.match(answers, "^(%d+) (%S+) ?([^\n]*)", from + 1)
-  C.dnsdist_ffi_dnsquestion_get_qname_raw(dq, qname, qname_size)
-  local size = C.dnsdist_ffi_dnsquestion_get_size(dq)
-  local query = ffi.string(ffi.cast("const char*", C.dnsdist_ffi_dnsquestion_get_header(dq)), size)
-  local question = sub(query, HEADER + 1, HEADER + tonumber(qname_size[0]) + 4)
+  local query, question = read_question(dq)
   if number_at(query, 5) ~= 1 then return put(dq, message(query, "", FORMERR, "", "")) end
   local sound, edns = pcall(read_opt, query, HEADER + #question + 1)
   if not sound then return put(dq, message(query, question, FORMERR, "", "")) end
@@ -199,6 +206,30 @@ if not database:reload() then return end -- the process of the console's user, w
 if database:lookup("@COMMENT@") == "" then error("cdnblock: " .. DATABASE .. " cannot be read") end
 local groups = read_networks()
 
+-- Returns the address of a client subnet, nil where there is none or its client declined to tell.
+local function subnet_address(dq)
+  local query, question = read_question(dq)
+  local edns = read_opt(query, HEADER + #question + 1)
+  local echo = edns and edns.version == 0 and read_options(edns.data) or ""
+  if echo == "" or byte(echo, 7) == 0 then return nil end
+  local size = OCTETS[number_at(echo, 5)]
+  local octets = sub(echo, 9) .. string.rep("\0", size - #echo + 8)
+  if size == 4 then return newCA(string.format("%d.%d.%d.%d", byte(octets, 1, 4))) end
+  return newCA((string.format(string.rep("%02x%02x:", 8), byte(octets, 1, 16)):sub(1, -2)))
+end
+
+local function place_by_subnet(dq)
+  local sound, client = pcall(subnet_address, dq)
+  if not sound or not client then return DNSAction.None end -- its own address decides
+  local place = OTHER
+  for number = #KINDS, 1, -1 do
+    local kind = KINDS[number]
+    if groups[kind] and groups[kind]:match(client) then place = kind end
+  end
+  C.dnsdist_ffi_dnsquestion_set_tag(dq, PLACE, place)
+  return DNSAction.None
+end
+
 -- The rules, from the last to the first: each is put before all others.
 
 local alone, with_all_below = KeyValueLookupKeyQName(false), KeyValueLookupKeySuffix(0, true)
@@ -219,7 +250,7 @@ first(AndRule({ TagRule(PLACE), is_alone }), KeyValueStoreLookupAction(database,
 
 local before = {} -- kinds of places that a client of the next is not in
 for _, kind in ipairs(KINDS) do
-  local conditions = { OpcodeRule(DNSOpcode.Query) }
+  local conditions = { OpcodeRule(DNSOpcode.Query), NotRule(TagRule(PLACE)) }
   for _, rule in ipairs(before) do conditions[#conditions + 1] = NotRule(rule) end
   if groups[kind] then
     before[#before + 1] = NetmaskGroupRule(groups[kind], true, true)
@@ -228,6 +259,12 @@ for _, kind in ipairs(KINDS) do
   conditions[#conditions + 1] = is_named
   -- A country may have no network in the table: nobody is there.
   if groups[kind] or kind == OTHER then first(AndRule(conditions), SetTagAction(PLACE, kind)) end
+end
+
+if #TRUSTED > 0 then
+  local trusted = newNMG()
+  for _, network in ipairs(TRUSTED) do trusted:addMask(network) end
+  first(AndRule({ OpcodeRule(DNSOpcode.Query), NetmaskGroupRule(trusted), is_named }), LuaFFIAction(place_by_subnet))
 end
 
 if not cdnblock_rules then addSelfAnsweredResponseAction(TagRule(HAS_OPT), LuaFFIResponseAction(count_opt)) end

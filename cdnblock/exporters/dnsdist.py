@@ -101,6 +101,7 @@ def _program(work: Work, asked: list[str], names: str) -> str:
         "@DATABASE@": work.options.path(names),
         "@NETWORKS@": work.options.path(_NETWORKS),
         '"@KINDS@"': ", ".join(f'"{kind}"' for kind in asked),
+        '"@TRUSTED@"': ", ".join(f'"{network}"' for network in work.options.trusted_proxies),
         "@SOA@": "".join(f"\\{octet:03}" for octet in SOA_RDATA),
         "@TTL@": str(NEGATIVE_TTL),
         "@FREE@": _FREE,

@@ -51,7 +51,7 @@ TARGETS = [
     ("bind", {"settings": {"view": "/etc/bind/every-view.conf", "ede": "yes"}}),
     ("knot-resolver", {"contact": "legal@edge.example"}),
     ("powerdns", {"trusted_proxies": ("10.0.0.0/8",)}),
-    ("dnsdist", {}),
+    ("dnsdist", {"trusted_proxies": ("10.0.0.0/8",)}),
     ("unbound", {"settings": {"clients": "203.0.113.0/25 198.51.100.0/24,2001:db8::/32", "ede": "yes"}}),
     ("domains", OF_LISTS),
     ("hosts", OF_LISTS),
@@ -184,7 +184,7 @@ def test_served_hosts_are_written_by_their_own_names(exported):
     """What is below a listed name, too; what is not served is not there."""
     files = exported("haproxy", served=["x.a.example", "free.a.example", "other.example", "*.b.example"]).files
     hosts = next(file for file in files if file.name == "cdnblock-hosts.map")
-    assert [line.split()[0] for line in names_in(hosts)] == ["=x.a.example", "b.example", "www.b.example"]
+    assert [line.split()[0] for line in names_in(hosts)] == ["=x.a.example", "b.example", "www.b.example", "a.example"]
 
 
 @pytest.mark.parametrize(

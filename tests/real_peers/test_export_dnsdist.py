@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "adapters")]
 
 from dns_clients import opt, option, over_stream, over_udp, packet, subnet, wire_name
-from dns_engines import answered_with_data, answers, export_dns_for, said, spoilt_queries
+from dns_engines import answered_with_data, answers, export_dns_for, said, said_for, spoilt_queries
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
 from export_resolvers import started_example
 
@@ -103,9 +104,10 @@ class TestDnsdist(DnsContract):
 
 
 @contextmanager
-def dnsdist_on(folder, *, more="", moved=True, contact=None, **orders):
+def dnsdist_on(folder, *, more="", moved=True, trusted=(), contact=None, **orders):
     """Run a dnsdist with these orders alone."""
-    with open_dns_stage(folder, orders) as stage:
+    with open_dns_stage(folder, orders) as opened:
+        stage = replace(opened, trusted_proxies=trusted)
         dnsdist = Dnsdist(stage, more=more)
         export_dns_for(stage, "dnsdist", dnsdist.out, moved=moved, contact=contact)
         with dnsdist.run():
@@ -262,6 +264,43 @@ def queries(name):
     yield packet(name, 255, counts=(1, 0, 0, 2), rest=b"\0\0\x10\0\x01\0\0\0\0\0\0" + opt(option(3, b"nsid")))
 
 
+SUBNETS = [
+    ("203.0.113.0/24", "france", REFUSED),
+    ("203.0.113.7/32", "an address in france", REFUSED),
+    ("198.51.100.0/24", "germany", ANSWERED),
+    ("2001:db8:f::/48", "france by IPv6", REFUSED),
+    ("2001:db8:f:1:2:3:4:5/128", "an address in france by IPv6", REFUSED),
+    ("2002:cb00:7107::/48", "france by 6to4", REFUSED),
+    ("64:ff9b::cb00:7107/128", "france by NAT64", REFUSED),
+    ("2002:c633:6407::/48", "germany by 6to4", ANSWERED),
+    ("0.0.0.0/0", "who does not say where", ANSWERED),
+]
+
+
+@pytest.mark.parametrize(("subnet", "_", "wanted"), SUBNETS, ids=[words for _, words, _ in SUBNETS])
+def test_a_trusted_forwarder_says_for_whom_it_asks(subnet, _, wanted, trusting):
+    """Where the client's subnet is, and not where the forwarder is; twice, since answers are cached."""
+    for name in ("one.example", "a.one.example", "one.example"):
+        assert said_for(trusting.port, subnet, name) == wanted
+    assert said_for(trusting.port, subnet, "other.example") == ANSWERED
+
+
+@pytest.fixture(scope="module")
+def trusting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trusting")
+    with dnsdist_on(folder, trusted=("127.0.0.1",), moved=False, one=ONE) as (_, dnsdist):
+        yield dnsdist
+
+
+def test_a_forwarder_in_france_asks_for_a_client_in_germany(tmp_path):
+    """A subnet in which nothing is refused is let through, wherever the forwarder is; a stranger's says nothing."""
+    with dnsdist_on(tmp_path, trusted=("127.10.0.1",), one=ONE) as (_, dnsdist):
+        for source, wanted in (("127.10.0.1", 0), ("127.10.0.2", 5)):
+            query = packet("one.example", counts=(1, 0, 0, 1), rest=opt(subnet("198.51.100.0", 24)))
+            assert over_udp("127.0.0.1", dnsdist.port, query, source=source)[3] & 15 == wanted
+        assert said(dnsdist.port, "one.example", "france") == REFUSED
+
+
 def test_clients_are_known_by_the_proxy_protocol(tmp_path):
     """A load balancer before it tells who asks."""
     more = 'setProxyProtocolACL({"127.0.0.9/32"})'
@@ -292,10 +331,8 @@ def test_a_spoilt_query_gets_no_data(tmp_path):
 
 def test_the_example_starts_as_it_stands(tmp_path):
     """`examples/dnsdist/start.sh` exports, starts, refuses a client in France and answers one in Germany."""
-    believed = ('-- setProxyProtocolACL({"127.0.0.1/32"})', 'setProxyProtocolACL({"127.0.0.9/32"})')
     (console,) = free_ports(1)
-    with started_example("dnsdist", tmp_path, [believed, (":5199", f":{console}")]) as port:
-        for client, rcode in (("90.84.144.1", 5), ("80.187.0.1", 0)):
-            query = proxied(client) + packet("www.motogpstream.me")
-            assert over_udp("127.0.0.1", port, query, source="127.0.0.9")[3] & 15 == rcode
-        assert said(port, "www.motogpstream.me", "nowhere") == ANSWERED
+    with started_example("dnsdist", tmp_path, [(":5199", f":{console}")]) as port:
+        rcode, errors = said_for(port, "90.84.144.0/24", "www.motogpstream.me")
+        assert (rcode, errors) == ("REFUSED", [(16, "order tjp-2025-03-28-motogp")])
+        assert said_for(port, "80.187.0.0/24", "www.motogpstream.me") == ANSWERED
