@@ -30,6 +30,8 @@ from cdnblock.orders.model import Measure
 
 FREE: Final = "free"
 """What a name maps to that is let go below one that is not."""
+GATE: Final = 2
+"""Labels of a host that are looked up first: where no name ends in them, as for nearly all hosts, nothing else is."""
 MOST_OF_A_LINE: Final = 15_000  # octets: HAProxy reads maps and runtime commands by lines of tune.bufsize, 16 384
 
 # What a Host field may hold (RFC 9110 §7.2, without what no client sends): another is 400, as RFC 9112 §3.2 wants it.
@@ -37,15 +39,16 @@ _HOST: Final = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]*)?$"
 _NO_HOST: Final = "!{ req.fhdr(host) -m found }"
 # WebSockets, and no other upgrade: what follows one to h2c would be requests that these rules never see.
 _WEBSOCKET: Final = "METH_GET { req.fhdr(upgrade) -m str -i websocket } { req.fhdr_cnt(upgrade) eq 1 }"
+_NO_UPGRADE: Final = "!{ req.fhdr(upgrade) -m found }"
+_UPGRADING: Final = "^(connection|upgrade|http2-settings)$"
 _SERVICE: Final = "cdnblock-notice"
 
 
 def _render(work: Work) -> tuple[File, ...]:
     top = work.top("#")
-    hosts = [*((f"={name}", group) for name, group in work.plan.exact.items()), *work.plan.suffixes.items()]
     return (
         File("cdnblock.cfg", "\n".join(_configuration(work)) + "\n"),
-        File("cdnblock-hosts.map", top + "".join(f"{name} {group.id if group else FREE}\n" for name, group in hosts)),
+        File("cdnblock-hosts.map", top + "".join(_hosts(work.plan))),
         File("cdnblock-territory.map", top + "".join(f"{cidr} {place}\n" for cidr, place in work.networks)),
         File("cdnblock-actions.map", top + "".join(_actions(work.plan))),
         File("cdnblock-notices.map", top + "".join(_notices(work.plan, work.options))),
@@ -72,6 +75,20 @@ def in_map(text: str) -> str:
     return "".join(f"%{ord(c):02X}" if c in "%|" or (ord(c) < ord("!") and c != " ") else c for c in text)
 
 
+def _hosts(plan: Plan) -> Iterator[str]:
+    """Yield what hosts map to, and for each name of more labels than a gate that its last ones are worth a closer look."""
+    for name, group in plan.exact.items():
+        yield f"={name} {group.id if group else FREE}\n"
+    for name, group in plan.suffixes.items():
+        yield f"{name} {group.id if group else FREE}\n"
+    gates = {_gate(name) for table in (plan.exact, plan.suffixes) for name in table}
+    yield from (f"{gate} {FREE}\n" for gate in sorted(gates - plan.suffixes.keys()))
+
+
+def _gate(name: str) -> str:
+    return ".".join(name.rsplit(".", GATE)[-GATE:])
+
+
 def _configuration(work: Work) -> Iterator[str]:
     """Yield what changes only when HAProxy has to be reloaded; orders that come and go change the maps."""
     yield "# Written by `cdnblock export haproxy`: do not edit. For which orders, the maps tell."
@@ -81,10 +98,9 @@ def _configuration(work: Work) -> Iterator[str]:
     base = f" from {settings['defaults']}" if settings["defaults"] else ""
     yield f"\ndefaults cdnblock{base}"
     yield "  mode http"
-    yield f"  http-request deny deny_status 400 if {{ req.fhdr(host) -m found }} !{{ req.fhdr(host) -m reg {quoted(_HOST)} }}"
-    yield f"  http-request deny deny_status 400 if {_NO_HOST} !{{ req.ver 1.0 }}"
-    yield from (f"  http-request del-header {name} unless {_WEBSOCKET}" for name in ("connection", "upgrade"))
-    yield "  http-request del-header http2-settings"
+    host = f"{{ req.fhdr(host) -m reg {quoted(_HOST)} }}"
+    yield f"  http-request deny deny_status 400 unless {host} or {_NO_HOST} {{ req.ver 1.0 }}"
+    yield f"  http-request del-header {quoted(_UPGRADING)} -m reg unless {_NO_UPGRADE} or {_WEBSOCKET}"
     rules = _decision(work, "txn", "req.fhdr(host),host_only,lower,rtrim(.)", "")
     yield from (f"  http-request {rule}" for rule in rules)
     yield "  http-request reject if { var(txn.cdnblock_action) -m str close }"
@@ -117,16 +133,20 @@ def _by_server_name(work: Work, base: str) -> Iterator[str]:
 def _decision(work: Work, scope: str, host: str, when: str) -> Iterator[str]:
     """Yield the rules that set `cdnblock_action`; `when` is asked before the host is looked up."""
     plan, hosts = work.plan, f"map_str({work.options.path('cdnblock-hosts.map')})"
-    name, group, unless = f"{scope}.cdnblock_host", f"{scope}.cdnblock_group", ""
+    name, group, gate = (f"{scope}.cdnblock_{what}" for what in ("host", "group", "gate"))
     yield _if(f"set-var({name}) {host}", when)
     if scope == "txn":  # HTTP/1.0 needs no Host, and may name the host in its target
-        yield f"set-var({name}) url,field(3,/),host_only,lower,rtrim(.) if {_NO_HOST}"
+        yield f"set-var({name}) url,field(3,/),host_only,lower,rtrim(.) if !{{ var({name}) -m found }}"
+    yield _if(f"set-var({gate}) var({name}),field(-1,.,{GATE}),{hosts}", when)
+    near, unless = f"{{ var({gate}) -m found }}", ""
     if plan.exact:
-        yield _if(f"set-var({group}) str(=),concat(,{name},),{hosts}", when)
+        yield _if(f"set-var({group}) str(=),concat(,{name},),{hosts}", near)
         unless = f"!{{ var({group}) -m found }}"
     for depth in plan.depths():
-        yield _if(f"set-var({group}) var({name}),field(-1,.,{depth}),{hosts}", when, unless)
-        unless = f"!{{ var({group}) -m found }}"
+        if depth > GATE:
+            yield _if(f"set-var({group}) var({name}),field(-1,.,{depth}),{hosts}", near, unless)
+            unless = f"!{{ var({group}) -m found }}"
+    yield _if(f"set-var({group}) var({gate})", near, unless)
     client = f"{scope}.cdnblock_client"
     yield _if(f"set-var({client}) src", f"{{ var({group}) -m found }} !{{ var({group}) -m str {FREE} }}")
     if work.options.trusted_proxies and scope == "txn":
