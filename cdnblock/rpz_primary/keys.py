@@ -83,6 +83,8 @@ class Signer:
         self._key = key
         self._request_mac = request_mac
         self._context: Any = None
+        self.mac = b""
+        """The signature of what was signed last; answers to it are signed with that."""
 
     def sign(self, message: bytes) -> bytes:
         """Return a message with its signature (RFC 8945 §5.3.1: each message of a transfer has one)."""
@@ -92,6 +94,7 @@ class Signer:
         signed, self._context = _sign(
             message, self._key, unsigned, int(time.time()), self._request_mac, self._context, multi=True
         )
+        self.mac = signed.mac
         return _with_record(message, self._key.name, signed)
 
 

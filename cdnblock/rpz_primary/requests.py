@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,16 +22,19 @@ from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.names import MAX_LABEL
 from cdnblock.rpz_primary import wire
 from cdnblock.rpz_primary.keys import BADKEY, BADSIG, BADTIME, Keys, Replays, Signer, complaint
+from cdnblock.rpz_primary.serials import is_newer
 from cdnblock.rpz_primary.zones import Version, incremental, whole
 
 LARGEST_REQUEST: Final = 4_096
 """Octets; a request for a transfer is a question, one SOA and a signature."""
 
+_LOG: Final = logging.getLogger("cdnblock.rpz")
 _HEADER_SIZE: Final = 12
 _QR: Final = 0x8000
 _AA: Final = 0x0400
 _OPCODE: Final = 0x7800
 _KEPT: Final = 0x7900  # of a request's flags in its answer: opcode and RD
+_SIGNATURE: Final = b"\0\xfa\0\xff"  # type TSIG, class ANY
 _OPT: Final = b"\0" + wire.RECORD.pack(41, 1232, 0, 0)  # RFC 6891 §6.1.2
 _SIGNATURE_ERRORS: Final = (
     (dns.message.UnknownTSIGKey, BADKEY),
@@ -82,6 +86,7 @@ class Desk:
         self._zones = zones
         self._access = access
         self._replays = Replays()
+        self._behind: set[bytes] = set()
         self.counters = Counters()
 
     def answers(self, packet: bytes, peer: str, *, stream: bool) -> Iterator[bytes] | None:
@@ -92,7 +97,7 @@ class Desk:
             self.counters.malformed += 1
             return _alone(_plain(packet, Rcode.FORMERR, b""))
         listed = self._access.addresses.trusts(peer)
-        if not listed and packet[10:12] == b"\0\0":  # no signature, so no need to look further
+        if not listed and _SIGNATURE not in packet:  # no need to look further, which takes long
             self.counters.refused += 1
             return _alone(_plain(packet, Rcode.REFUSED, question))
         return self._read(packet, question, stream=stream, listed=listed)
@@ -136,6 +141,7 @@ class Desk:
                 bodies = iter([(wire.soa(version.serial), 1)])
             case wire.IXFR if (serial := _serial(request)) is not None:
                 self.counters.incremental += 1
+                self._look_ahead(question, serial, version.serial)
                 bodies = incremental(version, serial)
             case wire.AXFR if stream:
                 self.counters.transfers += 1
@@ -143,6 +149,17 @@ class Desk:
             case _:
                 return _alone(signer.sign(_plain(packet, Rcode.REFUSED, question)))
         return _messages(packet, question, bodies, opt, signer)
+
+    def _look_ahead(self, question: bytes, theirs: int, ours: int) -> None:
+        """Say once of each zone when somebody has a later serial than we: he takes nothing of ours any more."""
+        zone = question[:-4].lower()
+        if is_newer(theirs, ours) and zone not in self._behind:
+            self._behind.add(zone)
+            _LOG.error(
+                "cdnblock: a secondary has serial %d of %s, and ours is %d: was the state folder lost, or the clock"
+                " wrong? It takes nothing until ours is later; have it transfer the zone anew",
+                theirs, dns.name.from_wire(zone, 0)[0].to_text(omit_final_dot=True), ours,
+            )  # fmt: skip
 
     def _wrong_signature(self, packet: bytes, question: bytes, error: Exception) -> bytes:
         self.counters.wrong_signatures += 1

@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import dns.exception
+import dns.message
 import dns.name
 import dns.query
+import dns.rcode
 import dns.rdatatype
 import dns.tsig
 
 from cdnblock.adapters._dns_front.peers import Address, read_address
 from cdnblock.errors import ConfigError
 from cdnblock.rpz_primary import wire
-from cdnblock.rpz_primary.keys import Keys, names_of, sign
+from cdnblock.rpz_primary.keys import Keys, Signer, names_of
 from cdnblock.rpz_primary.policies import Policy
 from cdnblock.rpz_primary.zone_sets import Zone
 from cdnblock.rpz_primary.zones import changed
@@ -153,13 +155,22 @@ class Updater:
             number = secrets.randbits(16)
             head = wire.HEADER.pack(number, _UPDATE, 1, 0, count, 0)
             question = zone.wire + wire.SOA.to_bytes(2, "big") + wire.IN.to_bytes(2, "big")
-            message = sign(head + question + body, self._target.key)
+            signer = Signer(self._target.key)
+            message = signer.sign(head + question + body)
             with socket.create_connection(self._target.address, timeout=_PATIENCE) as connection:
                 connection.sendall(len(message).to_bytes(2, "big") + message)
-                answer = _received(connection)
-            rcode = answer[3] & 0xF
-            if int.from_bytes(answer[:2], "big") != number or rcode:
-                raise RefusedError(f"{zone.name}: the update was answered with RCODE {rcode}")
+                answer = self._understood(_received(connection), signer.mac)
+            if answer.id != number or answer.rcode():
+                raise RefusedError(f"{zone.name}: the update was answered with {dns.rcode.to_text(answer.rcode())}")
+
+    def _understood(self, answer: bytes, mac: bytes) -> dns.message.Message:
+        """Return an answer whose signature is right, where there is a key."""
+        key = self._target.key
+        ring = None if key is None else {key.name: key}
+        message = dns.message.from_wire(answer, keyring=ring, request_mac=mac)
+        if key is not None and not message.had_tsig and not message.rcode():
+            raise RefusedError("an update was answered without a signature")
+        return message
 
 
 def _received(connection: socket.socket) -> bytes:

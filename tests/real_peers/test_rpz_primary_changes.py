@@ -223,6 +223,21 @@ def test_zones_of_a_primary_that_runs_already_are_kept_by_updates(tmp_path):
 
 
 @needs("named", "bind9")
+def test_updates_that_are_not_taken_are_told_and_tried_again(tmp_path):
+    """With a key that the other primary does not take for updates: its zones stay as they are, and the status says why."""
+    with open_dns_stage(tmp_path, {"one": ONE}) as stage:
+        primary = Primary(stage.folder, stage.orders, sets=("fr",))
+        theirs = OperatorsOwn(stage.folder, primary)
+        primary.more += ["--update", f"127.0.0.1:{theirs.port},key=fr"]
+        with running(theirs.command(), theirs.port, theirs.log), primary.run():
+            wait_until(lambda: primary.status()["rpz_primary"]["updates"][0]["failing"])
+            told = primary.status()["rpz_primary"]["updates"][0]
+            assert told["behind"] == ["pass-fr", "delta-fr", "base-fr"]
+            assert ("old.example", ".") in theirs.records("base-fr")[0]
+            assert "updates of 127.0.0.1 port" in primary.log.read_text()
+
+
+@needs("named", "bind9")
 def test_who_has_no_key_gets_nothing(tmp_path):
     """A BIND with another secret under the same name of a key transfers nothing, and says so; the primary counts it."""
     with open_dns_stage(tmp_path, {"one": ONE}) as stage, ExitStack() as leaving:

@@ -186,6 +186,23 @@ def test_one_more_name_is_a_change_of_the_small_zone_alone():
     assert len(layers[0].base) == 1_000
 
 
+def test_many_changes_at_once_come_to_the_same_as_one_by_one():
+    """More than two thousand names are worked out anew, all of them; the zones are those of a fresh start."""
+    bulk = an_order("bulk", *(f"n{number}.example" for number in range(100)))
+    many = an_order("many", *(f"a.m{number}.n{number % 100}.example" for number in range(2_500)))
+    planning, layers = make(compile_orders([bulk]), AT)
+    for each in layers:
+        each.fold()
+    assert planning.follow(compile_orders([bulk, many]), AT)
+    fresh, others = make(compile_orders([bulk, many]), AT)
+    for each, other in zip(layers, others, strict=True):
+        each.fold()
+        other.fold()
+        assert each.base == other.base
+        assert planning.front(each) == fresh.front(other) == ({}, {})
+    assert len(layers[0].base) == 100 + 2 * 2_500
+
+
 def test_a_lifted_name_passes_until_the_bulk_is_without_it():
     """What is lifted is in pass while the bulk has it, and for as long afterwards as a resolver may have an older one."""
     at = datetime(2025, 5, 1, tzinfo=UTC)

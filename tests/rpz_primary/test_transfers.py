@@ -67,11 +67,14 @@ def test_each_serial_leads_to_the_same_zone(tmp_path):
         assert after["transfers"] == before["transfers"]
 
 
-def test_an_unknown_serial_gets_the_whole_zone(tmp_path):
-    """Who has a version that nobody remembers gets everything; who has this one, or says he has a later one, one SOA."""
+def test_an_unknown_serial_gets_the_whole_zone(tmp_path, caplog):
+    """Who has a version that nobody remembers gets everything; who has this one, or a later one, one SOA.
+
+    A later one is said once: whoever has it takes nothing of ours.
+    """
     with serving(tmp_path) as primary:
         now = serial(primary.transferred("base-fr"))
-        for asked, records in ((now - 5, 7), (now, 1), (now + 5, 1)):
+        for asked, records in ((now - 5, 7), (now, 1), (now + 5, 1), (now + 6, 1)):
             query = dns.message.make_query("base-fr", "IXFR")
             query.use_tsig(KEY)
             text = f"base-fr. 0 IN SOA . . {asked} 0 0 0 0"
@@ -79,6 +82,8 @@ def test_an_unknown_serial_gets_the_whole_zone(tmp_path):
             messages = [*_stream(primary, query)]
             assert sum(len(rrset) for message in messages for rrset in message.answer) == records
             assert messages[0].answer[0][0].serial == now
+    assert caplog.text.count(f"a secondary has serial {now + 5} of base-fr, and ours is {now}") == 1
+    assert caplog.text.count("a secondary has serial") == 1
 
 
 def test_over_udp_there_is_a_serial_and_no_transfer(tmp_path):
