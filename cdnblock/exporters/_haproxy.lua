@@ -9,7 +9,6 @@ for place, network in ipairs(trusted) do trusted[place] = core.parse_addr(networ
 
 local MOST_HOPS = 256
 local NOWHERE = "255.255.255.255" -- an address that is in no country
-local MOST_OF_A_FIELD, MOST_RANGES = 2000, 64
 
 local function decoded(text)
   return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
@@ -19,95 +18,20 @@ local function told(key)
   return notices:lookup(key)
 end
 
-local function split(text, separator)
-  local found = {}
-  for part in (text .. separator):gmatch("(.-)%" .. separator) do found[#found + 1] = part end
-  return found
-end
+-- @WISHES@
 
 local function field(applet, name)
   local lines, found = applet.headers[name], {}
   if not lines then return "" end
   for place = 0, #lines do found[#found + 1] = lines[place] end
-  return table.concat(found, ","):sub(1, MOST_OF_A_FIELD)
-end
-
--- RFC 9110 §12.4.2; nil for a weight that is none
-local function quality(parameters)
-  for _, parameter in ipairs(parameters) do
-    local value = parameter:match("^[ \t]*[qQ][ \t]*=[ \t]*(.-)[ \t]*$")
-    if value then
-      local one, zero = value:match("^1$") or value:match("^1%.0?0?0?$"), value:match("^0$") or value:match("^0%.%d?%d?%d?$")
-      return (one or zero) and tonumber(value) or nil
-    end
-  end
-  return 1.0
-end
-
-local function ranges(text)
-  local found = {}
-  for _, item in ipairs(split(text, ",")) do
-    if #found >= MOST_RANGES then break end
-    local parameters = split(item, ";")
-    local name = table.remove(parameters, 1):match("^[ \t]*(.-)[ \t]*$"):lower()
-    local weight = quality(parameters)
-    if name ~= "" and weight then found[#found + 1] = {name = name, quality = weight} end
-  end
-  return found
-end
-
-local function contains(list, wanted)
-  for _, item in ipairs(list) do if item == wanted then return true end end
-  return false
-end
-
--- Lookup, RFC 4647 §3.4: `fr-CA` asks for `fr`
-local function chosen_language(text, spoken, default)
-  local best, best_quality, refused = nil, 0, {}
-  for _, range in ipairs(ranges(text)) do
-    local language = range.name:match("^[^-]*")
-    if range.quality == 0 then refused[range.name] = true end
-    if range.quality > best_quality and contains(spoken, language) then best, best_quality = language, range.quality end
-  end
-  if best then return best end
-  if not refused[default] then return default end
-  for _, language in ipairs(spoken) do if not refused[language] then return language end end
-  return default
-end
-
--- RFC 9110 §12.5.1: by quality, then exactness, then what is named first, then ours by their order
-local function chosen_type(text, offers)
-  local asked, best, best_rating = ranges(text), offers[1], nil
-  for _, range in ipairs(asked) do range.name = told("meant:" .. range.name) or range.name end
-  for _, offer in ipairs(offers) do
-    local rating
-    for exactness, pattern in ipairs({"*/*", offer:match("^[^/]*") .. "/*", offer}) do
-      for place, range in ipairs(asked) do
-        if range.name == pattern then rating = {range.quality, exactness, -place} break end
-      end
-    end
-    if rating and rating[1] > 0 then
-      local better = not best_rating
-      for part = 1, 3 do
-        if better or rating[part] < best_rating[part] then break end
-        better = rating[part] > best_rating[part]
-      end
-      if better then best, best_rating = offer, rating end
-    end
-  end
-  return best
-end
-
-local function last_labels(host, count)
-  local labels = split(host, ".")
-  return table.concat(labels, ".", math.max(1, #labels - count + 1))
+  return table.concat(found, ",")
 end
 
 local function answer(applet)
   local host = applet:get_var("txn.cdnblock_host") or ""
   local key, default = (applet:get_var("txn.cdnblock_action") or ""):match("^terminate:(.-):(.*)$")
   local language = chosen_language(field(applet, "accept-language"), split(told("languages"), "|"), default)
-  local kind = chosen_type(field(applet, "accept"), split(told("types"), "|"))
+  local kind = chosen_type(field(applet, "accept"), split(told("types"), "|"), function(name) return told("meant:" .. name) end)
   local text = told(key .. ":" .. language .. ":" .. kind) or ""
   local body = decoded(text:gsub("|(%d+)|", function(count) return last_labels(host, tonumber(count)) end))
   applet:set_status(451, told("reason"))

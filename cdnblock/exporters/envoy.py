@@ -20,11 +20,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from typing import Final
 
 from cdnblock.exporters._exporter import PROXY_SERVER, Cannot, Exporter, File, Setting, Work, every
 from cdnblock.exporters._hashed_names import hashed_names
+from cdnblock.exporters._lua import in_lua, long_string, program_text
 from cdnblock.exporters._notice import LANGUAGES, TYPES, Page, headers, pages
 from cdnblock.exporters._plan import OTHER, Outcome
 from cdnblock.exporters._planner import notice_told
@@ -44,7 +44,7 @@ _PEERS: Final = {
 
 
 def _render(work: Work) -> tuple[File, ...]:
-    program = work.top("--") + "\n".join(_tables(work)) + "\n\n" + _program()
+    program = work.top("--") + "\n".join(_tables(work)) + "\n\n" + program_text("_envoy.lua")
     return (File("cdnblock.lua", program), File("cdnblock-filter.yaml", _filter(work, program)))
 
 
@@ -63,25 +63,6 @@ def _filter(work: Work, program: str) -> str:
             "",
         )
     )
-
-
-def _program() -> str:
-    return resources.files("cdnblock.exporters").joinpath("_envoy.lua").read_text(encoding="utf-8")
-
-
-def in_lua(text: str) -> str:
-    """Return text as a string of Lua, on one line; what is not printable ASCII by its octets."""
-    plain = {ord("\n"): "\\n", ord('"'): '\\"', ord("\\"): "\\\\"}
-    octets = (plain.get(o) or (chr(o) if 0x20 <= o < 0x7F else f"\\{o:03}") for o in text.encode())  # noqa: PLR2004 (ASCII)
-    return f'"{"".join(octets)}"'
-
-
-def long_string(text: str) -> str:
-    """Return text as a string of Lua in brackets of a level that the text does not close."""
-    level = "="
-    while f"]{level}]" in text:
-        level += "="
-    return f"[{level}[\n{text}]{level}]"
 
 
 def _tables(work: Work) -> Iterator[str]:

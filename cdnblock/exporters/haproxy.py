@@ -16,10 +16,10 @@ HAProxy itself can neither choose between six texts by key nor put a line break 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import resources
 from typing import Final
 
 from cdnblock.exporters._exporter import PROXY_SERVER, Exporter, File, Missing, Options, Setting, Work, every
+from cdnblock.exporters._lua import in_lua, program_text
 from cdnblock.exporters._notice import LANGUAGES, TYPES, Page, headers, pages
 from cdnblock.exporters._plan import OTHER, Outcome, Plan
 from cdnblock.exporters._planner import notice_told
@@ -59,15 +59,6 @@ def _render(work: Work) -> tuple[File, ...]:
 def quoted(text: str) -> str:
     """Return text as one argument of HAProxy's configuration, quoted for its parser (section 2.2)."""
     return "'" + text.replace("'", "'\\''") + "'"
-
-
-def in_lua(text: str) -> str:
-    """Return text as a string of Lua."""
-    return (
-        '"'
-        + "".join(c if c.isalnum() or c in " -_./" else "".join(f"\\x{o:02X}" for o in c.encode()) for c in text)
-        + '"'
-    )
 
 
 def in_map(text: str) -> str:
@@ -213,7 +204,7 @@ def _objections(plan: Plan, options: Options) -> Iterator[Missing]:
 
 
 def _program(options: Options) -> str:
-    program = resources.files("cdnblock.exporters").joinpath("_haproxy.lua").read_text(encoding="utf-8")
+    program = program_text("_haproxy.lua")
     trusted = ", ".join(map(in_lua, options.trusted_proxies))
     return program.replace('"@NOTICES@"', in_lua(options.path("cdnblock-notices.map"))).replace('"@TRUSTED@"', trusted)
 

@@ -56,7 +56,6 @@ local band, bnot, bxor, rshift = bit.band, bit.bnot, bit.bxor, bit.rshift
 
 local DOT, SPACE, EQUALS, COLON, BRACKET = 46, 32, 61, 58, 91
 local MOST_HOPS, MOST_OF_AN_ADDRESS, MOST_OF_A_NODE = 256, 100, 256
-local MOST_OF_A_FIELD, MOST_RANGES = 2000, 64
 local NOWHERE = "unknown"
 
 -- Every octet of a host in lower case; 0 for what is none of a name's
@@ -242,6 +241,10 @@ local function place_of(client)
   return place or "other"
 end
 
+-- What a client reads, by what it says; and names cut into labels. Part of the programs for HAProxy and for Envoy.
+
+local MOST_OF_A_FIELD, MOST_RANGES = 2000, 64
+
 local function split(text, separator)
   local found = {}
   for part in (text .. separator):gmatch("(.-)%" .. separator) do found[#found + 1] = part end
@@ -278,24 +281,24 @@ local function contains(list, wanted)
 end
 
 -- Lookup, RFC 4647 §3.4: `fr-CA` asks for `fr`
-local function chosen_language(text, default)
+local function chosen_language(text, spoken, default)
   local best, best_quality, refused = nil, 0, {}
   for _, range in ipairs(ranges(text)) do
     local language = range.name:match("^[^-]*")
     if range.quality == 0 then refused[range.name] = true end
-    if range.quality > best_quality and contains(languages, language) then best, best_quality = language, range.quality end
+    if range.quality > best_quality and contains(spoken, language) then best, best_quality = language, range.quality end
   end
   if best then return best end
   if not refused[default] then return default end
-  for _, language in ipairs(languages) do if not refused[language] then return language end end
+  for _, language in ipairs(spoken) do if not refused[language] then return language end end
   return default
 end
 
 -- RFC 9110 §12.5.1: by quality, then exactness, then what is named first, then ours by their order
-local function chosen_type(text)
-  local asked, best, best_rating = ranges(text), types[1], nil
-  for _, range in ipairs(asked) do range.name = meant_by[range.name] or range.name end
-  for _, offer in ipairs(types) do
+local function chosen_type(text, offers, meant_by)
+  local asked, best, best_rating = ranges(text), offers[1], nil
+  for _, range in ipairs(asked) do range.name = meant_by(range.name) or range.name end
+  for _, offer in ipairs(offers) do
     local rating
     for exactness, pattern in ipairs({"*/*", offer:match("^[^/]*") .. "/*", offer}) do
       for place, range in ipairs(asked) do
@@ -320,8 +323,8 @@ local function last_labels(host, count)
 end
 
 local function notice(outcome, host, place, headers)
-  local language = chosen_language(headers:get("accept-language"), own_languages[place] or own_languages.other)
-  local kind = chosen_type(headers:get("accept"))
+  local language = chosen_language(headers:get("accept-language"), languages, own_languages[place] or own_languages.other)
+  local kind = chosen_type(headers:get("accept"), types, function(name) return meant_by[name] end)
   local body = {}
   for at, part in ipairs(notices[outcome][language][kind]) do
     body[at] = type(part) == "number" and last_labels(host, part) or part

@@ -9,7 +9,6 @@ for place, network in ipairs(trusted) do trusted[place] = core.parse_addr(networ
 
 local MOST_HOPS = 256
 local NOWHERE = "255.255.255.255" -- an address that is in no country
-local MOST_OF_A_FIELD, MOST_RANGES = 2000, 64
 
 local function decoded(text)
   return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
@@ -19,17 +18,14 @@ local function told(key)
   return notices:lookup(key)
 end
 
+-- What a client reads, by what it says; and names cut into labels. Part of the programs for HAProxy and for Envoy.
+
+local MOST_OF_A_FIELD, MOST_RANGES = 2000, 64
+
 local function split(text, separator)
   local found = {}
   for part in (text .. separator):gmatch("(.-)%" .. separator) do found[#found + 1] = part end
   return found
-end
-
-local function field(applet, name)
-  local lines, found = applet.headers[name], {}
-  if not lines then return "" end
-  for place = 0, #lines do found[#found + 1] = lines[place] end
-  return table.concat(found, ","):sub(1, MOST_OF_A_FIELD)
 end
 
 -- RFC 9110 §12.4.2; nil for a weight that is none
@@ -46,8 +42,8 @@ end
 
 local function ranges(text)
   local found = {}
-  for _, item in ipairs(split(text, ",")) do
-    if #found >= MOST_RANGES then break end
+  for place, item in ipairs(split((text or ""):sub(1, MOST_OF_A_FIELD), ",")) do
+    if place > MOST_RANGES then break end
     local parameters = split(item, ";")
     local name = table.remove(parameters, 1):match("^[ \t]*(.-)[ \t]*$"):lower()
     local weight = quality(parameters)
@@ -76,9 +72,9 @@ local function chosen_language(text, spoken, default)
 end
 
 -- RFC 9110 §12.5.1: by quality, then exactness, then what is named first, then ours by their order
-local function chosen_type(text, offers)
+local function chosen_type(text, offers, meant_by)
   local asked, best, best_rating = ranges(text), offers[1], nil
-  for _, range in ipairs(asked) do range.name = told("meant:" .. range.name) or range.name end
+  for _, range in ipairs(asked) do range.name = meant_by(range.name) or range.name end
   for _, offer in ipairs(offers) do
     local rating
     for exactness, pattern in ipairs({"*/*", offer:match("^[^/]*") .. "/*", offer}) do
@@ -103,11 +99,18 @@ local function last_labels(host, count)
   return table.concat(labels, ".", math.max(1, #labels - count + 1))
 end
 
+local function field(applet, name)
+  local lines, found = applet.headers[name], {}
+  if not lines then return "" end
+  for place = 0, #lines do found[#found + 1] = lines[place] end
+  return table.concat(found, ",")
+end
+
 local function answer(applet)
   local host = applet:get_var("txn.cdnblock_host") or ""
   local key, default = (applet:get_var("txn.cdnblock_action") or ""):match("^terminate:(.-):(.*)$")
   local language = chosen_language(field(applet, "accept-language"), split(told("languages"), "|"), default)
-  local kind = chosen_type(field(applet, "accept"), split(told("types"), "|"))
+  local kind = chosen_type(field(applet, "accept"), split(told("types"), "|"), function(name) return told("meant:" .. name) end)
   local text = told(key .. ":" .. language .. ":" .. kind) or ""
   local body = decoded(text:gsub("|(%d+)|", function(count) return last_labels(host, tonumber(count)) end))
   applet:set_status(451, told("reason"))
