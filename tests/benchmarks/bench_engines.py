@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import http.client
 import json
 import os
 import re
@@ -31,7 +32,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "real_peers"), str(HERE)]
 
 from bench_service import ORIGIN, children_of, cpu, pin
-from export_engines import running
+from export_engines import running, wait_until
 from free_ports import free_ports
 from measuring import heading, listable_names, resident, say, table, write_order
 
@@ -42,6 +43,7 @@ from cdnblock.sources.order_folder import load_orders
 
 GOALS = {14: 1.10, 100_000: 1.15, 1_000_000: 1.20}
 """Names: how many times the plain engine's CPU an uncovered host may cost at most."""
+OK = 200
 HOSTS = 1_000  # uncovered hosts that wrk asks for in turn
 HEADERS_MORE = Path("/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so")
 WRK = """
@@ -220,6 +222,7 @@ def costs(engine: str, count: int, arguments) -> list[str]:
             at.folder.mkdir()
             started = time.monotonic()
             process = stack.enter_context(running(write(at), port, folder / f"{port}.log"))
+            wait_until(lambda port=port: answers(port))  # by then all its processes are there
             ready[port] = time.monotonic() - started
             pids[port] = (process.pid, *children_of(process.pid))
             pin(*pids[port])
@@ -242,6 +245,15 @@ def costs(engine: str, count: int, arguments) -> list[str]:
         f"{ready[our_port]:.1f}",
         f"{memory:.0f}",
     ]
+
+
+def answers(port: int) -> bool:
+    """Tell whether an engine answers a request."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", "/page", headers={"Host": "www.first.example"})
+        return connection.getresponse().status == OK
+    return False
 
 
 def exported(folder: Path, engine: str, count: int, settings: dict[str, str]) -> Path:
