@@ -335,3 +335,28 @@ def decided_otherwise(stage, port, seed, count):
         if found != measures.get(Measure.PROXY):
             yield f"{spelled} from {address}: {found} in place of {dict(measures)}"
     client.close()
+
+
+@contextlib.contextmanager
+def with_annex(folder, count):
+    """Open a stage with one order that has so many names, of two depths, in a file beside it; yield it and some of them."""
+    names = [f"www.s{n}.example" if n % 10 == 0 else f"s{n}-{n * 7919 % 1000}.example" for n in range(count)]
+    with stage_with(folder) as stage:
+        (stage.orders / "annex.txt").write_text("\n".join(names))
+        put_orders(stage.orders, {"annex": {"names_file": "annex.txt"}})
+        yield stage, [*names[:20], *names[-20:]]
+
+
+def wrong_about(port, names):
+    """Yield which of these covered names, and of names beside them, are answered otherwise than they should be."""
+    for name in names:
+        for host, status in (
+            (name, 451),
+            (f"x.{name.upper()}.", 451),
+            (f"x{name}", 200),
+            (name.partition(".")[2], 200),
+        ):
+            if asked(port, host, PLACES["france"])[0] != status:
+                yield host
+        if asked(port, name, PLACES["germany"])[0] != 200:
+            yield f"{name} from Germany"

@@ -26,6 +26,8 @@ from export_engines import (
     stage_with,
     started_example,
     tangled_orders,
+    with_annex,
+    wrong_about,
 )
 from peers import program
 
@@ -290,3 +292,11 @@ def test_tangled_names_are_decided_as_the_library_does(tmp_path):
         caddy = Caddy(stage)
         with caddy.run():
             assert [*decided_otherwise(stage, caddy.port, 5, 1_000)] == []
+
+
+def test_a_hundred_thousand_names_are_carried(tmp_path):
+    """The first and the last of them, what is below, and what only looks like them."""
+    with with_annex(tmp_path, 100_000) as (stage, names):
+        caddy = Caddy(stage)
+        with caddy.run():
+            assert [*wrong_about(caddy.port, names)] == []

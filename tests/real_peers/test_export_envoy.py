@@ -31,6 +31,8 @@ from export_engines import (
     started_example,
     tangled_orders,
     wait_until,
+    with_annex,
+    wrong_about,
 )
 from peers import program
 
@@ -394,3 +396,11 @@ def test_a_client_may_be_told_by_what_envoy_takes_for_it(tmp_path):
                         f"X-Forwarded-For: {PLACES[claimed]}\r\nConnection: close\r\n\r\n".encode()
                     )
                     assert connection.recv(12).endswith(status)
+
+
+def test_a_hundred_thousand_names_are_carried(tmp_path):
+    """The first and the last of them, what is below, and what only looks like them."""
+    with with_annex(tmp_path, 100_000) as (stage, names):
+        envoy = Envoy(stage)
+        with envoy.run():
+            assert [*wrong_about(envoy.port, names)] == []

@@ -26,6 +26,8 @@ from export_engines import (
     started_example,
     tangled_orders,
     wait_until,
+    with_annex,
+    wrong_about,
 )
 from peers import answers, program, started
 
@@ -256,3 +258,11 @@ def test_tangled_names_are_decided_as_the_library_does(tmp_path):
         traefik = Traefik(stage)
         with traefik.run():
             assert [*decided_otherwise(stage, traefik.port, 5, 1_000)] == []
+
+
+def test_a_hundred_thousand_names_are_carried(tmp_path):
+    """The first and the last of them, what is below, and what only looks like them."""
+    with with_annex(tmp_path, 100_000) as (stage, names):
+        traefik = Traefik(stage)
+        with traefik.run():
+            assert [*wrong_about(traefik.port, names)] == []
