@@ -15,7 +15,7 @@ from typing import Final, NoReturn, TypeVar
 from cdnblock.engines._engine import ApplyError, Change, DownError, Engine, NotTakenError
 from cdnblock.engines._folder import ConfigFolder, Swap, Uncached
 from cdnblock.engines._probes import Prober, Table
-from cdnblock.exporters import Export, Exporter, Options, export
+from cdnblock.exporters import Exporter, Options, export
 from cdnblock.exporters._plan import Plan
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.measures.cache_disable import to_purge
@@ -35,6 +35,20 @@ class Applied:
     changed: tuple[str, ...]
     missing: tuple[str, ...]
     seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rendering:
+    """A configuration, and of what it is one: it holds for these rules from `at` until its plan says."""
+
+    rules: RuleSet
+    at: datetime
+    plan: Plan
+    files: Mapping[str, bytes]
+    missing: tuple[str, ...]
+
+    def holds(self, rules: RuleSet, at: datetime) -> bool:
+        return self.rules is rules and self.at <= at and (self.plan.until is None or at < self.plan.until)
 
 
 @contextmanager
@@ -68,6 +82,8 @@ class Applier:
     partial: bool = False
     _plan: Plan | None = field(init=False, default=None)
     _goes_by: Mapping[str, bytes] | None = field(init=False, default=None)  # None: nobody knows
+    _rendering: _Rendering | None = field(init=False, default=None)
+    _coming: _Rendering | None = field(init=False, default=None)  # of the next instant, checked
     _took: dict[str, float] = field(init=False, default_factory=dict)
 
     def apply(self, rules: RuleSet) -> Applied:
@@ -85,28 +101,6 @@ class Applier:
         with _no_collections():
             return self._apply(rules)
 
-    def _apply(self, rules: RuleSet) -> Applied:
-        at = self.now()
-        done = self._timed("render", lambda: self._export(rules, at))
-        files = {file.name: file.octets for file in done.files}
-        before = self.folder.right if self._goes_by is None else self._goes_by
-        change = Change(
-            folder=Path(self.options.folder), before=before or self._there(files), after=files,
-            whole=self._goes_by is None,
-        )  # fmt: skip
-        astray = self.folder.differing(files)
-        if not astray and files == before and (self._goes_by is not None or self._is_in_step(rules, done.plan, at)):
-            changed: tuple[str, ...] = ()
-        else:
-            changed = tuple(astray)
-            self._change(change, rules, done.plan, at)
-        self._plan, self._goes_by = done.plan, files
-        self._keep(rules, files, at)
-        return Applied(
-            revision=rules.revision, until=done.plan.until, changed=changed, missing=tuple(map(str, done.missing)),
-            seconds=self._took,
-        )  # fmt: skip
-
     def is_still_so(self, rules: RuleSet) -> bool:
         """Tell whether files and answers are still what they were; if not, the next `apply` begins from nothing."""
         if self._goes_by is not None and self._plan is not None:
@@ -117,15 +111,69 @@ class Applier:
         self._goes_by = None
         return False
 
-    def _export(self, rules: RuleSet, at: datetime) -> Export:
-        return export(
+    def prepare(self, rules: RuleSet) -> None:
+        """Render and check what is to be in force at the next instant, so that then it need only be put in place.
+
+        Raises what `apply` does.
+        """
+        if self._plan is None or self._plan.until is None or self._goes_by is None:
+            return
+        with _no_collections():
+            coming = self._rendered(rules, self._plan.until)
+            if coming is not self._coming:
+                change = Change(folder=Path(self.options.folder), before=self._goes_by, after=coming.files)
+                if change.names():
+                    self._check(change)
+                self._coming = coming
+
+    def _apply(self, rules: RuleSet) -> Applied:
+        at = self.now()
+        rendering = self._timed("render", lambda: self._rendered(rules, at))
+        files, plan = rendering.files, rendering.plan
+        before = self.folder.right if self._goes_by is None else self._goes_by
+        change = Change(
+            folder=Path(self.options.folder),
+            before=before or self._there(files),
+            after=files,
+            whole=self._goes_by is None,
+        )
+        astray = self.folder.differing(files)
+        if not astray and files == before and (self._goes_by is not None or self._is_in_step(rules, plan, at)):
+            changed: tuple[str, ...] = ()
+        else:
+            changed = tuple(astray)
+            self._change(change, rules, plan, at)
+        self._plan, self._goes_by, self._rendering = plan, files, rendering
+        self._keep(rules, files, at)
+        return Applied(
+            revision=rules.revision,
+            until=plan.until,
+            changed=changed,
+            missing=rendering.missing,
+            seconds=self._took,
+        )
+
+    def _rendered(self, rules: RuleSet, at: datetime) -> _Rendering:
+        """Return the configuration for an instant; one that was rendered before, if it still holds then."""
+        for known in (self._rendering, self._coming):
+            if known is not None and known.holds(rules, at):
+                return known
+        done = export(
             self.exporter, rules, self.table, at, self.options, served=self.served, partial=self.partial
         )  # fmt: skip
+        return _Rendering(
+            rules=rules,
+            at=at,
+            plan=done.plan,
+            files={file.name: file.octets for file in done.files},
+            missing=tuple(map(str, done.missing)),
+        )
 
     def _change(self, change: Change, rules: RuleSet, plan: Plan, at: datetime) -> None:
         """Check, swap, reload, probe; where that goes wrong, leave what was right."""
         says_more = change.whole or bool(change.names())
-        if says_more:
+        is_checked = self._coming is not None and change.after is self._coming.files and not change.whole
+        if says_more and not is_checked:
             self._timed("check", lambda: self._check(change))
         was_up = self.prober is None or self.prober.answers()
         swap = self._timed("swap", lambda: self.folder.swap(change.after, change.before))

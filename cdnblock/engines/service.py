@@ -21,6 +21,7 @@ from cdnblock.errors import CdnblockError
 LOOK: Final = 60.0  # seconds between two looks at an engine that nobody has changed
 
 _SOONEST, _LATEST = 1.0, 300.0  # seconds until what failed is tried again: twice as long each time
+_AHEAD: Final = 60.0  # seconds before an instant at which what is to be in force then is made ready
 _DOWN: Final = 2.0  # seconds until somebody who was down is looked for again
 _REPEAT: Final = 600.0  # seconds after which a complaint that has not changed is made again
 _LOG: Final = logging.getLogger("cdnblock.apply")
@@ -49,7 +50,7 @@ class Service:
         self.enforcer.report("apply", self.status)
         try:
             while not self._ended:
-                pause = self._pass()
+                pause = self._prepare(self._pass())
                 if not self._woken.wait(pause) and not self._ended and self._failures == 0:
                     self.applier.is_still_so(self.enforcer.rules)
         finally:
@@ -96,13 +97,30 @@ class Service:
         notify(f"READY=1\nSTATUS=in step with {applied.revision}")
         return self.look
 
-    def _failed(self, error: Exception) -> float:
-        self._failures += 1
-        complaint = str(error)
+    def _prepare(self, pause: float) -> float:
+        """Have what comes next ready in time; return how long nothing needs to be done then (s)."""
+        until = None if self._applied is None or self._failures else self._applied.until
+        if until is None:
+            return pause
+        left = (until - self.now()).total_seconds() - _AHEAD
+        if left > 0:
+            return min(pause, left)
+        try:
+            self.applier.prepare(self.enforcer.rules)
+        except (CdnblockError, OSError) as error:
+            self._complain(f"what is to be in force at {until.isoformat()} will not be: {error}")
+        return pause
+
+    def _complain(self, complaint: str) -> None:
         if complaint != self._complaint or time.monotonic() - self._complained_at > _REPEAT:
             _LOG.error("cdnblock: %s is not in step: %s", self.applier.exporter.name, complaint)
             self._complained_at = time.monotonic()
         self._complaint = complaint
+
+    def _failed(self, error: Exception) -> float:
+        self._failures += 1
+        complaint = str(error)
+        self._complain(complaint)
         first = complaint.splitlines()[0] if complaint else ""
         if isinstance(error, DownError):  # whose start may wait for us
             notify(f"READY=1\nSTATUS=waiting for the engine: {first}")
