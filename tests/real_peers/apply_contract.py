@@ -184,6 +184,21 @@ class ServiceContract(ApplyContract):
             world.until_refused(f"new{number}.example")
         assert not [path for path in world.engine.out.glob(".*.*") if path.is_file()]
 
+    def test_an_instant_finds_its_configuration_ready(self, world, tmp_path):
+        """What a window needs is rendered and checked before it opens, and put in place when it does."""
+        clock = tmp_path / "clock"
+        windows = [{"from": "2025-05-02T12:00", "until": "2025-05-02T14:00"}]
+        world.order(live={"names": ["live.example"], "windows": windows})
+        run_from(clock, datetime(2025, 5, 2, 9, 59, 50, tzinfo=UTC).timestamp())
+        with world.service("--clock", str(clock)).run() as service:
+            assert world.refuses("live.example") == (False, False)
+            world.until_refused("live.example")
+            service.until("in step with", times=2)
+        before, opened = [line for line in service.said.splitlines() if "in step with" in line]
+        assert "until 2025-05-02T10:00:00" in before
+        assert "until 2025-05-02T12:00:00" in opened
+        assert "check" not in opened
+
     def test_requests_meanwhile(self, world):
         """While names come and go, kept connections go on; an engine that closes them does so once for each change."""
         changes, connections = 4, [Asking(world.engine.url) for _ in range(4)]
