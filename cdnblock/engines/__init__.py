@@ -24,6 +24,7 @@ ENGINES: Final[Mapping[str, str]] = {
     "envoy": "envoy",
     "caddy": "caddy",
     "squid": "squid",
+    "traefik": "traefik",
     "unbound": "unbound",
     "bind": "bind",
     "powerdns": "powerdns",

