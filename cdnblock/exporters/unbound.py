@@ -103,8 +103,9 @@ def _configuration(options: Options, views: Iterable[_View], policies: Iterable[
     for view in views:
         yield f"view:\n  name: {quoted(f'cdnblock-{view.id}')}\n  view-first: yes"
         yield f"  include: {quoted(options.path(f'cdnblock-{view.id}.conf'))}"
-    for part in policies:
-        yield f"rpz:\n  name: {quoted(f'{part}.')}\n  tags: {quoted(part)}"
+    for number, part in enumerate(policies):
+        # A zone that is there already keeps the number of its tag when Unbound is reloaded: so it is called by that.
+        yield f"rpz:\n  name: {quoted(f'p{number}.')}\n  tags: {quoted(part)}"
         yield f"  zonefile: {quoted(options.path(f'cdnblock-{part}.rpz'))}"
     if options.settings["ede"] == "yes":
         yield f"python:\n  python-script: {quoted(options.path('cdnblock-ede.py'))}"

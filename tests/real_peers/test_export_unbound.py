@@ -18,6 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from dense_orders import dense_orders, wrong_answers
 from export_engines import at_each_turn, free_ports, needs, rules_of, wait_until
 from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
 
@@ -354,6 +355,18 @@ def test_many_changes_are_a_reload():
     assert told({view: b""}, {view: few}, forced=True) is None
     assert told({view: b"", other: b"1"}, {view: few, other: b"2"}) is None
     assert told({view: b"", "cdnblock-ede.names": b"1"}, {view: b"", "cdnblock-ede.names": b"2"}) == []
+
+
+@pytest.mark.parametrize(
+    ("negatives", "variants"), [("zones", ("nxdomain",)), ("rpz", ("nxdomain", "nodata"))], ids=["zones", "rpz"]
+)
+def test_names_that_stand_densely_are_told_apart_after_each_reload(negatives, variants, tmp_path):
+    """Policy zones come and go with their tags, and none is left with the tag of another."""
+    with served(tmp_path, dense_orders(0, variants), negatives=negatives) as unbound:
+        for seed in range(1, 8):
+            put_orders(unbound.stage.orders, dense_orders(seed, variants))
+            unbound.reload()
+            assert [*wrong_answers(unbound, seed)] == []
 
 
 def test_what_unbound_cannot_say_is_told(tmp_path):
