@@ -61,22 +61,30 @@ local function read_answers(next_line)
   return answers
 end
 
--- Networks of each kind of place but `other`, in the order in which they are to be asked.
+-- Where each kind of place but `other` is: IPv4 addresses as spans of numbers in their order, IPv6 as networks.
 local function read_territory(next_line)
   local head = section(next_line, "territory")
   local count, digest = tonumber(head[2]), head[3]
   local old = orders and orders.territory
   local same = old and old.digest == digest
-  local territory = { digest = digest, kinds = {}, networks = {} }
+  local territory = { digest = digest, kinds = {}, networks = {}, first = {}, last = {}, kind = {} }
+  local numbered = {}
+  for kind in string.gmatch(head[4], "[^,-]+") do
+    territory.kinds[#territory.kinds + 1] = kind
+    territory.networks[#territory.kinds] = newNMG()
+    numbered[kind] = #territory.kinds
+  end
   for _ = 1, count do
     local line = next_line()
     if not same then
-      local network, kind = string.match(line, "^(%S+) (%S+)$")
-      if territory.kinds[#territory.kinds] ~= kind then
-        territory.kinds[#territory.kinds + 1] = kind
-        territory.networks[#territory.networks + 1] = newNMG()
+      local first, last, kind = string.match(line, "^(%S+) (%S+) (%S+)$")
+      local number = numbered[kind] or error("no such kind of place")
+      if first == "-" then
+        territory.networks[number]:addMask(last)
+      else
+        local place = #territory.first + 1
+        territory.first[place], territory.last[place], territory.kind[place] = tonumber(first), tonumber(last), number
       end
-      territory.networks[#territory.networks]:addMask(network)
     end
   end
   return same and old or territory
@@ -127,33 +135,47 @@ local function inverted(octets)
   return (gsub(octets, ".", function(octet) return string.char(255 - byte(octet)) end))
 end
 
--- The IPv4 address that an IPv6 address carries, else the address itself.
-local function unwrapped(address)
-  local raw = address:getRaw()
-  local four
-  if sub(raw, 1, 2) == "\32\2" then -- 6to4, RFC 3056
-    four = sub(raw, 3, 6)
-  elseif sub(raw, 1, 4) == "\32\1\0\0" then -- Teredo, RFC 4380
-    four = inverted(sub(raw, 13, 16))
-  elseif sub(raw, 1, 12) == "\0\100\255\155\0\0\0\0\0\0\0\0" then -- NAT64, RFC 6052
-    four = sub(raw, 13, 16)
-  elseif sub(raw, 1, 12) == "\0\0\0\0\0\0\0\0\0\0\255\255" then -- IPv4-mapped, RFC 4291
-    four = sub(raw, 13, 16)
+-- The IPv4 address that an IPv6 address carries, nil if it carries none.
+local function carried(raw)
+  if sub(raw, 1, 2) == "\32\2" then return sub(raw, 3, 6) end -- 6to4, RFC 3056
+  if sub(raw, 1, 4) == "\32\1\0\0" then return inverted(sub(raw, 13, 16)) end -- Teredo, RFC 4380
+  local head = sub(raw, 1, 12)
+  if head == "\0\100\255\155\0\0\0\0\0\0\0\0" or head == "\0\0\0\0\0\0\0\0\0\0\255\255" then
+    return sub(raw, 13, 16) -- NAT64, RFC 6052; IPv4-mapped, RFC 4291
   end
-  return four and newCAFromRaw(four) or address
+  return nil
 end
 
--- The number of the kind of place that a client is in: 0 is `other`.
-local function place(client, subnet)
-  if subnet and not subnet:empty() and subnet:getBits() > 0 and trusted:match(client) then
-    client = subnet:getNetwork()
+-- The number of the kind of place where an IPv4 address is: 0 is `other`.
+local function place_of_number(number)
+  local first = orders.territory.first
+  local low, high = 0, #first -- what is sought is not before the one, nor behind the other
+  while low < high do
+    local middle = floor((low + high + 1) / 2)
+    if first[middle] <= number then low = middle else high = middle - 1 end
   end
-  if client:isIPv6() then client = unwrapped(client) end
-  local networks = orders.territory.networks
+  return low > 0 and number <= orders.territory.last[low] and orders.territory.kind[low] or 0
+end
+
+-- The same of an address in octets.
+local function place_of(raw)
+  local four = #raw == 4 and raw or carried(raw)
+  if four then
+    local a, b, c, d = byte(four, 1, 4)
+    return place_of_number(((a * 256 + b) * 256 + c) * 256 + d)
+  end
+  local networks, address = orders.territory.networks, newCAFromRaw(raw)
   for number = 1, #networks do
-    if networks[number]:match(client) then return number end
+    if networks[number]:match(address) then return number end
   end
   return 0
+end
+
+local function place(client, subnet)
+  if #TRUSTED > 0 and subnet and not subnet:empty() and subnet:getBits() > 0 and trusted:match(client) then
+    client = subnet:getNetwork()
+  end
+  return place_of(client:getRaw())
 end
 
 -- A name's group: that of the name alone, else that of its longest suffix in the file.
@@ -204,12 +226,49 @@ local function tagged(tag, theirs, ...)
   return (tag + apart(theirs or 0)) % 4294967296, ...
 end
 
-function gettag(remote, subnet, ...)
+local function slow_gettag(remote, subnet, ...)
   local with_subnet = subnet and not subnet:empty() and 1 or 0
   local tag = orders.tag + 2 * (place(remote, subnet) + 1) + with_subnet
   if not their_gettag then return tag end
   return tagged(tag, their_gettag(remote, subnet, ...))
 end
+
+-- What the Recursor hands to `gettag` costs more than all else here: with LuaJIT nothing needs to be handed over.
+local function fast_gettag(ffi)
+  pcall(ffi.cdef, [[
+    void pdns_ffi_param_get_remote_raw(void *query, const void **address, size_t *size);
+    void pdns_ffi_param_get_edns_cs_raw(void *query, const void **network, size_t *size);
+    uint8_t pdns_ffi_param_get_edns_cs_source_mask(const void *query);
+    void pdns_ffi_param_set_tag(void *query, unsigned int tag);
+  ]])
+  local C, octets_of = ffi.C, ffi.typeof("const uint8_t *")
+  local found, size = ffi.new("const void *[1]"), ffi.new("size_t[1]")
+  local function place_by_subnet(query, raw)
+    if C.pdns_ffi_param_get_edns_cs_source_mask(query) > 0 and trusted:match(newCAFromRaw(raw)) then
+      C.pdns_ffi_param_get_edns_cs_raw(query, found, size)
+      raw = ffi.string(found[0], size[0])
+    end
+    return place_of(raw)
+  end
+  return function(query)
+    C.pdns_ffi_param_get_edns_cs_raw(query, found, size)
+    local with_subnet = tonumber(size[0]) > 0 and 1 or 0
+    C.pdns_ffi_param_get_remote_raw(query, found, size)
+    local number
+    if with_subnet == 1 and #TRUSTED > 0 then
+      number = place_by_subnet(query, ffi.string(found[0], size[0]))
+    elseif tonumber(size[0]) == 4 then
+      local four = ffi.cast(octets_of, found[0])
+      number = place_of_number(((four[0] * 256 + four[1]) * 256 + four[2]) * 256 + four[3])
+    else
+      number = place_of(ffi.string(found[0], size[0]))
+    end
+    C.pdns_ffi_param_set_tag(query, orders.tag + 2 * (number + 1) + with_subnet)
+  end
+end
+
+local has_ffi, ffi = pcall(require, "ffi")
+if has_ffi and not their_gettag then gettag_ffi = fast_gettag(ffi) else gettag = slow_gettag end
 
 function preresolve(dq)
   if dq.tag == 0 then dq.variable = true end -- no tag was made: never cached

@@ -82,16 +82,29 @@ def _answers(work: Work) -> Iterator[str]:
 
 
 def _territory(work: Work) -> Iterator[str]:
-    """Yield the networks by kind of place, those of unknown location last: they hold tunnels, and so others."""
+    """Yield where each kind of place but `other` is: IPv4 by numbers, in their order, then IPv6 by networks.
+
+    Those of unknown location come last: they hold tunnels, and so others.
+    """
     kind = kinds(work.plan)
-    found: dict[str, list[str]] = {}
-    for network in work.networks:
-        if kind[network.place] != OTHER and (network.place == UNKNOWN or not network.cidr.startswith(_TUNNELLED)):
-            found.setdefault(kind[network.place], []).append(network.cidr)
-    ordered = sorted(found.items(), key=lambda item: (item[0] == UNKNOWN, item[0]))
-    text = "".join(f"{cidr} {name}\n" for name, cidrs in ordered for cidr in cidrs)
-    yield f"territory {text.count(chr(10))} {_digest(text)}\n"
+    asked = sorted({*kind.values()} - {OTHER}, key=lambda name: (name == UNKNOWN, name))
+    found = [(network.cidr, kind[network.place]) for network in work.networks if kind[network.place] != OTHER]
+    spans = sorted((*_span(cidr), name) for cidr, name in found if ":" not in cidr)
+    networks = [
+        (cidr, name) for cidr, name in found if ":" in cidr and (name == UNKNOWN or not cidr.startswith(_TUNNELLED))
+    ]
+    lines = [f"{first} {last} {name}\n" for first, last, name in spans]
+    lines += [f"- {cidr} {name}\n" for cidr, name in networks]
+    text = "".join(lines)
+    yield f"territory {len(lines)} {_digest(','.join(asked) + text)} {','.join(asked) or '-'}\n"
     yield text
+
+
+def _span(cidr: str) -> tuple[int, int]:
+    """Return the first and the last address of an IPv4 network as numbers."""
+    octets, _, length = cidr.partition("/")
+    first = int.from_bytes(map(int, octets.split(".")))
+    return first, first + (1 << 32 - int(length)) - 1
 
 
 def _names(plan: Plan) -> Iterator[str]:
