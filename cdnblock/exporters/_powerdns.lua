@@ -8,7 +8,7 @@ local TRUSTED = { "@TRUSTED@" }
 local byte, find, floor, gsub, lower, sub = string.byte, string.find, math.floor, string.gsub, string.lower, string.sub
 local their_gettag, their_preresolve, their_maintenance = gettag, preresolve, maintenance
 if gettag_ffi then
-  error("cdnblock: gettag_ffi is defined, so gettag is not called, and answers for some would be cached for others")
+  error("cdnblock: gettag_ffi is defined, and only one tag can be: answers for some would be cached for others")
 end
 
 local DOT, DIGITS, OTHER = 46, 8, "other"
