@@ -135,7 +135,12 @@ class Enforcer:
 
     def decide_query_name(self, name: str, client: str | None) -> Decision:
         """Return the decision for a DNS query now; `name` as `names.canonical_query_name` takes it. Never raises."""
-        return self._decide(self._rules.find_query_name(name), client)
+        found = self._rules.query_names[name]
+        try:
+            decision, since, until = found.current[self._locations[client]]  # type: ignore[index,union-attr]  # see _decide
+        except (KeyError, TypeError, AttributeError):  # nobody was told there yet, or no order names it
+            return self._decide(found, client)
+        return decision if since <= self._clock() < until else self._decide(found, client)
 
     def client_address(self, peer: str | None, headers: Headers | None = ()) -> str | None:
         """Return the client's address: the peer, or what trusted proxies say of it. Never raises."""

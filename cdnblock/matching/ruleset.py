@@ -41,7 +41,8 @@ class RuleSet:
         self._lookup = Lookup(self._names, self.revision)
         self.hosts: Mapping[str | bytes, Coverage | Uncovered] = Memo(self._lookup.of_host, self._lookup)
         """`hosts[host]` is `find(host)` without a call, for whoever counts nanoseconds."""
-        self._query_names = Memo(self._lookup.of_query_name, self._lookup)
+        self.query_names: Mapping[str | bytes, Coverage | Uncovered] = Memo(self._lookup.of_query_name, self._lookup)
+        """`query_names[name]` is `find_query_name(name)` without a call."""
         self._changes = sorted(set(chain.from_iterable(self._each_break())))
 
     def __len__(self) -> int:
@@ -77,7 +78,7 @@ class RuleSet:
 
         Whoever remembers names in a form of its own has no use for the memo (`remember=False`).
         """
-        return self._query_names[name] if remember else self._lookup.of_query_name(name)
+        return self.query_names[name] if remember else self._lookup.of_query_name(name)
 
     def kind_of_query_name(self, name: str) -> Kind:
         """Return what all names have in common of which the same is said, but for the names (`Lookup`). Never raises."""
@@ -175,7 +176,7 @@ class RuleSet:
 
     def leaves(self) -> Iterator[Mapping[Any, Any]]:
         """Yield the dictionaries that are freed with this set; whoever holds them can free them one by one instead."""
-        memos: tuple[Mapping[Any, Any], ...] = (self.hosts, self._query_names)
+        memos: tuple[Mapping[Any, Any], ...] = (self.hosts, self.query_names)
         yield from (*memos, *self._names.own)
 
     def _marks_in_force(self, at: datetime) -> dict[object, bool]:

@@ -385,7 +385,7 @@ def test_random_names_clients_and_options_fill_no_memory(enforcer):
     assert len(judge._names) <= NAMES
     assert len(judge._clients) <= CLIENTS
     assert len(judge._shapes) <= 4_096
-    assert len(judge._canned) <= 4_096
+    assert sum(len(shape.canned) for shape in judge._shapes.values()) <= 4_096
     assert sum(map(sys.getsizeof, judge._names)) < 8_000_000
 
 

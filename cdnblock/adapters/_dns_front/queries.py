@@ -65,7 +65,7 @@ class QueryJudge:
         self._names = WireNames(enforcer)
         self._clients = Clients(self._forwarders)
         self._shapes: dict[bytes, _Shape] = {}
-        self._canned: dict[tuple[int, bytes], _Canned] = {}
+        self._refusals = 0  # that are remembered with their shapes
         self.amend = self._amend if networks else None
         """What an upstream's answer has to go through before it is handed on, None when it goes as it came."""
         self.refused = self.objected = self.silent = self.forwarded = self.failures = 0
@@ -127,7 +127,7 @@ class QueryJudge:
         if Measure.DNS not in decision.measures:
             self.forwarded += 1
             return FORWARD
-        _, head, rest = self._canned.get((id(decision), around)) or self._can(packet, end, around, decision)
+        _, head, rest = shape.canned.get(id(decision)) or self._can(packet, end, shape, decision)
         answer = packet[:2] + head + packet[12:end] + rest
         room = _STREAM if limit is None else min(limit, shape.room)
         self.refused += 1
@@ -193,37 +193,42 @@ class QueryJudge:
         """Start anew for other rules. The rules themselves are not held on to: freeing them is not a loop's work."""
         self._names.forget()
         self._shapes.clear()
-        self._canned.clear()
+        self._refusals = 0
         self._revision = revision
 
     def _shape(self, packet: bytes, around: bytes) -> _Shape:
         asked = wire.read_query(packet)
         if asked is None or asked.rcode:
             raise ValueError("not a query to refuse without a closer look")
-        shape = _Shape(max(wire.SMALLEST_UDP, asked.udp_size or 0), asked.subnet)
+        shape = _Shape(max(wire.SMALLEST_UDP, asked.udp_size or 0), asked.subnet, {})
         if len(around) <= _LONGEST_SHAPE:
             if len(self._shapes) >= _SHAPES:
                 self._shapes.clear()
             self._shapes[around] = shape
         return shape
 
-    def _can(self, packet: bytes, end: int, around: bytes, decision: Decision) -> _Canned:
+    def _can(self, packet: bytes, end: int, shape: _Shape, decision: Decision) -> _Canned:
         answer = dns_refusal.answer(packet, decision, contact=self._contact, max_size=_STREAM)
         if answer is None or answer[12:end] != packet[12:end]:
             raise ValueError("not a refusal of this query")
         canned = _Canned(decision, answer[2:12], answer[end:])
-        if len(around) <= _LONGEST_SHAPE:
-            if len(self._canned) >= _SHAPES:
-                self._canned.clear()
-            self._canned[id(decision), around] = canned
+        if self._refusals >= _SHAPES:
+            self._shapes.clear()
+            self._refusals = 0
+        self._refusals += 1
+        shape.canned[id(decision)] = canned
         return canned
 
 
 class _Shape(NamedTuple):
-    """What a query's octets around the question say: the client's room over UDP in octets, and its subnet."""
+    """What a query's octets around the question say: the client's room over UDP in octets, and its subnet.
+
+    `canned` are the refusals that such queries get, by the `id()` of the decision.
+    """
 
     room: int
     subnet: wire.Subnet | None
+    canned: dict[int, _Canned]
 
 
 class _Canned(NamedTuple):
