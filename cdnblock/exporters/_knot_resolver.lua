@@ -8,6 +8,7 @@ local ffi, bit, kres = require('ffi'), require('bit'), require('kres')
 
 local ORDERS = '@ORDERS@'
 local LOOK_EVERY, PAUSE = 250, 1 -- milliseconds; a pause of 0 would be none
+local TRY_AGAIN = 5 -- seconds, after which a broken file may be whole: somebody was still writing
 local OCTETS_AT_ONCE = 32768 -- a thousand names, half a millisecond
 local OTHER = 'other'
 
@@ -209,12 +210,12 @@ local function say(level, text)
   level(ffi.C.LOG_GRP_MODULE, '%s', 'cdnblock: ' .. text)
 end
 
-local reading, failed
+local reading, failed, failed_at
 
 local function continue()
   local going, result = coroutine.resume(reading)
   if not going then
-    reading, failed = nil, digest()
+    reading, failed, failed_at = nil, digest(), os.time()
     say(log_error, ORDERS .. ': ' .. tostring(result) .. '; what was read before is still enforced')
   elseif coroutine.status(reading) == 'dead' then
     held, reading, failed = result, nil, nil
@@ -226,7 +227,7 @@ end
 
 local function look()
   local found = not reading and digest()
-  if found and found ~= held.digest and found ~= failed then
+  if found and found ~= held.digest and (found ~= failed or os.time() - failed_at >= TRY_AGAIN) then
     reading = coroutine.create(function() return read(coroutine.yield) end)
     continue()
   end

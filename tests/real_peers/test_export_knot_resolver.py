@@ -183,6 +183,21 @@ def test_it_does_not_start_with_a_broken_file(text, tmp_path):
             pass
 
 
+def test_a_file_that_is_written_slowly_is_taken_when_it_is_whole(tmp_path):
+    """In its place, by somebody who does not know better: half of it is refused, and looked at again."""
+    with served(tmp_path) as knot:
+        put_orders(knot.stage.orders, {"one": {"names": ["two.example"], "measures": REFUSE}})
+        export_dns_for(knot.stage, "knot-resolver", tmp_path / "new")
+        text = (tmp_path / "new" / FILE).read_text()
+        (knot.out / FILE).write_text(text[:-20])
+        knot.wait_for("what was read before is still enforced")
+        assert said(knot, "one.example", "france") == REFUSED
+        (knot.out / FILE).write_text(text)
+        knot.wait_for(f"enforces {knot.digest}")
+        assert said(knot, "two.example", "france") == REFUSED
+        assert said(knot, "one.example", "france") == ANSWERED
+
+
 def test_a_file_that_goes_away_changes_nothing(tmp_path):
     """Not for a moment, and not for good."""
     with served(tmp_path) as knot:
