@@ -16,6 +16,7 @@ from cdnblock.verification.dns_packets import Question, UnreadableError, read_an
 from cdnblock.verification.servers import Resolver
 
 TRIES: Final = 3  # over UDP, which may lose packets
+_CLOSING: Final = 0.5  # seconds that the end of a connection may take
 _STRAY: Final = 64  # packets that answer something else and are passed over; whoever sends more is not waited for
 
 
@@ -65,6 +66,8 @@ async def ask_tcp(resolver: Resolver, question: Question, client: Client) -> Ans
         return Nothing(why="the connection ended without an answer")
     finally:
         writer.transport.abort()
+        with contextlib.suppress(OSError, TimeoutError):
+            await asyncio.wait_for(writer.wait_closed(), _CLOSING)
     return Nothing(why="answers to other questions alone")
 
 

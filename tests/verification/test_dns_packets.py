@@ -8,7 +8,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdnblock.verification.dns_packets import Question, Reading, UnreadableError, name_at, read_answer, write_query
@@ -82,6 +82,7 @@ def test_a_name_that_points_at_itself_has_no_end():
         name_at(b"\xc0\x00", 0)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_whatever_comes_is_read_or_unreadable(octets):
     """No octets raise anything else; a whole answer with some of them broken neither."""
