@@ -198,8 +198,10 @@ def main() -> None:
             "ready after s",
             "more MB",
         ]
-        rows = [costs(engine, count, arguments) for engine in arguments.engines for count in arguments.names or GOALS]
-        print(table(columns, rows))
+        print(table(columns, []), flush=True)
+        for engine in arguments.engines:
+            for count in arguments.names or GOALS:
+                print(f"| {' | '.join(costs(engine, count, arguments))} |", flush=True)
     else:
         counts = arguments.names or [100_000]
         print(heading("Rendering"), end="\n\n")
