@@ -88,14 +88,17 @@ class ConfigFolder:
         return Swap(self.path, files, before)
 
     def keep(self, files: Mapping[str, bytes], uncached: Uncached) -> None:
-        """Keep these as the last files that were right. Raises OSError when the disk does not take them."""
+        """Keep these as the last files that were right.
+
+        Raises OSError when the disk does not take them; then they are kept for as long as this process runs.
+        """
         kept = {name: KeptFile(name=name, text=text) for name, text in files.items()}
         lines = sorted(f"{name}{_ALL_BELOW if below else ''}\n" for name, below in uncached)
         for name in self.right.keys() - files.keys():
             _removed(self.path / name)  # the engine does not read it any more
         kept[_UNCACHED] = KeptFile(name=_UNCACHED, text="".join(lines).encode())
-        self._state.save(kept)
         self.right, self.uncached = dict(files), uncached
+        self._state.save(kept)
 
     def close(self) -> None:
         """Let somebody else keep the folder."""

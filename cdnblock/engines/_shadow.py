@@ -29,6 +29,8 @@ def shadow(
     Raises RefusedError when a file cannot be read, or none says one of `live`: the checker would see nothing new.
     """
     live = tuple(live)
+    if not trial.is_dir():
+        raise RefusedError(f"{trial} is not to be seen from here; say how the engine checks it: --engine check=COMMAND")
     shutil.rmtree(into, ignore_errors=True)
     copies = into / _COPIES
     copies.mkdir(parents=True)
