@@ -32,6 +32,8 @@ from export_engines import (
     stage_with,
     started_example,
     wait_until,
+    with_annex,
+    wrong_about,
 )
 
 from cdnblock.orders.model import Measure
@@ -330,3 +332,11 @@ def test_the_checker_accepts_whatever_is_ordered(order, tmp_path):
     """Without a warning: nothing in force, one measure alone, the longest name."""
     with stage_with(tmp_path, one=order) as stage, folder_of_squids() as folder, (squid := Squid(stage, folder)).run():
         assert asked(squid.port, "other.example", PLACES["france"])[0] == 200
+
+
+def test_a_hundred_thousand_names_are_carried(tmp_path):
+    """The first and the last of them, what is below, and what only looks like them."""
+    with with_annex(tmp_path, 100_000) as (stage, names), folder_of_squids() as folder:
+        squid = Squid(stage, folder)
+        with squid.run():
+            assert [*wrong_about(squid.port, names)] == []

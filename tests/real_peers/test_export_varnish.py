@@ -35,6 +35,8 @@ from export_engines import (
     stage_with,
     started_example,
     wait_until,
+    with_annex,
+    wrong_about,
 )
 
 from cdnblock.exporters.varnish import bans
@@ -570,3 +572,11 @@ def test_the_compiler_accepts_whatever_is_ordered(order, tmp_path):
         with varnish.run():
             assert asked(varnish.port, "other.example", PLACES["france"])[0] == 200
             assert "warning" not in varnish.say("vcl.load", "again", str(varnish.file)).lower()
+
+
+def test_a_hundred_thousand_names_are_carried(tmp_path):
+    """The first and the last of them, what is below, and what only looks like them."""
+    with with_annex(tmp_path, 100_000) as (stage, names):
+        varnish = Varnish(stage)
+        with varnish.run():
+            assert [*wrong_about(varnish.port, names)] == []
