@@ -5,6 +5,8 @@ local DATABASE = "@DATABASE@"
 local NETWORKS = "@NETWORKS@"
 -- Kinds of places, in the order in which they are asked for; `other` is everywhere else.
 local KINDS = { "@KINDS@" }
+-- How many labels a name has at least, and whether there are names that are meant without what is below them.
+local LABELS, SOME_ALONE = @LABELS@, @SOME_ALONE@
 -- Who may say by EDNS Client Subnet for whom they ask.
 local TRUSTED = { "@TRUSTED@" }
 
@@ -232,9 +234,9 @@ end
 
 -- The rules, from the last to the first: each is put before all others.
 
-local alone, with_all_below = KeyValueLookupKeyQName(false), KeyValueLookupKeySuffix(0, true)
-local is_alone = KeyValueStoreLookupRule(database, alone)
-local is_named = OrRule({ is_alone, KeyValueStoreLookupRule(database, with_all_below) })
+local alone, with_all_below = KeyValueLookupKeyQName(false), KeyValueLookupKeySuffix(LABELS, true)
+local is_alone, is_named = KeyValueStoreLookupRule(database, alone), KeyValueStoreLookupRule(database, with_all_below)
+if SOME_ALONE then is_named = OrRule({ is_alone, is_named }) end
 local mine = {}
 
 local function first(rule, action)

@@ -3,7 +3,8 @@
     dofile("/etc/dnsdist/cdnblock/cdnblock-dnsdist.lua")  -- before your own rules
 
 Names are in a constant database that dnsdist looks at every second, so orders come and go without a reload. Where
-clients are is not: when the program or its networks change, run it once more on the console. Then the database has
+clients are is not, nor whether there are names without their sub-domains at all: when the program or its networks
+change, run it once more on the console. Then the database has
 another name too, so that no half of a change is ever in force. The answer is written by the program itself, octet for
 octet as the library writes it: before 1.9 no action of dnsdist's can add an extended error.
 """
@@ -32,12 +33,13 @@ _COMMENT: Final = _GROUP.format("#")
 _PROGRAM: Final = "cdnblock-dnsdist.lua"
 _NETWORKS: Final = "cdnblock-networks.txt"
 _DIGITS: Final = 10  # of a digest
+_USUALLY: Final = 2  # labels of a name at least; not of those that there are, which come and go
 
 
 def _render(work: Work) -> tuple[File, ...]:
     asked = _asked(work.plan)
     networks = "".join(_networks(work))
-    names = f"cdnblock-{_digest(networks, *asked)}.cdb"
+    names = f"cdnblock-{_digest(networks, *asked, str(_labels(work.plan)), str(bool(work.plan.exact)))}.cdb"
     return (
         File(names, data=database(_records(work))),
         File(_NETWORKS, networks),
@@ -90,6 +92,11 @@ def _wire(name: str) -> bytes:
     return b"".join([bytes((len(label),)) + label.encode() for label in name.split(".")]) + b"\0"
 
 
+def _labels(plan: Plan) -> int:
+    """Return how many labels have to be left of what is looked up: two, unless there are names of one."""
+    return min([_USUALLY, *plan.depths()])
+
+
 def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:_DIGITS]
 
@@ -101,6 +108,8 @@ def _program(work: Work, asked: list[str], names: str) -> str:
         "@DATABASE@": work.options.path(names),
         "@NETWORKS@": work.options.path(_NETWORKS),
         '"@KINDS@"': ", ".join(f'"{kind}"' for kind in asked),
+        "@LABELS@": str(_labels(work.plan)),
+        "@SOME_ALONE@": "true" if work.plan.exact else "false",
         '"@TRUSTED@"': ", ".join(f'"{network}"' for network in work.options.trusted_proxies),
         "@SOA@": "".join(f"\\{octet:03}" for octet in SOA_RDATA),
         "@TTL@": str(NEGATIVE_TTL),

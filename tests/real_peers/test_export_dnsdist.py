@@ -152,6 +152,17 @@ def test_a_country_without_networks_is_nobodys(tmp_path):
         assert said(dnsdist.port, "one.example", "germany") == ANSWERED
 
 
+def test_names_of_another_sort_are_a_change_of_the_program(tmp_path):
+    """The first name that is meant alone; dnsdist does not look for such before."""
+    with dnsdist_on(tmp_path, one=ONE) as (stage, dnsdist):
+        names = ["one.example", {"name": "alone.example", "subdomains": False}]
+        put_orders(stage.orders, {"one": {**ONE, "names": names}})
+        dnsdist.reload()
+        for name, wanted in (("one.example", REFUSED), ("alone.example", REFUSED), ("a.alone.example", ANSWERED)):
+            assert said(dnsdist.port, name, "france") == wanted
+            assert said(dnsdist.port, name, "germany") == ANSWERED
+
+
 def test_a_program_that_fails_changes_nothing(tmp_path):
     """Rules that hold go on holding; at the start dnsdist says why it does not."""
     with dnsdist_on(tmp_path, one=ONE) as (stage, dnsdist):

@@ -1,10 +1,12 @@
 -- Refuses the names that orders cover, to the clients whom they concern, and touches no other query.
 -- Written by `cdnblock export dnsdist`: do not edit. It is run by the configuration, before your own rules, and once more
 -- on the console when it has become another: dofile("/etc/cdnblock/cdnblock-dnsdist.lua"). The database is looked at every second by itself.
-local DATABASE = "/etc/cdnblock/cdnblock-b55ef6f963.cdb"
+local DATABASE = "/etc/cdnblock/cdnblock-aac7fb8976.cdb"
 local NETWORKS = "/etc/cdnblock/cdnblock-networks.txt"
 -- Kinds of places, in the order in which they are asked for; `other` is everywhere else.
 local KINDS = { "FR", "GF", "other" }
+-- How many labels a name has at least, and whether there are names that are meant without what is below them.
+local LABELS, SOME_ALONE = 2, true
 -- Who may say by EDNS Client Subnet for whom they ask.
 local TRUSTED = { "10.0.0.0/8" }
 
@@ -232,9 +234,9 @@ end
 
 -- The rules, from the last to the first: each is put before all others.
 
-local alone, with_all_below = KeyValueLookupKeyQName(false), KeyValueLookupKeySuffix(0, true)
-local is_alone = KeyValueStoreLookupRule(database, alone)
-local is_named = OrRule({ is_alone, KeyValueStoreLookupRule(database, with_all_below) })
+local alone, with_all_below = KeyValueLookupKeyQName(false), KeyValueLookupKeySuffix(LABELS, true)
+local is_alone, is_named = KeyValueStoreLookupRule(database, alone), KeyValueStoreLookupRule(database, with_all_below)
+if SOME_ALONE then is_named = OrRule({ is_alone, is_named }) end
 local mine = {}
 
 local function first(rule, action)
