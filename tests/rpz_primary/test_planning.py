@@ -55,7 +55,7 @@ def assert_right(planning, layers, bulks, rules, at, asked, those=CLIENTS):
                     assert says == ordered(rules, host, clients, at), (host, clients.name, walk.__name__)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), folder=folders())
 def test_the_zones_say_what_the_rules_say_through_all_changes(data, folder):
     """Orders come, go and change, time goes on and back, the bulk is written anew: each answer stays the rules' own."""
@@ -119,7 +119,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(steps=STEPS)
 def test_crowded_names_are_told_right_through_all_changes(steps):
     """Names above and below each other, listed alone or with all below, lifted and listed again: always the rules' own."""
@@ -145,7 +145,7 @@ def test_crowded_names_are_told_right_through_all_changes(steps):
         assert_right(planning, layers, bulks, rules, AT, ASKED, [CLIENTS[0]])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(before=folders(), after=folders(), then=INSTANTS, now=INSTANTS)
 def test_what_does_not_differ_fares_as_before(before, after, then, now):
     """A name neither among the differing ones, nor below one of them, is decided as it was."""
