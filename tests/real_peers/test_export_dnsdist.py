@@ -16,6 +16,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "adapters")]
 
+from dense_orders import dense_orders, wrong_answers
 from dns_clients import opt, option, over_stream, over_udp, packet, subnet, wire_name
 from dns_engines import answered_with_data, answers, export_dns_for, said, said_for, spoilt_queries
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
@@ -347,3 +348,13 @@ def test_the_example_starts_as_it_stands(tmp_path):
         rcode, errors = said_for(port, "90.84.144.0/24", "www.motogpstream.me")
         assert (rcode, errors) == ("REFUSED", [(16, "order tjp-2025-03-28-motogp")])
         assert said_for(port, "80.187.0.0/24", "www.motogpstream.me") == ANSWERED
+
+
+def test_names_that_stand_densely_are_told_apart(tmp_path):
+    """Above, below, alone, lifted, in several orders and places: every answer is what the library decides."""
+    variants = ("refuse", "nxdomain", "nodata")
+    with dnsdist_on(tmp_path, **dense_orders(0, variants)) as (stage, dnsdist):
+        for seed in range(1, 8):
+            put_orders(stage.orders, dense_orders(seed, variants))
+            dnsdist.reload()
+            assert [*wrong_answers(dnsdist, seed)] == []

@@ -15,6 +15,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "adapters")]
 
+from dense_orders import dense_orders, wrong_answers
 from dns_clients import packet
 from dns_engines import answered_with_data, answers, export_dns_for, said, said_for, spoilt_queries
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
@@ -311,3 +312,10 @@ def test_the_example_starts_as_it_stands(tmp_path):
         rcode, errors = said_for(port, "90.84.144.0/24", "www.motogpstream.me")
         assert (rcode, errors) == ("REFUSED", [(16, "order tjp-2025-03-28-motogp")])
         assert said_for(port, "80.187.0.0/24", "www.motogpstream.me") == ANSWERED
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_names_that_stand_densely_are_told_apart(seed, tmp_path):
+    """Above, below, alone, lifted, in several orders and places: every answer is what the library decides."""
+    with recursor_on(tmp_path, **dense_orders(seed, ("refuse", "nxdomain", "nodata"))) as (_, recursor):
+        assert [*wrong_answers(recursor, seed)] == []
