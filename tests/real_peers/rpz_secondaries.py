@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -167,9 +168,7 @@ class Bind(Secondary):
 
     def settle(self):
         """BIND works a policy zone through after it was transferred, and waits a quarter of a second before."""
-        import time
-
-        time.sleep(0.7)
+        time.sleep(1.2)
 
 
 class Unbound(Secondary):
@@ -255,15 +254,14 @@ class Recursor(Secondary):
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.control}/api/v1/servers/localhost/rpzstatistics", headers={"X-API-Key": "test"}
         )
-        with contextlib.suppress(OSError):  # it may answer queries before it does this
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
-                return {name.rstrip("."): row["serial"] for name, row in json.load(answer).items()}
+        directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        # It may answer queries before it does this.
+        with contextlib.suppress(OSError), directly.open(request, timeout=10) as answer:
+            return {name.rstrip("."): row["serial"] for name, row in json.load(answer).items()}
         return {}
 
     def settle(self):
         """What is in the packet cache is there for a second."""
-        import time
-
         time.sleep(1.2)
 
 
