@@ -10,7 +10,9 @@ later without any hooks then, and needs more time than a second look.)
 
 Response policy zones of the Recursor know no REFUSED, judge the targets of aliases too, and have one text for all
 orders of a zone, so names are looked up by the hooks: hashed into buckets of one long text, which is read in a moment
-where a table of a million names stalls a thread for a second. Each client's place is a part of the packet cache's key.
+where a table of a million names stalls a thread for a second. Each client's place is a part of the packet cache's key:
+its tag. What the Recursor hands to `gettag` costs twice a cached answer, so ours is `gettag_ffi`, unless there is no
+LuaJIT, or the operator has a `gettag` whose tag goes into it.
 """
 
 from __future__ import annotations
