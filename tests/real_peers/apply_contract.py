@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from apply_service import SOON, Asking, World, eventually
-from export_engines import stage_with
+from apply_service import FRANCE, GERMANY, SOON, Asking, World, eventually
+from export_engines import asked, stage_with
 
 from cdnblock.sources import control_socket
 from cdnblock.sources.staging_clock import run_from
@@ -99,6 +99,31 @@ class ApplyContract:
             world.until_refused("new.example")
             service.until("is in step again")
             assert world.refuses(NAMES[0]) == (True, False)
+
+
+class CacheContract:
+    """What else an engine promises that stores answers."""
+
+    def test_what_is_stored_goes_when_measure_cdn_starts_and_ends(self, world):
+        """Others get a fresh copy then, and keep it; covered clients get the site's own answer each time."""
+        port = int(world.engine.url.rpartition(":")[2])
+
+        def number(client):
+            return asked(port, "cdn.example", client, path="/cached")[1]["x-answer"]
+
+        with world.service().run() as service:
+            first = number(GERMANY)
+            assert [number(FRANCE), number(GERMANY)] == [first, first]
+            world.order(cdn={"names": ["cdn.example"], "measures": {"cdn": "disable"}})
+            service.until("in step with", times=2)
+            second = number(GERMANY)
+            assert len({first, second, number(FRANCE), number(FRANCE)}) == 4
+            assert number(GERMANY) == second
+            world.order(cdn={"names": ["other.example"], "measures": {"cdn": "disable"}})
+            service.until("in step with", times=3)
+            third = number(GERMANY)
+            assert third not in (first, second)
+            assert number(FRANCE) == third
 
 
 class ServiceContract(ApplyContract):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from apply_contract import ApplyContract, ServiceContract
+from apply_contract import ApplyContract, CacheContract, ServiceContract
 from apply_service import Process, Running
 from export_engines import asked, free_ports, needs
 from peers import program
@@ -120,7 +120,7 @@ class TestHAProxy(ServiceContract):
 
 
 @needs("nginx", "nginx")
-class TestNginx(ServiceContract):
+class TestNginx(CacheContract, ServiceContract):
     """With sites in files of their own, and a cache."""
 
     target = "nginx"
@@ -157,7 +157,7 @@ backend site {{ .host = "127.0.0.1"; .port = "{origin}"; }}
 
 
 @needs("varnishd", "varnish")
-class TestVarnish(ApplyContract):
+class TestVarnish(CacheContract, ApplyContract):
     """Which is its own checker."""
 
     target = "varnish"
