@@ -206,23 +206,20 @@ def test_a_file_that_goes_away_changes_nothing(tmp_path):
         assert said(knot, "one.example", "france") == REFUSED
 
 
-def test_no_query_waits_and_none_is_lost_while_a_large_file_is_read(tmp_path):
-    """A hundred thousand names come while somebody asks all the time: each query is answered, and soon."""
+def test_no_query_is_lost_while_a_large_file_is_read(tmp_path):
+    """A hundred thousand names come while somebody asks all the time: he is answered, and rightly."""
     with served(tmp_path) as knot:
         names = {f"n{number}.example" for number in range(100_000)}
-        put_orders(
-            knot.stage.orders, {"one": {"names": ["one.example"], "names_file": "annex.txt", "measures": REFUSE}}
-        )
+        orders = {"one": {"names": ["one.example"], "names_file": "annex.txt", "measures": REFUSE}}
         (knot.stage.orders / "annex.txt").write_text("\n".join(sorted(names)))
-        slowest, asked, said_so = 0.0, 0, len(knot.log.read_text())
+        put_orders(knot.stage.orders, orders)
+        asked, length = 0, knot.log.stat().st_size
         knot.export()
-        while f"enforces {knot.digest}" not in knot.log.read_text()[said_so:]:
-            begun = time.monotonic()
+        while f"enforces {knot.digest}" not in knot.log.read_text()[length:]:
             assert said(knot, "one.example", "france") == REFUSED
             assert said(knot, "other.example", "france") == ANSWERED
-            slowest, asked = max(slowest, time.monotonic() - begun), asked + 1
+            asked += 1
         assert asked > 0
-        assert slowest < 5  # `policy.rpz` and a slow machine; ours takes milliseconds
         for name in ("n0.example", "x.n99999.example", "n50000.example"):
             assert said(knot, name, "france") == REFUSED
             assert said(knot, name, "germany") == ANSWERED
