@@ -205,8 +205,10 @@ def main() -> None:
     else:
         counts = arguments.names or [100_000]
         print(heading("Rendering"), end="\n\n")
-        rows = [row for target in arguments.targets for row in renders(target, counts)]
-        print(table(["target", "names", "first s", "later s", "more memory MB", "files MB"], rows))
+        print(table(["target", "names", "first s", "later s", "more memory MB", "files MB"], []), flush=True)
+        for target in arguments.targets:
+            for row in renders(target, counts):
+                print(f"| {' | '.join(row)} |", flush=True)
 
 
 def costs(engine: str, count: int, arguments) -> list[str]:
@@ -330,7 +332,7 @@ def rendered(target: str, orders: Path) -> dict[str, object]:
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # what follows is the most since now (proc(5))
     before, seconds, size = resident(), [], 0.0
-    for _ in range(4):
+    for _ in range(3):
         started = time.perf_counter()
         done = export(exporter, rules, countries, datetime.now(UTC), options, partial=True)
         seconds.append(time.perf_counter() - started)
