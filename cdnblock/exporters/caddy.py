@@ -166,7 +166,6 @@ def _told_depths(plan: Plan) -> set[int]:
 
 
 def _answer(answer: Answer) -> Iterator[str]:
-    yield from special_characters()
     yield from block("header", _fields(answer.headers))
     yield f"respond {quoted(answer.body.decode())} {answer.status}"
 

@@ -1,4 +1,4 @@
-"""Envoy 1.30 and later: one HTTP filter, in two files that Envoy reads again by itself when they change.
+"""Envoy 1.36 and later: one HTTP filter, in two files that Envoy reads again by itself when they change.
 
     http_filters:
       - name: cdnblock            # before everything that answers or stores
@@ -149,7 +149,7 @@ def _list(values: Iterator[str] | map[str]) -> str:
 
 EXPORTER: Final = Exporter(
     name="envoy",
-    title="Envoy ≥ 1.30",
+    title="Envoy ≥ 1.36",
     carries={
         **every(Measure.CDN),
         **every(Measure.PROXY),

@@ -1,4 +1,4 @@
-"""Traefik 3: a plugin that it interprets from a folder, so nothing is built or fetched, and a file that the plugin watches.
+"""Traefik 3.7 and later: a plugin that it interprets from a folder, so nothing is built or fetched, and a file that the plugin watches.
 
     experimental:
       localPlugins: { cdnblock: { moduleName: cdnblock.invalid/cdnblock } }
@@ -121,7 +121,7 @@ def _answer(answer: Answer) -> dict[str, object]:
 
 EXPORTER: Final = Exporter(
     name="traefik",
-    title="Traefik ≥ 3.0",
+    title="Traefik ≥ 3.7",
     carries={
         **every(Measure.CDN),
         **every(Measure.PROXY),
