@@ -46,12 +46,10 @@ GOALS = {14: 1.10, 100_000: 1.15, 1_000_000: 1.20}
 OK = 200
 HOSTS = 1_000  # uncovered hosts that wrk asks for in turn
 HEADERS_MORE = Path("/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so")
+UNNAMED = [f"www.{'abcdefghi'[number % 9]}{number * 7919}.example" for number in range(HOSTS)]
 WRK = """
 local requests, turn = {}, 0
-for number = 1, %d do
-  local host = string.format("www.%%s%%d.example", string.sub("abcdefghijklmnop", number %% 9 + 1), number * 7919)
-  requests[number] = wrk.format("GET", "/page", {Host = host})
-end
+for host in string.gmatch("%s", "%%S+") do table.insert(requests, wrk.format("GET", "/page", {Host = host})) end
 request = function() turn = turn %% #requests + 1; return requests[turn] end
 """
 NGINX = """
@@ -226,13 +224,14 @@ def costs(engine: str, count: int, arguments) -> list[str]:
             at.folder.mkdir()
             started = time.monotonic()
             process = stack.enter_context(running(write(at), port, folder / f"{port}.log"))
-            wait_until(lambda port=port: answers(port))  # by then all its processes are there
+            wait_until(lambda port=port: answers(port, UNNAMED[:1]))  # by then all its processes are there
             ready[port] = time.monotonic() - started
             pids[port] = (process.pid, *children_of(process.pid))
             pin(*pids[port])
-        (folder / "load.lua").write_text(WRK % HOSTS)
+            assert answers(port, UNNAMED)  # from now on its cache answers
+        (folder / "load.lua").write_text(WRK % " ".join(UNNAMED))
         samples = {plain_port: [], our_port: []}
-        for turn in range(arguments.rounds + 1):  # the first fills the caches
+        for turn in range(arguments.rounds + 1):  # the first is to warm up
             for port, taken in samples.items():
                 used = loaded(port, folder / "load.lua", arguments.seconds, pids[port])
                 if turn:
@@ -251,12 +250,17 @@ def costs(engine: str, count: int, arguments) -> list[str]:
     ]
 
 
-def answers(port: int) -> bool:
-    """Tell whether an engine answers a request."""
+def answers(port: int, hosts: list[str]) -> bool:
+    """Tell whether an engine answers a request for each of these hosts."""
     with contextlib.suppress(OSError, http.client.HTTPException):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", "/page", headers={"Host": "www.first.example"})
-        return connection.getresponse().status == OK
+        for host in hosts:
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+                connection.request("GET", "/page", headers={"Host": host})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != OK:
+                    return False
+        return True
     return False
 
 
