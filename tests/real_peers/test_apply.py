@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,10 +75,12 @@ def of_http(out, arguments, port, command, log):
     """Yield an engine that speaks HTTP and believes our X-Forwarded-For."""
 
     def refuses(host, client):
-        try:
-            return asked(port, host, client)[0] == 451
-        except (http.client.HTTPException, OSError):
-            return False
+        for _ in range(100):  # an engine that reloads may turn connections away for a moment
+            try:
+                return asked(port, host, client)[0] == 451
+            except (http.client.HTTPException, OSError):
+                time.sleep(0.05)
+        return None
 
     process = Process(command, port, log)
     arguments = [
