@@ -14,7 +14,7 @@ import pytest
 def test_it_prints_both_tables():
     """One row each, with no error: what a request costs, and how fast streams are cut."""
     script = Path(__file__).with_name("bench_adapters.py")
-    options = "--servers aiohttp --seconds 1 --rounds 1 --streams 5 --bystanders 2"
+    options = "--servers aiohttp --pairs 1 --streams 5 --bystanders 2"
     ran = subprocess.run(
         [sys.executable, str(script), *options.split()], capture_output=True, text=True, timeout=120, check=False
     )

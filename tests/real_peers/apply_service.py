@@ -152,7 +152,7 @@ class World:
     def until_refused(self, host, *, refused=True):
         """Wait until it is so for good: an engine's old and new processes may answer side by side for a moment."""
         eventually(
-            lambda: all(self.engine.refuses(host, FRANCE) is refused for _ in range(5)),
+            lambda: all(self.refuses(host) == (refused, False) for _ in range(5)),
             lambda: f"refused is still not {refused}: {host}",
         )
 

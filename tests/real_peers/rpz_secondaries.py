@@ -19,6 +19,7 @@ import dns.query
 import dns.tsig
 from export_engines import ROOT, free_ports, listens, running, wait_until
 from export_resolvers import answers
+from short_folders import short_folder
 
 from cdnblock.sources.control_socket import ask as ask_control
 
@@ -243,7 +244,7 @@ class Recursor(Secondary):
         (self.folder / "recursor.conf").write_text(
             f"local-address=127.0.0.1:{self.port}, [::1]:{self.port}\nallow-from=127.0.0.0/8, ::1\n"
             f"forward-zones-recurse=.=127.0.0.1:{self.upstream[1]}\ndont-query=\ndnssec=off\n"
-            f"security-poll-suffix=\nthreads=1\nsocket-dir={self.folder}\ndaemon=no\nwrite-pid=no\nquiet=yes\n"
+            f"security-poll-suffix=\nthreads=1\nsocket-dir={short_folder()}\ndaemon=no\nwrite-pid=no\nquiet=yes\n"
             f"packetcache-ttl=1\nextended-resolution-errors=yes\nsetuid=\nsetgid=\n"
             f"lua-config-file={self.folder}/zones.lua\nlua-dns-script={self.folder}/clients.lua\n"
             f"webserver=yes\nwebserver-port={self.control}\napi-key=test\n"

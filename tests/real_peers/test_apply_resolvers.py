@@ -16,6 +16,7 @@ from apply_contract import ApplyContract
 from apply_service import FRANCE, GERMANY, Process, Running
 from dns_engines import answers, said
 from export_engines import free_ports, needs, running
+from short_folders import short_folder
 
 from cdnblock.testing import dns_upstream
 from cdnblock.testing.dns_stage import CLIENTS
@@ -57,7 +58,7 @@ forward-zones-recurse=.={upstream[0]}:{upstream[1]}
 dont-query=
 dnssec=off
 security-poll-suffix=
-socket-dir={folder}
+socket-dir={sockets}
 daemon=no
 write-pid=no
 quiet=yes
@@ -82,7 +83,8 @@ class TestPowerDns(ApplyContract):
         folder.mkdir()
         (port,) = free_ports(1)
         with dns_upstream.serving() as upstream:
-            (folder / "recursor.conf").write_text(RECURSOR.format(port=port, out=out, folder=folder, upstream=upstream))
+            known = {"port": port, "out": out, "sockets": short_folder(), "upstream": upstream}
+            (folder / "recursor.conf").write_text(RECURSOR.format(**known))
             arguments = ["--engine", f"config={folder}/recursor.conf"]
             command = ["pdns_recursor", f"--config-dir={folder}"]
             with of_dns(out, arguments, port, command, folder / "log") as engine:

@@ -20,6 +20,7 @@ from dns_clients import packet
 from dns_engines import answered_with_data, answers, export_dns_for, said, said_for, spoilt_queries
 from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
 from export_resolvers import started_example
+from short_folders import short_folder
 
 from cdnblock.measures.dns_refusal import SOA_RDATA, refusal
 from cdnblock.testing.dns_contract import DnsContract, open_dns_stage
@@ -37,7 +38,7 @@ dont-query=
 dnssec={dnssec}
 security-poll-suffix=
 threads=2
-socket-dir={folder}
+socket-dir={sockets}
 daemon=no
 write-pid=no
 quiet=yes
@@ -60,7 +61,8 @@ class Recursor:
         self.out = stage.folder / "cdnblock"
         (self.port,) = free_ports(1)
         script = self.out / SCRIPT if script is None else script
-        text = CONFIGURATION.format(port=self.port, upstream=stage.upstream, folder=self.folder, dnssec=dnssec)
+        self.sockets = short_folder()
+        text = CONFIGURATION.format(port=self.port, upstream=stage.upstream, sockets=self.sockets, dnssec=dnssec)
         hooks = f"lua-dns-script={script}\n" if script else ""
         (self.folder / "recursor.conf").write_text(text + hooks + more)
 
@@ -78,7 +80,7 @@ class Recursor:
         """Export; what changed is in force when each thread has looked."""
         if export_dns_for(self.stage, "powerdns", self.out):
             done = subprocess.run(
-                ["rec_control", f"--config-dir={self.folder}", f"--socket-dir={self.folder}", "reload-lua-script"],
+                ["rec_control", f"--config-dir={self.folder}", f"--socket-dir={self.sockets}", "reload-lua-script"],
                 capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
