@@ -63,8 +63,9 @@ class Action(StrEnum):
 class Verdict:
     """What to do with one request, and why.
 
-    `answer` is there when the action is ANSWER. `decision` is the one that counted; None where none could be made or
-    none was asked for. `client` is whose request it is, None when that cannot be told or did not matter.
+    `answer` is there when the action is ANSWER, but for whoever said that he has no use for it. `decision` is the one
+    that counted; None where none could be made or none was asked for. `client` is whose request it is, None when that
+    cannot be told or did not matter.
     """
 
     action: Action
@@ -177,11 +178,19 @@ class HttpGate:
         return self.judge_client(method=method, hosts=hosts, client=client, headers=lines, can_close=can_close)
 
     def judge_client(
-        self, *, method: str, hosts: Sequence[Name], client: str | None, headers: Headers, can_close: bool = True
+        self,
+        *,
+        method: str,
+        hosts: Sequence[Name],
+        client: str | None,
+        headers: Headers,
+        can_close: bool = True,
+        with_notice: bool = True,
     ) -> Verdict:
         """Return what `judge` does, for a client whose address is known already; None where it cannot be told.
 
-        Of the `headers` only `Accept` and `Accept-Language` matter, and they are only read for a notice.
+        Of the `headers` only `Accept` and `Accept-Language` matter, and they are only read for a notice. Who has no use
+        for one says so: then what is refused has no answer.
         """
         try:
             decision = self._decide(hosts, client)
@@ -190,6 +199,8 @@ class HttpGate:
         if Measure.PROXY in decision.measures:
             if can_close and proxy_termination.closes(decision):
                 return Verdict(action=Action.CLOSE, decision=decision, client=client)
+            if not with_notice:
+                return Verdict(action=Action.ANSWER, decision=decision, client=client)
             # It has been decided: a notice that fails opens nothing.
             answer = self._guarded(lambda: self._notice(decision, method, headers), otherwise=_FAILED[method == "HEAD"])
             return _answering(answer, decision, client)

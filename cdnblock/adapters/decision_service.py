@@ -150,7 +150,7 @@ class DecisionService:
     ) -> web.StreamResponse:
         standing = generations.standing  # before the decision: looked at again after it, the two belong together
         concerned = not names or any(map(gate.concerns, names))
-        verdict = self._judged(gate, names, request) if concerned else _NOBODYS_BUSINESS
+        verdict = self._judged(gate, names, request, dialect) if concerned else _NOBODYS_BUSINESS
         action, name = verdict.action, names[0] if names else ""
         if action is Action.PASS and not standing.holds(gate.enforcer.rules, generations.clock()):
             # Something is changing: what it may mean is neither read from a cache nor put into one.
@@ -165,7 +165,7 @@ class DecisionService:
             return self._answers.respond(request, verdict.answer.status, word, generation, verdict.answer)
         return self._answers.respond(request, status or proxy_termination.UNAVAILABLE[0], word, generation)
 
-    def _judged(self, gate: HttpGate, names: tuple[Name, ...], request: web.BaseRequest) -> Verdict:
+    def _judged(self, gate: HttpGate, names: tuple[Name, ...], request: web.BaseRequest, dialect: Dialect) -> Verdict:
         """Ask the gate about a host that an order names, with a client that most often is remembered."""
         headers, peer = request.headers, request.remote or None
         try:
@@ -173,7 +173,9 @@ class DecisionService:
         except Exception:  # noqa: BLE001 (the gate meets it, too, and has a policy for it)
             return gate.judge(method=request.method, hosts=names, peer=peer, headers=headers.items())
         lines = ((field, line) for field in _NEGOTIATED for line in headers.getall(field, ()))
-        return gate.judge_client(method=request.method, hosts=names, client=client, headers=lines)
+        return gate.judge_client(
+            method=request.method, hosts=names, client=client, headers=lines, with_notice=dialect.answers is None
+        )
 
     def _misasked(self, lacking: str) -> web.Response:
         self.counts["misasked"] += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,12 @@ from cdnblock.exporters.varnish import bans
 from cdnblock.verification.clients import Told
 
 _OURS: Final = "cdnblock-"  # begins the names of VCLs that we loaded
+_GONE: Final = "No VCL name matches"
 _DOWN: Final = re.compile(r"could not get hold of varnishd|connection failed|no -T", re.IGNORECASE)
+
+
+class _AlreadyGoneError(NotTakenError):
+    """A VCL of that name is no longer there."""
 
 
 class Varnish(Configured):
@@ -65,13 +71,14 @@ class Varnish(Configured):
         """Load the VCL under a new name, use it, and drop those that we loaded before."""
         if not (change.whole or change.forced or change.names()):
             return True
-        before = [word for line in self._say("vcl.list").splitlines() for word in line.split()[-1:]]
+        before = [line.split()[-1] for line in self._say("vcl.list").splitlines() if line.strip()]
         name = _new_name("")
         self._say("vcl.load", name, str(self.main))
         self._say("vcl.use", name)
         for old in before:
             if old.startswith(_OURS):
-                self._say("vcl.discard", old)
+                with suppress(_AlreadyGoneError):  # it stays in the list until the last request has left it
+                    self._say("vcl.discard", old)
         return True
 
     def purge(self, names: Collection[tuple[str, bool]]) -> None:
@@ -85,6 +92,8 @@ class Varnish(Configured):
             return said
         if _DOWN.search(said):
             raise DownError(f"Varnish does not run: {said}")
+        if _GONE in said:
+            raise _AlreadyGoneError(said)
         raise NotTakenError(f"Varnish, asked to `{' '.join(words[:2])}`: {said}")
 
 

@@ -152,6 +152,8 @@ class TestNginx(CacheContract, ServiceContract):
             yield engine
 
 
+# Without optimising: that takes most of the time that a start takes.
+COMPILER = "exec gcc -O0 -g -Wall -pthread -fpic -shared -Wl,-x -o %o %s"
 VARNISH = """
 vcl 4.1;
 include "{out}/cdnblock.vcl";
@@ -176,7 +178,7 @@ class TestVarnish(CacheContract, ApplyContract):
         arguments = ["--engine", f"config={vcl}", "--engine", f"name={folder}/varnish"]
         command = [
             "varnishd", "-F", "-n", str(folder / "varnish"), "-a", f"127.0.0.1:{port}", "-f", str(vcl), "-j", "none",
-            "-s", "malloc,32m", "-p", "vcc_allow_inline_c=on",
+            "-s", "malloc,32m", "-p", "vcc_allow_inline_c=on", "-p", f"cc_command={COMPILER}",
         ]  # fmt: skip
         with of_http(out, arguments, port, command, folder / "varnish.log") as engine:
             yield engine
