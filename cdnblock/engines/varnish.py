@@ -29,6 +29,8 @@ from cdnblock.exporters.varnish import bans
 from cdnblock.verification.clients import Told
 
 _OURS: Final = "cdnblock-"  # begins the names of VCLs that we loaded
+# Of varnishadm, seconds for one command: it waits as long for a Varnish that does not run as for one that works.
+_TO_ANSWER, _TO_LOAD = "2", "300"
 _GONE: Final = "No VCL name matches"
 _DOWN: Final = re.compile(r"could not get hold of varnishd|connection failed|no -T", re.IGNORECASE)
 
@@ -59,6 +61,7 @@ class Varnish(Configured):
             return
         vcl, name = self.shadow(trial), _new_name("trial-")
         try:
+            self._say("ping", within=_TO_ANSWER)
             self._say("vcl.load", name, str(vcl), "cold")
         except NotTakenError as error:
             raise RefusedError(f"Varnish does not accept the new configuration: {error}") from None
@@ -71,6 +74,7 @@ class Varnish(Configured):
         """Load the VCL under a new name, use it, and drop those that we loaded before."""
         if not (change.whole or change.forced or change.names()):
             return True
+        self._say("ping", within=_TO_ANSWER)
         before = [line.split()[-1] for line in self._say("vcl.list").splitlines() if line.strip()]
         name = _new_name("")
         self._say("vcl.load", name, str(self.main))
@@ -83,11 +87,12 @@ class Varnish(Configured):
 
     def purge(self, names: Collection[tuple[str, bool]]) -> None:
         """Ban what is stored of the names."""
+        self._say("ping", within=_TO_ANSWER)
         for ban in bans(names):
             self._say("ban", ban)
 
-    def _say(self, *words: str) -> str:
-        code, said = run([self.means.one("admin"), *self._name, *words], lines=None)
+    def _say(self, *words: str, within: str = _TO_LOAD) -> str:
+        code, said = run([self.means.one("admin"), *self._name, "-t", within, *words], lines=None)
         if code == 0:
             return said
         if _DOWN.search(said):
