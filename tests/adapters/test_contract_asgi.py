@@ -36,6 +36,7 @@ def serving(server, stage, **options):
 class TestUvicornH11(AdapterContract):
     """Uvicorn with h11, which leaves an absolute form as it is."""
 
+    random_requests = 2_000  # the 10,000 go to the faster parser
     cannot = {**APPLICATION, Need.HTTP2: "uvicorn speaks HTTP/1.1 only"}
 
     @contextmanager

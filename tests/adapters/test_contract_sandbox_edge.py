@@ -14,6 +14,7 @@ from cdnblock.testing import AdapterContract, Host, Need
 class TestSandboxEdge(AdapterContract):
     """It answers requests and keeps a cache of its own."""
 
+    random_requests = 2_000  # it is for staging, and slow
     cannot = {
         Need.HTTP2: "aiohttp's server speaks HTTP/1.1 only",
         Need.REWRITE: "the edge passes the host on as it is",

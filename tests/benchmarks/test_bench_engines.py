@@ -22,7 +22,7 @@ def ran(*options):
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("engine", ["nginx", "haproxy", "varnish"])
+@pytest.mark.parametrize("engine", ["haproxy"])
 def test_the_cost_of_a_request(engine):
     """One row, with both costs, their ratio beside its goal, and what the start and the memory are."""
     for program in ("wrk", {"varnish": "varnishd"}.get(engine, engine)):

@@ -207,6 +207,7 @@ def test_zones_of_a_primary_that_runs_already_are_kept_by_updates(tmp_path):
         theirs = OperatorsOwn(stage.folder, primary)
         primary.more += ["--update", f"127.0.0.1:{theirs.port},key=all"]
         with primary.run():  # first without the other one: it is tried again
+            wait_until(lambda: "rpz_primary" in primary.status())
             wait_until(lambda: primary.status()["rpz_primary"]["updates"][0]["failing"])
             leaving.enter_context(running(theirs.command(), theirs.port, theirs.log))
             wait_until(lambda: answers(theirs.port))

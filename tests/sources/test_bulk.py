@@ -99,7 +99,11 @@ def test_without_a_child_this_process_reads(folder, monkeypatch, executable):
 
 @pytest.mark.parametrize(
     "code",
-    ["raise SystemExit(3)", "print('hello'); import sys; sys.stdin.read()", "import os; os.close(0); os.close(1)"],
+    [
+        "raise SystemExit(3)",
+        "print('hello', flush=True); import sys; sys.stdin.read()",
+        "import os; os.close(0); os.close(1)",
+    ],
     ids=["dies", "talks nonsense", "closes"],
 )
 def test_a_child_that_fails_is_no_answer(monkeypatch, code):
