@@ -15,12 +15,13 @@ LOCATIONS: Final = {media_type: media_type.partition("/")[2].replace("+", "_") f
 """Media type: what the locations are called that give notices of this type."""
 
 _HOPS: Final = 4  # trusted proxies between us and a client
-# One hop of X-Forwarded-For: an address, perhaps in brackets, perhaps with a port; a leading zero is no number's.
+# One hop of X-Forwarded-For: an address, perhaps in brackets, perhaps with a port; a leading zero is no number's. Nothing
+# is read twice (`*+`): a client who makes PCRE give up would be in no country.
 _NUMBER: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _NODES: Final = {
     "dotted": rf"(?<{{name}}>{_NUMBER}(?:\.{_NUMBER}){{{{3}}}})(?::[0-9]{{{{1,5}}}})?",
-    "bracketed": r"\[(?<{name}>[0-9a-f:.]*:[0-9a-f:.]*)\](?::[0-9]{{1,5}})?",
-    "bare": r"(?<{name}>[0-9a-f:.]*:[0-9a-f:.]*)",
+    "bracketed": r"\[(?<{name}>[0-9a-f.]*+:[0-9a-f:.]*+)\](?::[0-9]{{1,5}})?",
+    "bare": r"(?<{name}>[0-9a-f.]*+:[0-9a-f:.]*+)",
 }
 # Weights of RFC 9110 §12.4.2 as patterns, the highest first.
 _WEIGHTS: Final = (r"(;\s*q=1[.0]*)?", *(rf";\s*q=0[.]{digit}[0-9]*" for digit in "987654321"))
@@ -85,4 +86,4 @@ def _liked_best(field: str, variable: str, default: str, asked: Sequence[Mapping
 def _range(names: Sequence[str], weight: str) -> str:
     """Return the pattern of one range of an Accept field (RFC 9110 §12.5.1), with `-…` behind a language."""
     any_of = "|".join(map(re.escape, names))
-    return rf"(?<![^,\s])({any_of})(-[a-z0-9-]+)?\s*(;\s*(?!q=)[^,;]*)*{weight}\s*(?=,|$)"
+    return rf"(?<![^,\s])({any_of})(-[a-z0-9-]+)?\s*+(;\s*+(?!q=)[^,;]*+)*+{weight}\s*(?=,|$)"

@@ -38,6 +38,8 @@ MOST_OF_A_LINE: Final = 15_000  # octets: HAProxy reads maps and runtime command
 _HOST: Final = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]*)?$"
 _NO_HOST: Final = "!{ req.fhdr(host) -m found }"
 # WebSockets, and no other upgrade: what follows one to h2c would be requests that these rules never see.
+# HTTP/1.0 needs no Host; where its target names one it does so plainly: what comes after it may read more into it.
+_PLAIN_TARGET: Final = r"^(/|\*$|[A-Za-z][0-9A-Za-z+.-]*://[0-9A-Za-z._-]+(:[0-9]*)?(/|$))"
 _WEBSOCKET: Final = "METH_GET { req.fhdr(upgrade) -m str -i websocket } { req.fhdr_cnt(upgrade) eq 1 }"
 _NO_UPGRADE: Final = "!{ req.fhdr(upgrade) -m found }"
 _UPGRADING: Final = "^(connection|upgrade|http2-settings)$"
@@ -90,12 +92,15 @@ def _configuration(work: Work) -> Iterator[str]:
     yield f"\ndefaults cdnblock{base}"
     yield "  mode http"
     host = f"{{ req.fhdr(host) -m reg {quoted(_HOST)} }}"
-    yield f"  http-request deny deny_status 400 unless {host} or {_NO_HOST} {{ req.ver 1.0 }}"
+    named = f"{{ req.ver 1.0 }} {{ url -m reg {quoted(_PLAIN_TARGET)} }}"
+    yield f"  http-request deny deny_status 400 unless {host} or {_NO_HOST} {named}"
     yield f"  http-request del-header {quoted(_UPGRADING)} -m reg unless {_NO_UPGRADE} or {_WEBSOCKET}"
     rules = _decision(work, "txn", "req.fhdr(host),host_only,lower,rtrim(.)", "")
     yield from (f"  http-request {rule}" for rule in rules)
     yield "  http-request reject if { var(txn.cdnblock_action) -m str close }"
     yield f"  http-request use-service lua.{_SERVICE} if {{ var(txn.cdnblock_action) -m beg terminate: }}"
+    # What an origin that says 200 to CONNECT makes a tunnel would never be asked about. RFC 9110 §9.3.6: not ours to make.
+    yield "  http-request deny deny_status 405 if METH_CONNECT"
     uncached = "if { var(txn.cdnblock_action) -m str uncached }"
     removed = quoted(f"^({'|'.join(REMOVED_FROM_RESPONSES)})$")
     yield f"  http-response del-header {removed} -m reg {uncached}"
