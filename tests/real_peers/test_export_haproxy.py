@@ -228,6 +228,28 @@ def test_a_free_name_below_a_covered_one_is_served(served):
         assert asked(haproxy.port, host, PLACES["france"])[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("GET http://a.example?x HTTP/1.0", b"400"),
+        ("GET http://user@a.example/ HTTP/1.0", b"400"),
+        ("GET http:///a.example/ HTTP/1.0", b"400"),
+        ("GET a.example/ HTTP/1.0", b"400"),
+        ("GET http://a.example/ HTTP/1.0", b"451"),
+        ("GET http://other.example/ HTTP/1.0", b"200"),
+        ("GET / HTTP/1.0", b"200"),
+        ("CONNECT a.example:443 HTTP/1.0", b"400"),
+        ("CONNECT other.example:443 HTTP/1.1\r\nHost: other.example:443", b"405"),
+    ],
+)
+def test_nothing_that_an_origin_may_read_otherwise_gets_through(served, line, status):
+    """A target without a Host names its host plainly; and no tunnel is made, in which nobody would decide."""
+    _, haproxy = served
+    with socket.create_connection(("127.0.0.1", haproxy.port), 20) as connection:
+        connection.sendall(f"{line}\r\nX-Forwarded-For: {PLACES['france']}\r\n\r\n".encode())
+        assert connection.recv(1 << 16).split()[1] == status
+
+
 def test_covered_clients_get_no_stored_copy_and_leave_none(served):
     """HAProxy's own cache answers others, before and after; covered clients get the site's answer each time."""
     _, haproxy = served

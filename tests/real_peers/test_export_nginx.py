@@ -248,6 +248,22 @@ def test_the_notice_is_the_librarys(served, host, client):
         assert answered == expected
 
 
+@pytest.mark.parametrize("before", [":" * 7000 + "x, ", "1:" * 3500 + "x, ", "[" + ":" * 7000 + ", "])
+def test_a_long_field_hides_no_client(served, before):
+    """What its client wrote does not keep PCRE from reading what the trusted proxy put behind it."""
+    _, nginx = served
+    assert asked(nginx.port, "a.example", before + PLACES["france-6"])[0] == 451
+
+
+def test_a_weight_counts_behind_a_space_and_after_many_parameters(served):
+    """Each is read once: a field of that kind took a second before."""
+    _, nginx = served
+    for accept in ("text/html; q=0.1, text/plain; q=0.9", f"text/plain{'; ' * 40}, text/html;q=0.5"):
+        assert asked(nginx.port, "a.example", PLACES["france"], Accept=accept)[1]["content-type"].startswith(
+            "text/plain"
+        )
+
+
 def test_the_longest_name_decides(served):
     """A lifted name, what is below one that is meant without its sub-domains, and a name with two kinds of order."""
     _, nginx = served
