@@ -218,7 +218,7 @@ def _write_orders(folder: Path) -> None:
 
 def _cost(name: str, arguments) -> list[str]:
     measured: dict[str, list[float]] = {BARE: [], "/": []}
-    for _ in range(RESTARTS):
+    for _ in range(min(RESTARTS, arguments.pairs)):
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             _write_orders(folder)
