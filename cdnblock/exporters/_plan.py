@@ -36,6 +36,16 @@ class Outcome:
         """Return the reasons of one measure, the strictest variant first."""
         return Decision(measures=self.measures, reasons=self.reasons).because(measure)
 
+    def action(self, told: str) -> str:
+        """Return what a proxy does: `close`, `uncached`, or `told` where a notice tells of it."""
+        match self.measures.get(Measure.PROXY):
+            case "close":
+                return "close"
+            case "terminate":
+                return told
+            case _:
+                return "uncached"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:

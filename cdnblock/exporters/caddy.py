@@ -101,30 +101,19 @@ def _covered(work: Work) -> Iterator[str]:
     keys: dict[str, list[str]] = {}
     for group in plan.groups:
         for where, outcome in group.outcomes.items():
-            keys.setdefault(_action(outcome), []).append(f"{group.id}:{where}")
+            keys.setdefault(outcome.action(outcome.id), []).append(f"{group.id}:{where}")
     for action, those in keys.items():
         yield from matcher(f"cdnblock_{action}", words("vars {http.vars.cdnblock_key}", those))
     if "close" in keys:
         yield "abort @cdnblock_close"
     if "uncached" in keys:
         yield from block("header @cdnblock_uncached", _uncached())
-    told = [outcome for outcome in plan.outcomes if _action(outcome) == outcome.id]
+    told = [outcome for outcome in plan.outcomes if outcome.action(outcome.id) == outcome.id]
     if told:
         yield from matcher(
             "cdnblock_told", words("vars {http.vars.cdnblock_key}", (k for o in told for k in keys[o.id]))
         )
         yield from block("route @cdnblock_told", _notices(work, told))
-
-
-def _action(outcome: Outcome) -> str:
-    """Return `close`, `uncached`, or the outcome's id where a notice tells of it."""
-    match outcome.measures.get(Measure.PROXY):
-        case "close":
-            return "close"
-        case "terminate":
-            return outcome.id
-        case _:
-            return "uncached"
 
 
 def _uncached() -> Iterator[str]:

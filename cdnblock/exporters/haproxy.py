@@ -165,13 +165,7 @@ def _actions(plan: Plan) -> Iterator[str]:
 
 def _action(outcome: Outcome, place: str) -> str:
     """Return `close`, `uncached`, or `terminate:` with the key of the notice and the language of who asks for none."""
-    match outcome.measures.get(Measure.PROXY):
-        case "close":
-            return "close"
-        case "terminate":
-            return f"terminate:{outcome.id}:{default_language(place)}"
-        case _:
-            return "uncached"
+    return outcome.action(f"terminate:{outcome.id}:{default_language(place)}")
 
 
 def _notices(plan: Plan, options: Options) -> Iterator[str]:

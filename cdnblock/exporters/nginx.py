@@ -90,13 +90,7 @@ def _actions(plan: Plan) -> Iterator[str]:
 
 
 def _action(outcome: Outcome) -> str:
-    match outcome.measures.get(Measure.PROXY):
-        case "close":
-            return "close"
-        case "terminate":
-            return f"terminate:{outcome.id}"
-        case _:
-            return "uncached"
+    return outcome.action(f"terminate:{outcome.id}")
 
 
 def _http(work: Work) -> Iterator[str]:

@@ -203,7 +203,7 @@ def _actions(plan: Plan) -> Iterator[str]:
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for group in plan.groups:
         for place, outcome in group.outcomes.items():
-            found[_action(outcome)][group.id].append(place)
+            found[outcome.action(outcome.id)][group.id].append(place)
     yield "acl cdnblock_note_covered annotate_transaction cdnblock=covered"
     yield "acl cdnblock_covered note cdnblock covered"
     sets = {frozenset(places): "" for groups in found.values() for places in groups.values()}
@@ -230,16 +230,6 @@ def _anywhere(plan: Plan, places: Collection[str], name: str) -> tuple[str, list
         return "".join(f" !cdnblock_at_{place}" for place in known if place not in places), []
     members = " ".join(f"cdnblock_at_{place}" for place in known if place in places)
     return f" {name}", [f"acl {name} any-of {members}"]
-
-
-def _action(outcome: Outcome) -> str:
-    match outcome.measures.get(Measure.PROXY):
-        case "close":
-            return "close"
-        case "terminate":
-            return outcome.id
-        case _:
-            return "uncached"
 
 
 def _answers(work: Work) -> Iterator[str]:
