@@ -33,6 +33,7 @@ from cdnblock.sources.release_guard import released
 from cdnblock.sources.slow_release import SlowRelease
 from cdnblock.sources.state_folder import KeptFile, StateFolder
 from cdnblock.sources.status import LastReload, describe
+from cdnblock.sources.vitals import Vitals
 
 _MEMO_SIZE: Final = 65_536  # addresses; about 10 MB when full
 _MEMO_MAX_ADDRESS: Final = 64  # longer than any address; longer texts are hostile and not remembered
@@ -81,6 +82,7 @@ class Enforcer:
         self._rereading = threading.RLock()
         self._slow_release = SlowRelease()
         self._last_reload: LastReload | None = None
+        self._vitals = Vitals()
         self._reports: dict[str, Callable[[], Any]] = {}
         self._started = self._now()
         self._state = None if state is None else StateFolder(state)
@@ -88,7 +90,9 @@ class Enforcer:
         with ExitStack() as opened:
             if self._state is not None:
                 opened.callback(self._state.close)
+            started = time.perf_counter()
             self._live = LiveOrders(orders, state=self._state, now=self._started)
+            self._vitals.note_load(self._live, self._started, time.perf_counter() - started)
             self._rules = self._live.rules
             self._reported: tuple[object, ...] = ()
             # What is wrong now did not keep us from starting, and a host may take an error in its start as the end.
@@ -109,6 +113,11 @@ class Enforcer:
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with the files as they are now, warnings included."""
         return self._live.problems
+
+    @property
+    def vitals(self) -> Vitals:
+        """How rereading goes, in plain numbers that cost nothing to read: what metrics are made of."""
+        return self._vitals
 
     @property
     def geo(self) -> CountryTable:
@@ -233,11 +242,14 @@ class Enforcer:
             different = self._live.refresh(self._now(), accept_release=accept_release, by_content=by_content)
         except Exception:  # noqa: BLE001 (logged with its trace; what is enforced stays enforced)
             _LOG.exception("cdnblock: rereading the orders failed; those read before stay enforced")
+            self._vitals.note_failure()
             return
         self._rules = new = self._live.rules
+        self._vitals.note_look(self._live, self._now())
         if different:
             took = time.perf_counter() - started
             self._last_reload = LastReload(at=self._now(), seconds=took, changed=new is not old)
+            self._vitals.note_reload(self._live, self._last_reload.at, took, changed=new is not old)
             self._report()
         if new is not old:
             self._slow_release.give(old, new)
