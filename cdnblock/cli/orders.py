@@ -16,7 +16,7 @@ from cdnblock.errors import ConfigError
 from cdnblock.matching.names import to_unicode
 from cdnblock.orders import calendar
 from cdnblock.orders.calendar import Holidays
-from cdnblock.orders.life import OrderState, state_of
+from cdnblock.orders.life import OrderState, next_change, state_of
 from cdnblock.orders.model import Moment, Order
 
 _COLOURS: Final = {
@@ -82,20 +82,6 @@ def command(
         return
     for line in _page(found[0]) if action == "show" else _table(found):
         click.echo(line)
-
-
-def next_change(order: Order, at: datetime) -> datetime | None:
-    """Return the next instant at which anything of the order starts or ends, None if all is over."""
-    lifted = min((_instant(order, lifting.at) for lifting in order.lifted if lifting.names is None), default=None)
-    instants = [
-        calendar.starts_at(order),
-        calendar.ends_at(order),
-        *(edge for window in calendar.windows_of(order) for edge in window),
-        *(calendar.addition_starts_at(order, addition) for addition in order.additions),
-        *(_instant(order, lifting.at) for lifting in order.lifted),
-    ]
-    last = calendar.ends_at(order) if lifted is None else min(lifted, calendar.ends_at(order))
-    return min((instant for instant in instants if at < instant <= last), default=None)
 
 
 def _described(order: Order, at: datetime, holidays: Holidays) -> dict[str, Any]:

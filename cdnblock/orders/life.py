@@ -27,3 +27,20 @@ def state_of(order: Order, at: datetime) -> OrderState:
     whole = (lifting.at for lifting in order.lifted if lifting.names is None)
     lifted = any(at >= calendar.instant(moment, order.timezone) for moment in whole)
     return OrderState.LIFTED if lifted else OrderState.IN_FORCE
+
+
+def next_change(order: Order, at: datetime) -> datetime | None:
+    """Return the next instant at which anything of the order starts or ends, None if all is over."""
+    lifted = min(
+        (calendar.instant(lifting.at, order.timezone) for lifting in order.lifted if lifting.names is None),
+        default=None,
+    )
+    instants = [
+        calendar.starts_at(order),
+        calendar.ends_at(order),
+        *(edge for window in calendar.windows_of(order) for edge in window),
+        *(calendar.addition_starts_at(order, addition) for addition in order.additions),
+        *(calendar.instant(lifting.at, order.timezone) for lifting in order.lifted),
+    ]
+    last = calendar.ends_at(order) if lifted is None else min(lifted, calendar.ends_at(order))
+    return min((instant for instant in instants if at < instant <= last), default=None)
