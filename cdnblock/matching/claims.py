@@ -26,6 +26,11 @@ class Listing:
     notified: float  # -inf for the order's own names
     lifted: float  # the whole order's lifting, inf if there is none
 
+    @property
+    def order_id(self) -> str:
+        """Whose claim it is."""
+        return self.order.id
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Release:
@@ -61,13 +66,16 @@ def lifted_at(listing: Listing, releases: Iterable[Release]) -> float:
 
 
 def in_force(claims: Iterable[Claim], at: float) -> bool:
-    """Tell whether any of the claims on one name holds it in force at `at`; between its windows an order is in force."""
+    """Tell whether any of the claims on one name holds it in force at `at`; between its windows an order is in force.
+
+    What is only reported is not in force.
+    """
     found = tuple(claims)
     releases = [item for item in found if isinstance(item, Release)]
     return any(
         item.span.begins <= at < min(item.span.ends, lifted_at(item, releases))
         for item in found
-        if isinstance(item, Listing)
+        if isinstance(item, Listing) and item.order.is_enforced
     )
 
 

@@ -15,12 +15,11 @@ from types import MappingProxyType
 from typing import ClassVar, Final, TypeAlias
 from zoneinfo import ZoneInfo
 
-from cdnblock.matching.decision import Decision, NotApplied, Reason, Why
+from cdnblock.matching.decision import NOTHING, Decision, NotApplied, Reason, Why
 from cdnblock.matching.timeline import Timeline
 from cdnblock.orders.model import VARIANTS, Addition, Measure, Order, UnknownLocation
 
 _Place: TypeAlias = tuple[str | None, str | None]  # country, told by
-_NOTHING: Final[Mapping[Measure, str]] = MappingProxyType({})
 _MAX_DECISIONS: Final = 4096  # countries x stretches of time; beyond it the oldest are built anew
 
 
@@ -71,7 +70,7 @@ class Coverage:
 
     def in_force(self, at: float) -> bool:
         """Tell whether an order that covers this host is in force at the instant `at`, be it between its windows."""
-        return any(item.timeline.why_not(at) in (None, Why.OUTSIDE_WINDOW) for item in self.held)
+        return any(i.order.is_enforced and i.timeline.why_not(at) in (None, Why.OUTSIDE_WINDOW) for i in self.held)
 
     def holding(self, at: float) -> tuple[Reason, ...]:
         """Return why each order that is enforced at the instant `at` covers the host, for whomever in its territory."""
@@ -79,17 +78,18 @@ class Coverage:
             _reason(item, items, at)
             for items in self._by_order()
             for item, why in (_speaking(items, at),)
-            if why is None
+            if why is None and item.order.is_enforced
         )
 
     def _build(self, country: str | None, told_by: str | None, stretch: int) -> Decision:
         reasons: list[Reason] = []
+        would: list[Reason] = []
         not_applied: list[NotApplied] = []
         at = self._instant(stretch)
         for items in self._by_order():
             item, why = _foremost(items, country, at)
             if why is None:
-                reasons.append(_reason(item, items, at))
+                (reasons if item.order.is_enforced else would).append(_reason(item, items, at))
             else:
                 not_applied.append(_not_applied(item, why, at))
         return Decision(
@@ -100,6 +100,8 @@ class Coverage:
             told_by=told_by,
             changes_at=self._next_change(country, stretch),
             revision=self._revision,
+            would=union(reason.order.measures for reason in would),
+            would_reasons=tuple(would),
         )
 
     def _by_order(self) -> Iterator[list[Held]]:
@@ -144,7 +146,7 @@ def union(wanted: Iterable[Mapping[Measure, str]]) -> Mapping[Measure, str]:
     """Return the union of several orders' measures; for one measure the stricter variant."""
     every = [*wanted]
     if not every:
-        return _NOTHING
+        return NOTHING
     return MappingProxyType(
         {
             measure: min((measures[measure] for measures in every if measure in measures), key=variants.index)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from cdnblock.orders.model import Addition, Measure, Order, Position
+from cdnblock.orders.model import Addition, Measure, Mode, Order, Position
+
+NOTHING: Final[Mapping[Measure, str]] = MappingProxyType({})
+"""No measure at all."""
 
 
 class Why(StrEnum):
@@ -106,7 +110,8 @@ class Decision:
 
     `measures` maps each measure that applies to its variant, `{}` when the request is let through. `country` is the
     client's ISO 3166-1 alpha-2 code, None when unknown or never asked for; `told_by` says how it was told.
-    `changes_at` is the instant at which this decision changes next without any file changing, None if never.
+    `would` and `would_reasons` are the same of orders that are only reported (`mode: report`): nothing is done about them.
+    `changes_at` is the instant at which any of this changes next without any file changing, None if never.
     `malformed` means that the host is no host name at all: nothing matches it, and a protocol that has an answer for
     that (HTTP: 400, RFC 9112 §3.2) should give it.
     """
@@ -119,14 +124,17 @@ class Decision:
     changes_at: datetime | None = None
     revision: str = ""
     malformed: bool = False
+    would: Mapping[Measure, str] = field(default_factory=lambda: NOTHING)
+    would_reasons: tuple[Reason, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.measures)
 
     @property
     def orders(self) -> tuple[Order, ...]:
-        """Every order that names the host: those that apply, then those that do not."""
-        return (*(reason.order for reason in self.reasons), *(item.order for item in self.not_applied))
+        """Every order that names the host: those that apply, those that would, then those that do not."""
+        applying = (reason.order for reason in (*self.reasons, *self.would_reasons))
+        return (*applying, *(item.order for item in self.not_applied))
 
     def because(self, measure: Measure) -> tuple[Reason, ...]:
         """Return the reasons of one measure: every applying order that asks for it, the strictest variant first."""
@@ -137,18 +145,27 @@ class Decision:
     def explain(self) -> str:
         """Return the sentence that a person reads."""
         where = f"a client in {self.country}" if self.country else "a client of unknown location"
-        if self.told_by and (self.reasons or self.not_applied):
+        if self.told_by and self.orders:
             where += f" ({self.told_by})"
         if self.malformed:
             return "Let through: this is not a host name, so no order can name it."
+        if not self.orders:
+            return "Let through: no order names this host."
+        said = []
         if self.reasons:
-            measures = ", ".join(f"{measure.value}: {variant}" for measure, variant in self.measures.items())
-            orders = "; ".join(_explain_reason(reason) for reason in self.reasons)
-            return f"Enforced ({measures}) for {where}: {orders}."
-        if self.not_applied:
-            orders = "; ".join(_explain_not_applied(item) for item in self.not_applied)
-            return f"Let through for {where}: {orders}."
-        return "Let through: no order names this host."
+            said.append(f"Enforced {_explain_all(self.measures, where, self.reasons)}")
+        elif self.would_reasons:
+            said.append(f"Let through for {where}.")
+        else:
+            said.append(f"Let through for {where}: {'; '.join(map(_explain_not_applied, self.not_applied))}.")
+        if self.would_reasons:
+            said.append(f"Would enforce (report only) {_explain_all(self.would, where, self.would_reasons)}")
+        return " ".join(said)
+
+
+def _explain_all(measures: Mapping[Measure, str], where: str, reasons: tuple[Reason, ...]) -> str:
+    wanted = ", ".join(f"{measure.value}: {variant}" for measure, variant in measures.items())
+    return f"({wanted}) for {where}: {'; '.join(map(_explain_reason, reasons))}."
 
 
 def _explain_reason(reason: Reason) -> str:
@@ -159,7 +176,8 @@ def _explain_reason(reason: Reason) -> str:
 
 def _explain_not_applied(item: NotApplied) -> str:
     where = f" ({item.position})" if item.position else ""
-    return f"{_title(item.order)} names {item.name}{where}, but {item.in_words()}"
+    mode = ", report only," if item.order.mode is Mode.REPORT else ""
+    return f"{_title(item.order)}{mode} names {item.name}{where}, but {item.in_words()}"
 
 
 def _title(order: Order) -> str:

@@ -25,7 +25,8 @@ def differing_names(old: RuleSet, old_at: datetime, new: RuleSet, new_at: dateti
     def numbered(rules: RuleSet, at: datetime) -> dict[object, int]:
         found: dict[object, int] = {None: 0}
         for mark, claims in rules.index.claims.items():
-            said = frozenset(_said(claims, at.timestamp(), measure))
+            enforced = (claim for claim in claims if rules.orders[claim.order_id].is_enforced)
+            said = frozenset(_said(enforced, at.timestamp(), measure))
             if said not in numbers:
                 numbers[said] = next(ids)
             found[mark] = numbers[said]

@@ -30,7 +30,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, NamesFile):
         return name_list(value.names).digest
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "position"}
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in _left_out(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, frozenset):
@@ -40,6 +40,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (date, datetime)):
         return value.isoformat()
     return str(value) if isinstance(value, Decimal) else value
+
+
+def _left_out(value: Any) -> tuple[str, ...]:
+    """Return the fields that say nothing; an order that is enforced has the revision that it had before modes came."""
+    return ("position", "mode") if isinstance(value, Order) and value.is_enforced else ("position",)
 
 
 def _digest_of(values: Iterable[Any]) -> str:

@@ -7,7 +7,7 @@ single assignment, so that no request ever sees half of a change; the memo of ho
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
 from types import MappingProxyType
@@ -43,7 +43,14 @@ class RuleSet:
         """`hosts[host]` is `find(host)` without a call, for whoever counts nanoseconds."""
         self.query_names: Mapping[str | bytes, Coverage | Uncovered] = Memo(self._lookup.of_query_name, self._lookup)
         """`query_names[name]` is `find_query_name(name)` without a call."""
-        self._changes = sorted(set(chain.from_iterable(self._each_break())))
+        self._changes = sorted(set(chain.from_iterable(self._each_break(reported=True))))
+        self.enforced: tuple[Order, ...] = tuple(order for order in ordered if order.is_enforced)
+        """The orders that are carried out; the others are only reported (`mode: report`)."""
+        self.reported: tuple[Order, ...] = tuple(order for order in ordered if not order.is_enforced)
+        """The orders that are only reported: they refuse nothing."""
+        self._turns = (
+            sorted(set(chain.from_iterable(self._each_break(reported=False)))) if self.reported else self._changes
+        )
 
     def __len__(self) -> int:
         return len(self._names)
@@ -170,9 +177,15 @@ class RuleSet:
         return isinstance(coverage, Coverage) and coverage.in_force(timestamp(at))
 
     def next_change(self, after: datetime) -> datetime | None:
-        """Return the first instant later than `after` at which any decision may change, None if there is none."""
-        position = bisect_right(self._changes, timestamp(after))
-        return datetime.fromtimestamp(self._changes[position], UTC) if position < len(self._changes) else None
+        """Return the first instant later than `after` at which any decision may change, None if there is none.
+
+        What would be enforced is a part of decisions, too.
+        """
+        return _first_later(self._changes, after)
+
+    def next_turn(self, after: datetime) -> datetime | None:
+        """Return the first instant later than `after` at which anything that is enforced may change, None if none."""
+        return _first_later(self._turns, after)
 
     def leaves(self) -> Iterator[Mapping[Any, Any]]:
         """Yield the dictionaries that are freed with this set; whoever holds them can free them one by one instead."""
@@ -185,11 +198,15 @@ class RuleSet:
 
     def _enforced_somewhere(self, name: str, measure: Measure, at: float, *, exact: bool) -> bool:
         held = self._lookup.held(name, exact=exact)
-        return any(measure in item.order.measures and item.timeline.why_not(at) is None for item in held)
+        return any(
+            item.order.is_enforced and measure in item.order.measures and item.timeline.why_not(at) is None
+            for item in held
+        )
 
-    def _each_break(self) -> Iterator[tuple[float, ...]]:
+    def _each_break(self, *, reported: bool) -> Iterator[tuple[float, ...]]:
         for item in dict.fromkeys(chain.from_iterable(self._names.claims.values())):
-            yield item.span.timeline(item.lifted).breaks if isinstance(item, Listing) else (item.at,)
+            if reported or self.orders[item.order_id].is_enforced:
+                yield item.span.timeline(item.lifted).breaks if isinstance(item, Listing) else (item.at,)
 
 
 def compile_orders(orders: Iterable[Order]) -> RuleSet:
@@ -207,6 +224,11 @@ def compile_orders(orders: Iterable[Order]) -> RuleSet:
     if problems:
         raise OrderError(problems)
     return RuleSet(found)
+
+
+def _first_later(instants: Sequence[float], after: datetime) -> datetime | None:
+    position = bisect_right(instants, timestamp(after))
+    return datetime.fromtimestamp(instants[position], UTC) if position < len(instants) else None
 
 
 def _batches(names: Iterable[str]) -> Iterator[list[str]]:

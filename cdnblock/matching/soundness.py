@@ -17,7 +17,7 @@ from cdnblock.errors import OrderError, Problem
 from cdnblock.matching.names import canonical
 from cdnblock.orders import calendar
 from cdnblock.orders.host_names import host_name
-from cdnblock.orders.model import VARIANTS, Addition, Lifting, Name, Order, Position, Territory, Window
+from cdnblock.orders.model import VARIANTS, Addition, Lifting, Mode, Name, Order, Position, Territory, Window
 from cdnblock.orders.protected import is_public_suffix
 from cdnblock.orders.territories import COUNTRIES
 
@@ -27,6 +27,7 @@ _VALUES: Final[Mapping[str, tuple[type, str]]] = {
     "territory": (Territory, "a Territory"),
     "measures": (Mapping, "a mapping from Measure to its variant"),
     "decided": (date, "a date"),
+    "mode": (Mode, "a Mode"),
 }
 _LISTS: Final[Mapping[str, type]] = {"names": Name, "additions": Addition, "lifted": Lifting, "windows": Window}
 

@@ -26,6 +26,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "territory": "[FR, GP, RE]",
     "unknown_location": "allow",
     "measures": "{dns: refuse, cdn: disable, proxy: terminate}",
+    "mode": "enforce",
     "dns": "refuse",
     "cdn": "disable",
     "proxy": "terminate",

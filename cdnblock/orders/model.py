@@ -39,6 +39,13 @@ class UnknownLocation(StrEnum):
     ENFORCE = "enforce"
 
 
+class Mode(StrEnum):
+    """Whether an order is carried out, or only rehearsed: decided, recorded and counted, with nothing refused."""
+
+    ENFORCE = "enforce"
+    REPORT = "report"
+
+
 class Anchor(StrEnum):
     """The event from which a duration is counted."""
 
@@ -199,6 +206,7 @@ class Order:
     counted_from: Anchor | None = None
     timezone: str = "Europe/Paris"
     unknown_location: UnknownLocation = UnknownLocation.ALLOW
+    mode: Mode = Mode.ENFORCE
     windows: tuple[Window, ...] = ()
     additions: tuple[Addition, ...] = ()
     lifted: tuple[Lifting, ...] = ()
@@ -207,6 +215,11 @@ class Order:
     costs: str | None = None
     contact: str | None = None
     position: Position | None = field(default=None, compare=False)
+
+    @property
+    def is_enforced(self) -> bool:
+        """Whether the order is carried out, and not only reported."""
+        return self.mode is Mode.ENFORCE
 
     def each_name(self) -> Iterator[Name]:
         """Every name of the order itself, without its additions."""

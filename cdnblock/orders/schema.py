@@ -23,7 +23,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from cdnblock.orders.examples import EXAMPLES
-from cdnblock.orders.model import VARIANTS, Anchor, Measure, UnknownLocation
+from cdnblock.orders.model import VARIANTS, Anchor, Measure, Mode, UnknownLocation
 from cdnblock.orders.moments import DAY_PATTERN, DELAY_PATTERN, MOMENT_PATTERN
 from cdnblock.orders.territories import COUNTRIES, PRESETS, WORLD
 
@@ -206,6 +206,10 @@ class OrderKeys(_Keys):
         default=UnknownLocation.ALLOW.value, description="A client whose country cannot be told: allow or enforce."
     )
     measures: MeasuresKeys = Field(description="What is ordered; at least one.")
+    mode: Literal[tuple(mode.value for mode in Mode)] = Field(  # type: ignore[valid-type]  # a table
+        default=Mode.ENFORCE.value,
+        description="enforce, or report: decided, recorded and counted as what would be enforced; nothing is refused.",
+    )
     names: Names | None = Field(default=None, description="Each with everything below it, or in long form.")
     names_file: NamesFileText | None = Field(
         default=None, description="A plain text file beside this one: a name a line, # comments."

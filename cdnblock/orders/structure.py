@@ -54,6 +54,7 @@ _MEANT: Final[Mapping[str, str]] = {
     "hosts": "names", "host": "name", "country": "territory", "countries": "territory", "date": "decided",
     "plaintiff": "claimant", "defendant": "addressee", "deadline": "comply_within", "docket": "case", "lift": "lifted",
     "url": "publication", "tz": "timezone", "action": "measures", "actions": "measures", "measure": "measures",
+    "report_only": "mode", "dry_run": "mode", "enforce": "mode", "enforcement": "mode",
 }  # fmt: skip
 
 _KINDS: Final[Mapping[type, str]] = {

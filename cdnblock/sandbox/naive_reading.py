@@ -52,7 +52,19 @@ def read(path: Path) -> list[Paper]:
 
 
 def measures(papers: list[Paper], host: str, country: str | None, at: datetime) -> dict[str, str]:
-    """Return what must be done about this host for a client in this country (None: unknown) at this instant."""
+    """Return what must be done about this host for a client in this country (None: unknown) at this instant.
+
+    A paper in mode report asks for nothing.
+    """
+    return _asked([paper for paper in papers if paper.get("mode") != "report"], host, country, at)
+
+
+def would(papers: list[Paper], host: str, country: str | None, at: datetime) -> dict[str, str]:
+    """Return what the papers in mode report would ask for."""
+    return _asked([paper for paper in papers if paper.get("mode") == "report"], host, country, at)
+
+
+def _asked(papers: list[Paper], host: str, country: str | None, at: datetime) -> dict[str, str]:
     wanted: dict[str, list[str]] = {}
     for paper in papers:
         if holds(paper, at) and concerns(paper, country) and names(paper, host, at):

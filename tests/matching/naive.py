@@ -62,7 +62,19 @@ def state(order, listing, host, at):
 
 
 def decide(orders, host, country, at):
-    """Return (measures, ids of the orders that apply, {id: why} of those that name the host and do not apply)."""
+    """Return (measures, ids of the orders that apply, {id: why} of those that name the host and do not apply).
+
+    Only of orders that are carried out; `would` says the same of those that are only reported.
+    """
+    return of_all([order for order in orders if order.mode.value == "enforce"], host, country, at)
+
+
+def would(orders, host, country, at):
+    """Return what `decide` returns, of the orders that are only reported."""
+    return of_all([order for order in orders if order.mode.value == "report"], host, country, at)
+
+
+def of_all(orders, host, country, at):
     applying, sparing = [], {}
     for order in orders:
         covering = [

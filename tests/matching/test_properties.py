@@ -9,9 +9,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdnblock.matching.difference import differing_names
 from cdnblock.matching.names import canonical
 from cdnblock.matching.ruleset import compile_orders
-from cdnblock.orders.model import Addition, Lifting, Measure, Name, Order, Territory, UnknownLocation, Window
+from cdnblock.orders.model import Addition, Lifting, Measure, Mode, Name, Order, Territory, UnknownLocation, Window
 
 sys.path.insert(0, str(Path(__file__).parent))
 import naive
@@ -72,6 +73,7 @@ def orders(draw, number):
         territory=Territory(world=True) if world else Territory(countries=draw(st.frozensets(COUNTRIES, min_size=1))),
         measures=measures, names=names, additions=additions, lifted=lifted, windows=tuple(windows), begins=begins, until=until,
         unknown_location=draw(st.sampled_from(UnknownLocation)),
+        mode=draw(st.sampled_from([Mode.ENFORCE, Mode.ENFORCE, Mode.REPORT])),
         timezone=draw(st.sampled_from(["Europe/Paris", "Pacific/Tahiti", "Indian/Reunion", "UTC"])),
     )  # fmt: skip
 
@@ -116,10 +118,13 @@ def test_the_rules_equal_a_naive_loop_over_the_orders(data, folder, country):
         host = data.draw(hosts(st.one_of(NAMES, st.sampled_from(listed))))
         at = data.draw(st.one_of(INSTANTS, st.sampled_from(boundary_instants(folder))))
         measures, applying, sparing = naive.decide(folder, host, country, at)
+        would, would_apply, would_spare = naive.would(folder, host, country, at)
         decision = rules.decide(host, country=country, at=at)
         assert {measure.value: variant for measure, variant in decision.measures.items()} == measures
         assert [reason.id for reason in decision.reasons] == applying
-        assert {item.id: item.why.value for item in decision.not_applied} == sparing
+        assert {measure.value: variant for measure, variant in decision.would.items()} == would
+        assert [reason.id for reason in decision.would_reasons] == would_apply
+        assert {item.id: item.why.value for item in decision.not_applied} == sparing | would_spare
 
 
 @settings(max_examples=200, deadline=None)
@@ -129,7 +134,8 @@ def test_a_decision_tells_when_it_changes_next(folder, host, country, at):
     rules = compile_orders(folder)
 
     def applying(instant):
-        return [(r.id, r.name, r.notice) for r in rules.decide(host, country=country, at=instant).reasons]
+        decision = rules.decide(host, country=country, at=instant)
+        return [(r.id, r.name, r.notice) for r in (*decision.reasons, *decision.would_reasons)]
 
     changes_at = rules.decide(host, country=country, at=at).changes_at
     later = sorted(instant for instant in boundary_instants(folder) if instant > at)
@@ -171,6 +177,28 @@ def test_adding_an_order_never_unblocks(folder, extra, host, country, at):
     for measure, variant in before.items():
         ranking = naive.STRICTEST_FIRST[measure.value]
         assert ranking.index(after[measure]) <= ranking.index(variant)
+
+
+@settings(max_examples=200, deadline=None)
+@given(folder=folders(), host=hosts(), country=PLACES, at=INSTANTS)
+def test_what_is_only_reported_changes_nothing_that_is_enforced(folder, host, country, at):
+    """Without the orders in mode report, everything that asks what is enforced gets the same answer."""
+    rules = compile_orders(folder)
+    alone = compile_orders([order for order in folder if order.mode is Mode.ENFORCE])
+    assert rules.decide(host, country=country, at=at).measures == alone.decide(host, country=country, at=at).measures
+    assert [*map(rules.covered_names, Measure, [at] * 3)] == [*map(alone.covered_names, Measure, [at] * 3)]
+    assert set(rules.names_in_force(at)) == set(alone.names_in_force(at))
+    assert rules.count_in_force(at) == alone.count_in_force(at)
+    assert rules.is_in_force(host, at) == alone.is_in_force(host, at)
+    assert rules.next_turn(at) == alone.next_change(at)
+    assert set(rules.released_by(alone, at)) == set(alone.released_by(rules, at)) == set()
+    for exact in (True, False):
+        if host in dict(rules.index.items()) and host in dict(alone.index.items()):
+            assert [r.id for r in rules.holding(host, at, exact=exact)] == [
+                r.id for r in alone.holding(host, at, exact=exact)
+            ]
+    for measure in Measure:
+        assert list(differing_names(alone, at, rules, at, measure)) == []
 
 
 @settings(max_examples=200, deadline=None)

@@ -15,6 +15,7 @@ from cdnblock.orders.model import (
     DelayUnit,
     Lifting,
     Measure,
+    Mode,
     Name,
     Penalty,
     Position,
@@ -95,6 +96,7 @@ EXPECTED = {
     "timezone": "Europe/Paris",
     "territory": Territory(countries=frozenset({"FR", "GP", "RE", "YT", "MQ", "GF", "WF", "NC", "TF"})),
     "unknown_location": UnknownLocation.ALLOW,
+    "mode": Mode.ENFORCE,
     "measures": {Measure.DNS: "refuse", Measure.CDN: "disable", Measure.PROXY: "terminate"},
     "names": (
         Name(name="motogpstream.me", position=Position(FILE, 26, 5)),
@@ -268,6 +270,17 @@ def test_scalars_follow_yaml_1_2(parse, least):
         "1_000",
         "2025-01-01",
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "mode"), [("report", Mode.REPORT), ("enforce", Mode.ENFORCE), ('"report"', Mode.REPORT)]
+)
+def test_an_order_may_be_reported_only(parse, least, written, mode):
+    """`mode: report` is a dry run; whoever says nothing of it means to enforce."""
+    order, problems = parse(least(mode=written))
+    assert problems == ()
+    assert order.mode is mode
+    assert parse(least())[0].mode is Mode.ENFORCE
 
 
 def test_aliases_repeat_what_they_name(parse, least):

@@ -68,6 +68,11 @@ def assert_says(problem, *words):
         ({"measures": "{proxy: block}"}, (9, 19, "measures.proxy"), ["`close` or `terminate`"]),
         ({"measures": "{cdn: true}"}, (9, 17, "measures.cdn"), ["`true` is not known", "write `disable`"]),
         ({"unknown_location": "block"}, (11, 19, "unknown_location"), ["`allow` or `enforce`"]),
+        ({"mode": "dry-run"}, (11, 7, "mode"), ["`dry-run` is not known", "`enforce` or `report`"]),
+        ({"mode": "Report"}, (11, 7, "mode"), ["`Report` is not known", "did you mean `report`?"]),
+        ({"mode": "false"}, (11, 7, "mode"), ["`enforce` or `report`"]),
+        ({"mode": ""}, (11, 6, "mode"), ["has no value", "`mode: enforce`"]),
+        ({"report_only": "true"}, (11, 1, "report_only"), ["did you mean `mode`?"]),
         # Territory.
         ({"territory": "[]"}, (8, 12, "territory"), ["is an empty list"]),
         ({"territory": "france"}, (8, 12, "territory"), ["no preset", "`metropolitan-france` = FR", "`france-2024-10-10` = FR GP", "`france-all`"]),

@@ -24,7 +24,7 @@ def test_schema_knows_every_key_of_the_page():
     assert list(TOP) == [
         "cdnblock", "id", "title", "court", "case", "decided", "legal_basis", "claimant", "addressee", "served",
         "comply_within", "implemented", "from", "until", "for", "counted_from", "timezone", "territory",
-        "unknown_location", "measures", "names", "names_file", "windows", "additions", "lifted", "publication",
+        "unknown_location", "measures", "mode", "names", "names_file", "windows", "additions", "lifted", "publication",
         "penalty", "costs", "contact",
     ]  # fmt: skip
     assert SCHEMA["additionalProperties"] is False
@@ -57,6 +57,8 @@ def test_values_of_tables_are_enumerated():
     assert SCHEMA["$defs"]["MeasuresKeys"]["properties"]["dns"]["enum"] == ["refuse", "nxdomain", "nodata"]
     assert TOP["counted_from"]["enum"] == ["decided", "served", "implemented"]
     assert TOP["unknown_location"]["enum"] == ["allow", "enforce"]
+    assert TOP["mode"]["enum"] == ["enforce", "report"]
+    assert TOP["mode"]["default"] == "enforce"
     one, several = TOP["territory"]["oneOf"]
     assert {"world", "france-2024-10-10", "FR"} < set(one["enum"])
     assert len(several["items"]["enum"]) == 249 + 3

@@ -93,6 +93,7 @@ def without_a_file() -> RuleSet:
         duration=cdnblock.Delay(12, cdnblock.DelayUnit.MONTHS),
         counted_from=cdnblock.Anchor.IMPLEMENTED,
         unknown_location=cdnblock.UnknownLocation.ENFORCE,
+        mode=cdnblock.Mode.REPORT,
         windows=(cdnblock.Window(begins=date(2025, 2, 9), until=date(2025, 2, 10), label="matchday 1"),),
         additions=(
             cdnblock.Addition(
