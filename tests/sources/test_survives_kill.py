@@ -28,7 +28,7 @@ BOUND = 10.0  # seconds; far above what anything here takes
 KILLS, KILLS_OF_SAVES = 200, 100
 FILES = ("a", "b", "c")
 
-# Reads `[what, arguments…]` from its input, forks a victim that does it, and says when the victim has ended.
+# Reads `[what, arguments…]` from its input, forks a victim that says who it is and does it, and says when the victim has ended.
 FORGE = """
 import itertools, json, logging, os, sys, traceback
 from cdnblock import Enforcer
@@ -69,12 +69,12 @@ for line in sys.stdin:
     victim = os.fork()
     if victim == 0:
         try:
+            say(victim=os.getpid())  # by itself: so it stands before all else that it says
             {"enforce": enforce, "save": save}[what](*arguments)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(1)
-    say(victim=victim)
     say(ended=os.waitstatus_to_exitcode(os.waitpid(victim, 0)[1]))
 """
 
