@@ -32,11 +32,15 @@ class NotTakenError(ApplyError):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How an engine is reached: what to say, and what counts where nothing is said. `many`: may be said repeatedly."""
+    """How an engine is reached: what to say, and what counts where nothing is said.
+
+    `many`: may be said repeatedly. `command`: words as a shell splits them.
+    """
 
     default: str
     does: str
     many: bool = False
+    command: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,7 @@ class Means:
 
     def command(self, name: str, **places: str | Path) -> list[str]:
         """Return the words of a command in a setting, `{trial}` and the like filled in; none where it is not given."""
-        words = shlex.split(self.one(name))
+        words = _split(name, self.one(name))
         for place, value in places.items():
             words = [word.replace(f"{{{place}}}", str(value)) for word in words]
         return words
@@ -91,6 +95,11 @@ class Change:
                 and without_header(self.before[name]) != without_header(self.after[name])
             )
         )
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the engine has to be told at all: the files say something new, or nobody knows what it goes by."""
+        return self.whole or self.forced or bool(self.names())
 
     def backwards(self) -> Change:
         """Return the way back, with nothing taken for granted."""
@@ -147,7 +156,7 @@ class EngineKind:
     believes: Told | None = None
 
     def means(self, folder: Path, said: Collection[tuple[str, str]], patience: float = 30.0) -> Means:
-        """Return the means with defaults filled in. Raises ConfigError for a setting that there is not."""
+        """Return the means with defaults filled in. Raises ConfigError for a setting that there is not, or is no command."""
         found: dict[str, tuple[str, ...]] = {}
         for name, value in said:
             if name not in self.settings:
@@ -155,14 +164,28 @@ class EngineKind:
                 raise ConfigError(f"{self.name}: there is no engine setting {name!r}; there are {known}")
             if name in found and not self.settings[name].many:
                 raise ConfigError(f"{self.name}: the engine setting {name!r} is given twice; once would be right")
+            if self.settings[name].command:
+                _split(name, value)
             found[name] = (*found.get(name, ()), value)
         defaults = {name: (setting.default,) for name, setting in self.settings.items()}
         return Means(folder=folder, settings=defaults | found, patience=patience)
 
 
 _COMMENTS: Final = (b"#", b"//", b"--", b";")
-CHECK: Final = Setting("", "command that checks instead of ours; {trial} is the folder with the new files")
-RELOAD: Final = Setting("", "command that reloads instead of our own way, such as `systemctl reload nginx`")
+CHECK: Final = Setting(
+    "", "command that checks instead of ours; {trial} is the folder with the new files", command=True
+)
+RELOAD: Final = Setting(
+    "", "command that reloads instead of our own way, such as `systemctl reload nginx`", command=True
+)
+
+
+def _split(name: str, text: str) -> list[str]:
+    """Return the words of a command. Raises ConfigError where a quote is open."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"--engine {name}={text}: no command, {error}; quote it as for a shell") from None
 
 
 def without_header(text: bytes) -> bytes:

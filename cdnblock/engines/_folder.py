@@ -2,6 +2,7 @@
 
     *.conf, *.map …   what the engine reads
     .cdnblock/        the last files that were right, kept as order files are kept; the lock of the one who writes here
+    .cdnblock-orders/ the last good orders, where the operator names no folder for them
     .cdnblock-trial/  the new files, for the checker
     .cdnblock-new/    those on their way, to their places or back
 
@@ -21,6 +22,9 @@ from typing import Final, Self
 
 from cdnblock.errors import ConfigError
 from cdnblock.sources.state_folder import KeptFile, StateFolder
+
+ORDERS: Final = ".cdnblock-orders"
+"""Where the last good orders are kept, so that a release is guarded from one run to the next, if nowhere else."""
 
 _MODE: Final = 0o644  # nothing in the files is secret, and many engines read them as another user
 _KEPT: Final = ".cdnblock"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from cdnblock.engines._engine import DownError, NotTakenError, RefusedError
+from cdnblock.engines._engine import DownError, Means, NotTakenError, RefusedError
 
 PATIENCE: Final = 120.0  # seconds that an engine may take to check or to load what it is given: a million names take 15
 _SHOWN: Final = 12  # lines of what a program said that an error repeats
@@ -33,6 +33,14 @@ def told(command: Sequence[str | Path]) -> str:
     if code != 0:
         raise NotTakenError(f"{_shown(command)} failed: {said}")
     return said
+
+
+def reloaded_by_operator(means: Means) -> bool:
+    """Run the operator's own reload command; return whether there is one. Raises NotTakenError when it fails."""
+    command = means.command("reload")
+    if command:
+        told(command)
+    return bool(command)
 
 
 def run(command: Sequence[str | Path], *, cwd: Path | None = None, lines: int | None = _SHOWN) -> tuple[int, str]:

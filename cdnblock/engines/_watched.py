@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from cdnblock.engines._engine import CHECK, Change, Engine, Means, NotTakenError, Setting
-from cdnblock.engines._programs import checked, told
+from cdnblock.engines._programs import checked, reloaded_by_operator
 
 SETTINGS: Final = {
     "check": CHECK,
-    "reload": Setting("", "command that starts it anew, for a new program of ours"),
+    "reload": Setting("", "command that starts it anew, for a new program of ours", command=True),
 }
 
 
@@ -33,9 +33,7 @@ class Watched(Engine):
 
     def take(self, change: Change) -> bool:
         """Have a new program read; new orders are seen without a word."""
-        if change.forced or (change.before and change.names() - {self.watched}):
-            command = self.means.command("reload")
-            if not command:
-                raise NotTakenError("the engine has to start anew for a new program; say how: --engine reload=COMMAND")
-            told(command)
+        is_new = change.forced or (change.before and change.names() - {self.watched})
+        if is_new and not reloaded_by_operator(self.means):
+            raise NotTakenError("the engine has to start anew for a new program; say how: --engine reload=COMMAND")
         return True

@@ -8,7 +8,7 @@ from typing import Final
 
 from cdnblock.engines._configured import QUOTED_INCLUDE, Configured
 from cdnblock.engines._engine import CHECK, RELOAD, Change, DownError, EngineKind, NotTakenError, Setting
-from cdnblock.engines._programs import run, told
+from cdnblock.engines._programs import reloaded_by_operator, run
 
 _POLICY: Final = re.compile(r'view "(?P<view>[^"]+)" \{.*?zone "(?P<zone>[^"]+)" \{\s*type primary; file "(?P<file>[^"]+)"', re.DOTALL)  # fmt: skip
 _OF_POLICIES: Final = ".rpz"
@@ -29,11 +29,9 @@ class BIND(Configured):
 
     def take(self, change: Change) -> bool:
         """Reload single policies where nothing else has changed."""
-        changed = change.names()
-        command = self.means.command("reload")
-        if command and (change.whole or change.forced or changed):
-            told(command)
+        if not change.is_news or reloaded_by_operator(self.means):
             return True
+        changed = change.names()
         if change.whole or change.forced or any(not name.endswith(_OF_POLICIES) for name in changed):
             self._say("reload")
             return True
@@ -59,7 +57,7 @@ ENGINE: Final = EngineKind(
     settings={
         "config": Setting("/etc/bind/named.conf", "its main file"),
         "program": Setting("named-checkconf", "the program that checks"),
-        "control": Setting("rndc", "the program that tells it, with its options"),
+        "control": Setting("rndc", "the program that tells it, with its options", command=True),
         "check": CHECK,
         "reload": RELOAD,
     },

@@ -8,7 +8,7 @@ from typing import Final
 
 from cdnblock.engines._configured import Configured
 from cdnblock.engines._engine import CHECK, RELOAD, Change, DownError, EngineKind, NotTakenError, Setting
-from cdnblock.engines._programs import run, told
+from cdnblock.engines._programs import reloaded_by_operator, run
 from cdnblock.verification.clients import Told
 
 _INCLUDE: Final = re.compile(r"^\s*import\s+(?P<path>[./~][^\s{}]*|[^\s{}]*/[^\s{}]*)", re.MULTILINE)
@@ -26,11 +26,7 @@ class Caddy(Configured):
 
     def take(self, change: Change) -> bool:
         """Have it read its Caddyfile again."""
-        if not (change.whole or change.forced or change.names()):
-            return True
-        command = self.means.command("reload")
-        if command:
-            told(command)
+        if not change.is_news or reloaded_by_operator(self.means):
             return True
         where = ["--address", self.means.one("admin")] if self.means.one("admin") else []
         command = [self.means.one("program"), "reload", "--adapter", "caddyfile", "--config", str(self.main), *where]

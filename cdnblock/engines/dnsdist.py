@@ -8,7 +8,7 @@ from typing import Final
 
 from cdnblock.engines._configured import Configured
 from cdnblock.engines._engine import CHECK, RELOAD, Change, DownError, EngineKind, NotTakenError, Setting
-from cdnblock.engines._programs import run, told
+from cdnblock.engines._programs import reloaded_by_operator, run
 
 _PROGRAM: Final = "cdnblock-dnsdist.lua"
 _NAMES: Final = ".cdb"
@@ -26,9 +26,7 @@ class Dnsdist(Configured):
         """Run a new program; new names are seen without a word."""
         if not (change.whole or change.forced or any(not name.endswith(_NAMES) for name in change.names())):
             return True
-        command = self.means.command("reload")
-        if command:
-            told(command)
+        if reloaded_by_operator(self.means):
             return True
         program = self.means.folder / _PROGRAM
         code, said = run([self.means.one("program"), "-C", str(self.main), "-c", "-e", f'dofile("{program}")'])

@@ -7,7 +7,7 @@ from typing import Final
 
 from cdnblock.engines._configured import Configured
 from cdnblock.engines._engine import CHECK, RELOAD, Change, EngineKind, Setting
-from cdnblock.engines._programs import told
+from cdnblock.engines._programs import reloaded_by_operator
 from cdnblock.verification.clients import Told
 
 
@@ -21,9 +21,8 @@ class Envoy(Configured):
 
     def take(self, change: Change) -> bool:
         """Run the operator's command, if there is one: Envoy watches the files."""
-        command = self.means.command("reload")
-        if command and (change.whole or change.forced or change.names()):
-            told(command)
+        if change.is_news:
+            reloaded_by_operator(self.means)
         return True
 
 

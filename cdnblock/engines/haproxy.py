@@ -27,7 +27,7 @@ from cdnblock.engines._engine import (
     Setting,
     below,
 )  # fmt: skip
-from cdnblock.engines._programs import PATIENCE, checked, running, send, told, wait_until
+from cdnblock.engines._programs import PATIENCE, checked, reloaded_by_operator, running, send, wait_until
 from cdnblock.engines._shadow import shadow
 from cdnblock.errors import ConfigError
 from cdnblock.verification.clients import Told
@@ -184,10 +184,7 @@ class HAProxy(Engine):
     def _reload(self) -> None:
         """Have the master start a new worker, and wait until it is the one that answers."""
         before = self._worker()
-        command = self._means.command("reload")
-        if command:
-            told(command)
-        else:
+        if not reloaded_by_operator(self._means):
             pid_file = self._means.one("pid") or self._said(_PID)
             if not pid_file:
                 raise NotTakenError(

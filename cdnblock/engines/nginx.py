@@ -14,7 +14,7 @@ from typing import Final
 
 from cdnblock.engines._configured import Configured
 from cdnblock.engines._engine import CHECK, RELOAD, Change, EngineKind, Means, NotTakenError, Setting
-from cdnblock.engines._programs import children, running, send, told, wait_until
+from cdnblock.engines._programs import children, reloaded_by_operator, running, send, wait_until
 from cdnblock.engines._shadow import files_of
 from cdnblock.errors import ConfigError
 from cdnblock.measures.cache_disable import names_cover
@@ -46,11 +46,7 @@ class Nginx(Configured):
 
     def take(self, change: Change) -> bool:
         """Send SIGHUP where a file says something new; return when no old worker takes connections any more."""
-        if not (change.whole or change.forced or change.names()):
-            return True
-        command = self.means.command("reload")
-        if command:
-            told(command)
+        if not change.is_news or reloaded_by_operator(self.means):
             return True
         master = running(self._pid_file(), "nginx")
         before = _workers(master)

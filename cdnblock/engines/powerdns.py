@@ -12,7 +12,7 @@ from typing import Final
 
 from cdnblock.engines._configured import Configured
 from cdnblock.engines._engine import CHECK, RELOAD, Change, DownError, EngineKind, NotTakenError, Setting
-from cdnblock.engines._programs import run, told
+from cdnblock.engines._programs import reloaded_by_operator, run
 from cdnblock.verification.clients import Told
 
 _ORDERS: Final = "cdnblock-powerdns.orders"
@@ -30,9 +30,7 @@ class PowerDNS(Configured):
         """Have a new program read; new orders are seen without a word."""
         if not (change.forced or change.names() - {_ORDERS}):
             return True
-        command = self.means.command("reload")
-        if command:
-            told(command)
+        if reloaded_by_operator(self.means):
             return True
         code, said = run([self.means.one("control"), f"--config-dir={self.main.parent}", "reload-lua-script"])
         if code != 0:

@@ -8,7 +8,7 @@ from typing import Final
 
 from cdnblock.engines._configured import Configured
 from cdnblock.engines._engine import CHECK, RELOAD, Change, DownError, EngineKind, NotTakenError, Setting
-from cdnblock.engines._programs import run, told
+from cdnblock.engines._programs import reloaded_by_operator, run
 from cdnblock.verification.clients import Told
 
 _INCLUDE: Final = re.compile(r"^\s*include\s+(?P<path>\S+)", re.MULTILINE)
@@ -26,11 +26,7 @@ class Squid(Configured):
 
     def take(self, change: Change) -> bool:
         """Have it read everything again."""
-        if not (change.whole or change.forced or change.names()):
-            return True
-        command = self.means.command("reload")
-        if command:
-            told(command)
+        if not change.is_news or reloaded_by_operator(self.means):
             return True
         code, said = run(self._squid("reconfigure", self.main))
         if code != 0:

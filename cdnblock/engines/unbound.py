@@ -11,7 +11,7 @@ from typing import Final
 
 from cdnblock.engines._configured import Configured
 from cdnblock.engines._engine import CHECK, RELOAD, Change, DownError, EngineKind, NotTakenError, Setting
-from cdnblock.engines._programs import run, told
+from cdnblock.engines._programs import reloaded_by_operator, run
 from cdnblock.engines._unbound_zones import READ_BY_ITSELF, commands
 
 _INCLUDE: Final = re.compile(r"""^\s*include(?:-toplevel)?:\s*(["']?)(?P<path>[^"'\s]+)\1""", re.MULTILINE)
@@ -33,9 +33,7 @@ class Unbound(Configured):
         """Change single zones; where that is not enough, have it read everything again, keeping what it has stored."""
         if not (change.whole or change.forced or change.names() - READ_BY_ITSELF):
             return True
-        command = self.means.command("reload")
-        if command:
-            told(command)
+        if reloaded_by_operator(self.means):
             return True
         amending = commands(change)
         if amending is not None and all(self._say(*words) is None for words in amending):
@@ -63,7 +61,7 @@ ENGINE: Final = EngineKind(
     settings={
         "config": Setting("/etc/unbound/unbound.conf", "its main file"),
         "program": Setting("unbound-checkconf", "the program that checks"),
-        "control": Setting("unbound-control", "the program that tells it, with its options"),
+        "control": Setting("unbound-control", "the program that tells it, with its options", command=True),
         "check": CHECK,
         "reload": RELOAD,
     },

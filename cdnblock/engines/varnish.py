@@ -72,7 +72,7 @@ class Varnish(Configured):
 
     def take(self, change: Change) -> bool:
         """Load the VCL under a new name, use it, and drop those that we loaded before."""
-        if not (change.whole or change.forced or change.names()):
+        if not change.is_news:
             return True
         self._say("ping", within=_TO_ANSWER)
         before = [line.split()[-1] for line in self._say("vcl.list").splitlines() if line.strip()]

@@ -133,10 +133,8 @@ def _with_settings(exporter: Exporter, options: Options) -> Options:
         if setting is None:
             known = ", ".join(exporter.settings) or "none"
             raise ConfigError(f"{exporter.name} has no setting {name!r}; there is {known}")
-        if setting.values and value not in setting.values:
-            raise ConfigError(
-                f"{exporter.name}: {name} cannot be {value!r}; right would be {' or '.join(setting.values)}"
-            )
+        if (right := setting.wants(value)) is not None:
+            raise ConfigError(f"{exporter.name}: {name} cannot be {value!r}; right would be {right}")
     if options.clients_in and exporter.territory:
         raise ConfigError(
             f"{exporter.name} asks each client's address where he is; --clients-in is for lists that do not"

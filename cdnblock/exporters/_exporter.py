@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -51,11 +52,23 @@ Carriage: TypeAlias = Cannot | Otherwise | None
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A target's own setting: its default, what it does, and its values if there are only these."""
+    """A target's own setting: its default, what it does, and its values if there are only these.
+
+    Otherwise a value matches `pattern` from end to end, so that it can be nothing else in the target's language; `right`
+    is such a value.
+    """
 
     default: str
     does: str
     values: tuple[str, ...] = ()
+    pattern: str = ""
+    right: str = ""
+
+    def wants(self, value: str) -> str | None:
+        """Return what would be right in the place of a value, None if it is."""
+        if self.values:
+            return None if value in self.values else " or ".join(self.values)
+        return None if value == self.default or re.fullmatch(self.pattern, value) else f"`{self.right}`"
 
 
 @dataclass(frozen=True, slots=True)

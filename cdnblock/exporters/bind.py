@@ -145,7 +145,12 @@ EXPORTER: Final = Exporter(
     render=_render,
     objections=no_names_in_zones,
     settings={
-        "view": Setting("", "file of yours that each view includes: the zones and forwarders that all of them have"),
+        "view": Setting(
+            "",
+            "file of yours that each view includes: the zones and forwarders that all of them have",
+            pattern=r"[A-Za-z0-9._/+@-]+",
+            right="/etc/bind/view.conf",
+        ),
         "ede": Setting(
             "no", "whether refusals carry the extended error Censored; BIND has it since 9.20", ("yes", "no")
         ),

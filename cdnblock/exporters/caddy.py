@@ -170,5 +170,9 @@ EXPORTER: Final = Exporter(
     elsewhere=PROXY_SERVER,
     tells=notice_told,
     render=_render,
-    settings={"name": Setting("cdnblock", "name of the route that your sites invoke")},
+    settings={
+        "name": Setting(
+            "cdnblock", "name of the route that your sites invoke", pattern=r"[A-Za-z0-9_-]+", right="cdnblock"
+        )
+    },
 )

@@ -159,7 +159,9 @@ EXPORTER: Final = Exporter(
     tells=notice_told,
     render=_render,
     settings={
-        "filter": Setting("cdnblock", "name of the filter in your http_filters"),
+        "filter": Setting(
+            "cdnblock", "name of the filter in your http_filters", pattern=r"[A-Za-z0-9._-]+", right="cdnblock"
+        ),
         "peer": Setting(
             "direct",
             "`direct`: the connection's own address, and X-Forwarded-For of trusted proxies; `remote`: what Envoy takes"

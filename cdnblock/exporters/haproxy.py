@@ -217,9 +217,14 @@ EXPORTER: Final = Exporter(
     render=_render,
     objections=_objections,
     settings={
-        "defaults": Setting("", "name of your defaults section that ours builds on"),
+        "defaults": Setting(
+            "", "name of your defaults section that ours builds on", pattern=r"[A-Za-z0-9._:-]+", right="base"
+        ),
         "sni": Setting(
-            "", "also a frontend for TLS that is passed on unopened: where it listens and its backend, `:443 tls`"
+            "",
+            "also a frontend for TLS that is passed on unopened: where it listens and its backend, `:443 tls`",
+            pattern=r"[A-Za-z0-9._/@:*,\[\]-]+ [A-Za-z0-9._:-]+",
+            right=":443 tls",
         ),
     },
 )

@@ -278,8 +278,18 @@ EXPORTER: Final = Exporter(
     render=_render,
     settings={
         "headers-more": Setting("yes", "whether nginx has that module; without it you write a location", ("yes", "no")),
-        "country": Setting("geo", "`geo`: by a list of networks; or the variable in which geoip2 gives the country"),
+        "country": Setting(
+            "geo",
+            "`geo`: by a list of networks; or the variable in which geoip2 gives the country",
+            pattern=r"\$[A-Za-z0-9_]+",
+            right="$geoip2_country",
+        ),
         "hash": Setting("yes", "whether to set the sizes of nginx's hashes, which it allows once", ("yes", "no")),
-        "sni": Setting("", "address that stream passes TLS on to; then also cdnblock-stream.conf"),
+        "sni": Setting(
+            "",
+            "address that stream passes TLS on to; then also cdnblock-stream.conf",
+            pattern=r"[A-Za-z0-9._/:\[\]-]+",
+            right="127.0.0.1:8443",
+        ),
     },
 )

@@ -253,7 +253,12 @@ EXPORTER: Final = Exporter(
     render=_render,
     objections=_objections,
     settings={
-        "clients": Setting("", "the networks that your access-control lines allow, or `any`; has to be set"),
+        "clients": Setting(
+            "",
+            "the networks that your access-control lines allow, or `any`; has to be set",
+            pattern=r"any|[0-9A-Fa-f.:/, ]+",
+            right="10.0.0.0/8,2001:db8::/32",
+        ),
         "ede": Setting("no", "also write the module that says Censored, for `module-config: python …`", ("no", "yes")),
         "negatives": Setting("zones", "what nxdomain and nodata are written as; `rpz` wants respip", ("zones", "rpz")),
     },
