@@ -17,9 +17,10 @@ import click
 
 from cdnblock.cli.export import hosts_listed, networks_of, setting_of
 from cdnblock.cli.options import geo_option, orders_option, printable
-from cdnblock.errors import CdnblockError, ConfigError
+from cdnblock.errors import CdnblockError, ConfigError, Severity
 
 if TYPE_CHECKING:
+    from cdnblock.enforcer import Enforcer
     from cdnblock.engines._probes import Prober, Table
     from cdnblock.engines.applying import Applied, Applier
     from cdnblock.exporters import Exporter
@@ -62,8 +63,13 @@ _LOOPBACK: Final = "127.0.0.1"
     help="Seconds that the engine has until it answers as decided.",
 )  # fmt: skip
 @click.option("--state", type=click.Path(path_type=Path), envvar="CDNBLOCK_STATE",
-              help="Folder of this instance alone: the last good orders survive there; for `status` and `reload`.")  # fmt: skip
+              help="Folder of this instance alone: the last good orders survive there; for `status` and `reload`.  "
+              "[default: .cdnblock-orders in --out]")  # fmt: skip
 @click.option("--once", is_flag=True, help="Do what has to be done now, and exit.")
+@click.option(
+    "--accept-release", is_flag=True,
+    help="With --once: also release a third of the names in force or more, which is otherwise held back.",
+)  # fmt: skip
 @click.option(
     "--look-every", type=click.FloatRange(0.1, 86_400), default=60.0, show_default=True,
     help="Seconds between two looks at an engine that nobody has changed.",
@@ -99,6 +105,7 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
     patience: float,
     state: Path | None,
     once: bool,
+    accept_release: bool,
     look_every: float,
     served: TextIO | None,
     partial: bool,
@@ -118,14 +125,15 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
 
     \b
     With --once exits 0 when the engine is in step,
-          1 when the orders, a setting or the checker keep it from that, or its answers do,
+          1 when the orders, a setting or the checker keep it from that, or its answers do; or when a release is
+            held back, or a file is invalid whose last good version stays in force,
           5 when it does not run: then what its checker accepted is in place for its start.
 
     Example: cdnblock apply nginx --orders orders/ --out /etc/nginx/cdnblock --probe http://127.0.0.1 --trusted-proxies 127.0.0.1
     """  # noqa: D301 (click's mark)
     from cdnblock.enforcer import Enforcer
     from cdnblock.engines import load
-    from cdnblock.engines._folder import ConfigFolder
+    from cdnblock.engines._folder import ORDERS, ConfigFolder
     from cdnblock.engines.applying import Applier
     from cdnblock.exporters import Options
     from cdnblock.exporters import load as load_exporter
@@ -140,6 +148,8 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
         raise click.UsageError(
             "say where clients reach the engine, --probe URL; or that nobody is to ask it, --no-probe"
         )
+    if accept_release and not once:
+        raise click.UsageError("--accept-release goes with --once; a service is told by `cdnblock reload --state`")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     kind, exporter, table, tick = load(target), load_exporter(target), open_geo_table(geo), _clock(clock)
     seen_as, trusted = folder or str(out.absolute()), networks_of(trusted_proxies)
@@ -162,9 +172,13 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
             ),
             prober=prober, now=now, served=None if served is None else tuple(hosts_listed(served)), partial=partial,
         )  # fmt: skip
-        enforcer = stack.enter_context(Enforcer(orders, geo=table, state=state, clock=tick, follow=not once))
+        enforcer = stack.enter_context(
+            Enforcer(orders, geo=table, state=state or out / ORDERS, clock=tick, follow=not once)
+        )
         if once:
-            sys.exit(_once(applier, lambda: applier.apply(enforcer.rules)))
+            if accept_release:
+                enforcer.reload(accept_release=True)
+            sys.exit(_once(applier, enforcer))
         from cdnblock.engines.service import Service
 
         service = Service(enforcer=enforcer, applier=applier, said=_say, now=now, look=look_every)
@@ -174,15 +188,22 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
         service.run()
 
 
-def _once(applier: Applier, act: Callable[[], Applied]) -> int:
+def _once(applier: Applier, enforcer: Enforcer) -> int:
     from cdnblock.engines._engine import DownError
 
+    kept = enforcer.status()["held"]
+    for held in kept:
+        click.echo(
+            f"cdnblock: {printable(held['file'])} would release {held['names']} names in force: it is held back, and what"
+            " was in force stays so; --accept-release if it is meant",
+            err=True,
+        )
     try:
-        _say(act())
+        _say(applier.apply(enforcer.rules))
     except CdnblockError as error:
         click.echo(f"cdnblock: {applier.exporter.name} is not in step: {printable_lines(str(error))}", err=True)
         return _EXIT_UNREACHABLE if isinstance(error, DownError) else _EXIT_INVALID
-    return 0
+    return _EXIT_INVALID if kept or any(problem.severity is Severity.ERROR for problem in enforcer.problems) else 0
 
 
 def printable_lines(text: str) -> str:

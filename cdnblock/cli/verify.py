@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ _EXIT_DIFFERENT: Final = 1
 _EXIT_GONE: Final = 5
 _EXIT_INTERRUPTED: Final = 130
 _BY: Final = ("source", "x-forwarded-for", "forwarded", "proxy-v1", "proxy-v2", "ecs")
+_FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _WAYS: Final = {"http1": "http/1.1", "http2": "http/2", "udp": "udp", "tcp": "tcp"}
 _PROMISES: Final[dict[str, dict[str, Any]]] = {
     # what --not-promised takes: what it changes in `Promises`
@@ -180,6 +182,8 @@ def _told(server: Server, by: str, header: str | None, source: str | None) -> To
     told = Told(by)
     if header is not None and told is Told.SOURCE:
         told = Told.X_FORWARDED_FOR
+    if header is not None and not _FIELD.fullmatch(header):
+        raise ConfigError(f"--header {header!r} is no name of a field (RFC 9110 §5.1); right would be X-Real-IP")
     if header is not None and told is not Told.X_FORWARDED_FOR:
         raise ConfigError(f"--header goes with --by x-forwarded-for, not with --by {by}")
     possible = OF_EDGES if isinstance(server, Edge) else OF_RESOLVERS

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from cdnblock.cli.root import root
 from cdnblock.engines import ENGINES
 from cdnblock.exporters import EXPORTERS
+from cdnblock.testing.stage import open_stage, put_orders
 
 
 def run(*arguments):
@@ -41,6 +42,8 @@ def test_the_list_names_each_engine_and_how_it_is_reached():
         (("nginx", "--out", "out", "--no-probe", "--engine", "config=main", "--engine", "key=("), 1, "regular expression"),
         (("nginx", "--out", "out", "--no-probe", "--engine", "config=main", "--engine", "key=x"), 1, "(?P<host>"),
         (("nginx", "--out", "out", "--engine", "config=main", "--probe", "ftp://a"), 1, "neither a URL"),
+        (("nginx", "--out", "out", "--no-probe", "--engine", "check='"), 1, "--engine check=': no command, No closing"),
+        (("nginx", "--out", "out", "--no-probe", "--accept-release"), 2, "--accept-release goes with --once"),
         (("nginx", "--out", "out", "--engine", "config=main", "--probe", "http://a", "--probe-client", "FR"), 1, "CODE=ADDRESS"),
         (("haproxy", "--out", "out", "--no-probe", "--engine", "config=main"), 1, "stats socket"),
     ],
@@ -65,3 +68,24 @@ def test_a_folder_has_one_keeper(tmp_path, monkeypatch):
     with ConfigFolder(tmp_path / "out"):
         done = run("nginx", "--out", "out", "--no-probe", "--engine", "config=main", "--once")
     assert (done.exit_code, "is in use by" in done.output) == (1, True), done.output
+
+
+def test_once_guards_releases_from_one_run_to_the_next(tmp_path):
+    """Without a state folder, too: an emptied folder releases nobody until that is said to be meant."""
+    with open_stage(tmp_path, ()) as stage:
+        put_orders(stage.orders, {"one": {"names": ["one.example"]}, "two": {"names": ["two.example"]}})
+        once = ("traefik", "--orders", stage.orders, "--geo", stage.geo, "--out", stage.folder / "out", "--no-probe", "--once")  # fmt: skip
+        written = stage.folder / "out" / "cdnblock.json"
+        assert run(*once).exit_code == 0
+        (stage.orders / "one.yaml").unlink()
+        held = run(*once)
+        assert (held.exit_code, "would release 1 names in force: it is held back" in held.output) == (1, True)
+        assert "one.example" in written.read_text()
+        (stage.orders / "two.yaml").write_text("cdnblock: 1\nnames: [")
+        assert run(*once).exit_code == 1
+        assert "two.example" in written.read_text()
+        put_orders(stage.orders, {"two": {"names": ["two.example"]}})
+        meant = run(*once, "--accept-release")
+        assert meant.exit_code == 0, meant.output
+        assert "one.example" not in written.read_text()
+        assert run(*once).exit_code == 0
