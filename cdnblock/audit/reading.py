@@ -1,0 +1,144 @@
+"""The records of a trail, one after the other, chosen by order, name, kind, time or country. Streams; checks nothing.
+
+    for record in records("/var/lib/cdnblock/audit", order="tjp-2025-03-28-motogp"):
+        print(record["at"], record["kind"])
+
+What is no record is passed over: `cdnblock.audit.verifying` is who tells of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from cdnblock.audit.records import MAX_LINE, Kind, rfc3339
+from cdnblock.audit.segments import SAFELY, segments_of
+
+_AT: Final = '"at":"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which records are wanted; None is all of them. `since` is inclusive, `until` exclusive."""
+
+    order: str | None = None
+    name: str | None = None
+    """An order's name, or a host."""
+    country: str | None = None
+    kinds: Collection[str] = field(default_factory=frozenset)
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def takes(self, record: dict[str, Any]) -> bool:
+        """Tell whether a record is wanted."""
+        at = record.get("at")
+        if not isinstance(at, str):
+            return False
+        return (
+            (not self.kinds or record.get("kind") in self.kinds)
+            and (self.since is None or at >= rfc3339(self.since.timestamp()))
+            and (self.until is None or at < rfc3339(self.until.timestamp()))
+            and (self.order is None or self.order in orders_of(record))
+            and (self.country is None or record.get("country") == self.country)
+            and (self.name is None or self.name in names_of(record))
+        )
+
+    def texts(self) -> tuple[bytes, ...]:
+        """Return what stands in the octets of every record that is wanted."""
+        wanted = (self.order, self.name, self.country, *(self.kinds if len(self.kinds) == 1 else ()))
+        return tuple(json.dumps(text).encode() for text in wanted if text is not None)
+
+
+def orders_of(record: dict[str, Any]) -> set[str]:
+    """Return the ids of the orders that a record tells of."""
+    found = {record.get("order")}
+    for item in record.get("files") or () if record.get("kind") == Kind.LOADED else ():
+        found.add(item.get("order") if isinstance(item, dict) else None)
+    return {order for order in found if isinstance(order, str)}
+
+
+def names_of(record: dict[str, Any]) -> set[str]:
+    """Return the names and hosts that a record tells of."""
+    hosts, names = record.get("hosts"), record.get("names")
+    found = [record.get("name"), record.get("host"), *(hosts if isinstance(hosts, dict) else ())]
+    return {name for name in (*found, *(names if isinstance(names, list) else ())) if isinstance(name, str)}
+
+
+def records(folder: Path | str, choice: Choice | None = None, /, **wanted: Any) -> Iterator[dict[str, Any]]:
+    """Yield the records of a trail in their order, as mappings; `wanted` as `Choice` has it.
+
+    Raises:
+        OSError: the folder, or a segment that is still there, cannot be read.
+
+    """
+    choice = choice or Choice(**wanted)
+    texts = choice.texts()
+    for line in lines(folder):
+        if all(text in line for text in texts) and (record := read_record(line)) and choice.takes(record):
+            yield record
+
+
+def latest(folder: Path | str, count: int, /, **wanted: Any) -> list[dict[str, Any]]:
+    """Return the last records of a trail, at most `count`, the oldest first."""
+    return list(deque(records(folder, **wanted), maxlen=count))
+
+
+def read_record(line: bytes) -> dict[str, Any] | None:
+    """Return the record that a line holds, None when it holds none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def lines(folder: Path | str) -> Iterator[bytes]:
+    """Yield the whole lines of all segments, without what is longer than any record and without a torn end.
+
+    Raises:
+        OSError: the folder, or a segment that is still there, cannot be read.
+
+    """
+    for segment in segments_of(folder):
+        try:
+            file = open_segment(Path(folder) / segment.name)
+        except FileNotFoundError:  # its time was over just now
+            continue
+        with file:
+            yield from (line for line, whole in whole_lines(file) if whole)
+
+
+def open_segment(path: Path) -> BinaryIO:
+    """Open a segment for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+
+    """
+    descriptor = os.open(path, os.O_RDONLY | SAFELY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "is no regular file", str(path))
+    return os.fdopen(descriptor, "rb", buffering=1 << 18)
+
+
+def whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Yield each line without its newline, and whether it is whole: ended, and no longer than any record.
+
+    Of a longer one only the beginning is yielded, so that no file fills the memory.
+    """
+    readline = file.readline
+    while line := readline(MAX_LINE + 1):
+        if line[-1:] == b"\n":
+            yield line[:-1], True
+            continue
+        yield line, False
+        while len(line) > MAX_LINE and line[-1:] != b"\n":
+            line = readline(MAX_LINE + 1)
