@@ -25,9 +25,11 @@ FLOORS = {
     "cdnblock.sources": 5,
     "cdnblock.enforcer": 5.5,
     "cdnblock.http_gate": 5.7,
+    "cdnblock.metrics": 5.8,
     "cdnblock.adapters": 6,
     "cdnblock.exporters": 6,
     "cdnblock.dashboard": 6,
+    "cdnblock.reports": 6,
     # Above the exporters, which tell what each target can promise, and below all that asks running servers.
     "cdnblock.rpz_primary": 6.5,
     "cdnblock.verification": 6.5,

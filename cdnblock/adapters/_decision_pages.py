@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import web
 
 from cdnblock.http_gate import HttpGate
-from cdnblock.orders.life import OrderState, state_of
+from cdnblock.metrics import Collector, Row, exposition
 
 _READY, _NOT_READY = 200, 503
-_EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SHOWN: Final = (
     "revision",
     "orders",
@@ -34,8 +31,9 @@ class State:
     """What the pages show. `gate` is None as long as the rules are not loaded."""
 
     gate: HttpGate | None
-    counts: Mapping[str, int]
+    collector: Collector
     draining: bool
+    accept: str | None
 
 
 def livez(_state: State) -> web.Response:
@@ -54,8 +52,15 @@ def readyz(state: State) -> web.Response:
 
 
 def metrics(state: State) -> web.Response:
-    """Return the counters in Prometheus' text format."""
-    return web.Response(text="".join(_lines(state)), headers={"Content-Type": _EXPOSITION})
+    """Return the numbers as Prometheus reads them."""
+    content_type, octets = exposition(state.collector, state.accept)
+    return web.Response(body=octets, headers={"Content-Type": content_type})
+
+
+def rows(counts: Mapping[str, int]) -> Iterator[Row]:
+    """Yield the service's own counts: what it answered, and what it could not."""
+    for action, number in counts.items():
+        yield "cdnblock_decisions_total", ("decision_service", _MEASURES.get(action, ""), action), number
 
 
 PAGES: Final[Mapping[str, Callable[[State], web.Response]]] = {
@@ -63,24 +68,3 @@ PAGES: Final[Mapping[str, Callable[[State], web.Response]]] = {
     "/readyz": readyz,
     "/metrics": metrics,
 }
-
-
-def _lines(state: State) -> Iterator[str]:
-    yield "# TYPE cdnblock_decisions_total counter\n"
-    for action, number in state.counts.items():
-        measure = _MEASURES.get(action, "")
-        labels = f'adapter="decision_service",measure="{measure}",action="{action}"'
-        yield f"cdnblock_decisions_total{{{labels}}} {number}\n"
-    if state.gate is None:
-        return
-    rules = state.gate.enforcer.rules
-    now = datetime.now(UTC)
-    states = Counter(state_of(order, now) for order in rules.orders.values())
-    yield "# TYPE cdnblock_decision_failures_total counter\n"
-    yield f"cdnblock_decision_failures_total {state.gate.failures}\n"
-    yield "# TYPE cdnblock_orders gauge\n"
-    yield from (f'cdnblock_orders{{state="{name}"}} {states[name]}\n' for name in OrderState)
-    yield "# TYPE cdnblock_names gauge\n"
-    yield f"cdnblock_names {len(rules)}\n"
-    yield "# TYPE cdnblock_revision_info gauge\n"
-    yield f'cdnblock_revision_info{{revision="{rules.revision}"}} 1\n'

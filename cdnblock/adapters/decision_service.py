@@ -45,8 +45,11 @@ from cdnblock.adapters._decision_dialects import CLIENT, DIALECTS, Clients, Dial
 from cdnblock.adapters._decision_door import Door, Seldom, Unreadable
 from cdnblock.adapters._decision_generations import Generations
 from cdnblock.adapters._decision_listening import SOCKET_MODE, Callers, Listen, listening
+from cdnblock.enforcer import Enforcer
 from cdnblock.http_gate import Action, HttpGate, Name, Verdict
+from cdnblock.http_noting import HttpNotes
 from cdnblock.measures import proxy_termination
+from cdnblock.metrics import Collector
 
 WORDS: Final[Mapping[Action, str]] = {
     Action.PASS: "pass",
@@ -71,8 +74,10 @@ class DecisionService:
 
     def __init__(self, *, callers: Callers) -> None:
         self.counts: dict[str, int] = dict.fromkeys((*WORDS.values(), "misasked", "untrusted", "crowded", "unready"), 0)
+        self._collector = self._collecting(None)
         self._callers = callers
         self._gate: HttpGate | None = None
+        self._notes: HttpNotes | None = None
         self._generations: Generations | None = None
         self._clients = Clients()
         self._answers = Answers()
@@ -82,6 +87,8 @@ class DecisionService:
 
     def decide_by(self, gate: HttpGate, generations: Generations) -> None:
         """Be ready: decide by these from now on."""
+        self._collector = self._collecting(gate.enforcer)
+        self._notes = HttpNotes(gate, "decision_service")
         self._gate, self._generations = gate, generations
 
     @asynccontextmanager
@@ -122,6 +129,9 @@ class DecisionService:
 
         return end
 
+    def _collecting(self, enforcer: Enforcer | None) -> Collector:
+        return Collector(enforcer, lambda: pages.rows(self.counts))
+
     def _connections(self) -> int:
         return sum(len(server.connections) for server in self._servers)
 
@@ -130,7 +140,8 @@ class DecisionService:
         doors[0].asked(request.protocol)
         page = pages.PAGES.get(request.raw_path) if dialect is None else None
         if page is not None:
-            state = pages.State(gate=self._gate, counts=self.counts, draining=self._draining)
+            accept = request.headers.get("Accept")
+            state = pages.State(gate=self._gate, collector=self._collector, draining=self._draining, accept=accept)
             return await asyncio.to_thread(page, state)
         if self._gate is None or self._generations is None:
             self.counts["unready"] += 1
@@ -151,6 +162,8 @@ class DecisionService:
         standing = generations.standing  # before the decision: looked at again after it, the two belong together
         concerned = not names or any(map(gate.concerns, names))
         verdict = self._judged(gate, names, request, dialect) if concerned else _NOBODYS_BUSINESS
+        if concerned and not dialect.again and self._notes is not None:
+            self._notes.acted(names, verdict)
         action, name = verdict.action, names[0] if names else ""
         if action is Action.PASS and not standing.holds(gate.enforcer.rules, generations.clock()):
             # Something is changing: what it may mean is neither read from a cache nor put into one.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from cdnblock.adapters._dns_front.front import Front, FrontSettings, run, serve_front
 from cdnblock.adapters._dns_front.memos import Decides
-from cdnblock.adapters._dns_front.metrics import serve_metrics
+from cdnblock.adapters._dns_front.metrics import rows
 from cdnblock.adapters._dns_front.peers import Address, read_address
 from cdnblock.adapters._dns_front.queries import FORWARD, QueryJudge, Verdict
 from cdnblock.adapters._dns_front.server import DnsServer
@@ -36,7 +36,7 @@ __all__ = [
     "Verdict",
     "Workers",
     "read_address",
+    "rows",
     "run",
     "serve_front",
-    "serve_metrics",
 ]

@@ -17,6 +17,7 @@ import click
 
 from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.options import geo_option, orders_option
+from cdnblock.cli.serving_metrics import metrics_option, serving_metrics
 
 if TYPE_CHECKING:
     from cdnblock.adapters.dns_server import Address, FrontSettings
@@ -93,9 +94,7 @@ _MOST_WORKERS: Final = 256
     "--workers", type=click.IntRange(1, _MOST_WORKERS), default=1, show_default=True,
     help="Processes that share the addresses, each with an event loop, all with the same orders.",
 )  # fmt: skip
-@click.option(
-    "--metrics", metavar="ADDRESS", help="Address and port for Prometheus' GET /metrics, such as 127.0.0.1:9153."
-)
+@metrics_option
 @click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
 def command(  # noqa: PLR0913 (click hands options over by name)
     *,
@@ -156,14 +155,13 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     )
     allow_many_files()
     settings = fitting(settings)
-    counters = None if metrics is None else read_address(metrics, 9153)
     if workers == 1:
-        _serve_alone(settings, orders, state, counters)
+        _serve_alone(settings, orders, state, metrics)
     else:
-        _serve_with_workers(settings, orders, state, counters, workers)
+        _serve_with_workers(settings, orders, state, metrics, workers)
 
 
-def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None, counters: Address | None) -> None:
+def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None, metrics: str | None) -> None:
     """Serve in this process until SIGTERM or SIGINT."""
     from cdnblock.adapters.dns_server import run, serve_front
 
@@ -178,7 +176,7 @@ def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None, coun
             return {"restarts": 0, "workers": [own]}
 
         async with serve_front(settings, enforcer) as front:
-            with _reporting(enforcer, counters, counted):
+            with _reporting(enforcer, metrics, counted):
                 _say(front.addresses, settings, enforcer, 1)
                 await ended.wait()
 
@@ -187,7 +185,7 @@ def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None, coun
 
 
 def _serve_with_workers(
-    settings: FrontSettings, orders: Path, state: Path | None, counters: Address | None, number: int
+    settings: FrontSettings, orders: Path, state: Path | None, metrics: str | None, number: int
 ) -> None:
     """Supervise workers until SIGTERM or SIGINT."""
     from cdnblock.adapters.dns_server import Workers
@@ -201,22 +199,18 @@ def _serve_with_workers(
         enforcer = stack.enter_context(_enforcer(settings, orders, state))
         signal.signal(signal.SIGHUP, lambda *_: _reload(enforcer))
         workers = stack.enter_context(Workers(enforcer, settings, number))
-        stack.enter_context(_reporting(enforcer, counters, workers.metrics))
+        stack.enter_context(_reporting(enforcer, metrics, workers.metrics))
         _say(workers.addresses, settings, enforcer, number)
         workers.watch(ended)
 
 
 @contextlib.contextmanager
-def _reporting(enforcer: Enforcer, counters: Address | None, tell: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+def _reporting(enforcer: Enforcer, metrics: str | None, tell: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
     """Tell the counters in `cdnblock status`, and to Prometheus where it is told to ask."""
-    from cdnblock.adapters.dns_server import serve_metrics
+    from cdnblock.adapters.dns_server import rows
 
     enforcer.report("dns", tell)
-    if counters is None:
-        yield
-        return
-    with serve_metrics(counters, tell) as (host, port):
-        click.echo(f"cdnblock: metrics on http://{f'[{host}]' if ':' in host else host}:{port}/metrics", err=True)
+    with serving_metrics(metrics, enforcer, lambda: rows(tell())):
         yield
 
 

@@ -1,4 +1,4 @@
-"""How rereading goes, in plain numbers: written by whoever rereads, read by anybody at any moment without a lock."""
+"""How an enforcer fares, in plain numbers: written by whoever rereads, read by anybody at any moment without a lock."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ class Result(StrEnum):
 
 
 class Vitals:
-    """What a running enforcer knows of its own rereading. Times are seconds since 1970, spans are in seconds.
+    """What a running enforcer knows of its own work. Times are seconds since 1970, spans are in seconds.
 
     `reloads` counts the results; `looked_at` is when the folder was last looked at, with a difference or without,
     `loaded_at` when something was last different, `seconds` how long that took. `errors` is how many files have an
     error now, the folder itself and `protected.txt` among them; `held` how many releases wait for consent, of
     `held_names` names in force; `state_failing` whether the last good orders cannot be kept on disk.
+    `decision_failures` counts the decisions that its hosts could not make because something raised.
     """
 
-    __slots__ = ("errors", "held", "held_names", "loaded_at", "looked_at", "reloads", "seconds", "state_failing")
+    __slots__ = (
+        "decision_failures", "errors", "held", "held_names", "loaded_at", "looked_at", "reloads", "seconds",
+        "state_failing",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.reloads = dict.fromkeys(Result, 0)
         self.looked_at = self.loaded_at = self.seconds = 0.0
-        self.errors = self.held = self.held_names = 0
+        self.errors = self.held = self.held_names = self.decision_failures = 0
         self.state_failing = False
 
     def note_load(self, live: LiveOrders, at: datetime, seconds: float) -> None:

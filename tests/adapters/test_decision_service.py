@@ -17,6 +17,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from order_texts import order_text
+from prometheus_page import samples, value
 
 from cdnblock.adapters import _decision_door, decision_service
 from cdnblock.adapters._decision_dialects import DIALECTS
@@ -346,11 +347,14 @@ def test_the_pages(orders, small_mmdb):
     assert b'"ready": true' in ready
     assert b"broken.yaml" in ready
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    lines = metrics.decode().splitlines()
-    assert 'cdnblock_decisions_total{adapter="decision_service",measure="proxy",action="answer"} 1' in lines
-    assert 'cdnblock_orders{state="in force"} 3' in lines
-    assert 'cdnblock_orders{state="lifted"} 1' in lines
-    assert "cdnblock_names 4" in lines
+    found = samples(metrics.decode())
+    answered = {"adapter": "decision_service", "measure": "proxy", "action": "answer"}
+    assert value(found, "cdnblock_decisions_total", **answered) == 1
+    assert value(found, "cdnblock_orders", state="in force", mode="enforce") == 3
+    assert value(found, "cdnblock_orders", state="lifted", mode="enforce") == 1
+    assert value(found, "cdnblock_names") == 4
+    assert value(found, "cdnblock_file_errors") == 1
+    assert value(found, "cdnblock_reloads_total", result="invalid") == 1
     assert "refused.example" not in metrics.decode()
     assert FRANCE not in metrics.decode()
 

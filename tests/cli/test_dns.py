@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from order_texts import order_text
+from prometheus_page import samples, value
 
 pytest.importorskip("dns", reason="dnspython is the oracle of these tests (extra `dns`)")
 
@@ -195,17 +196,19 @@ def test_prometheus_reads_the_counters(orders, upstream, workers):
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as response:
             assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
             text = response.read().decode()
-        samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        assert samples['cdnblock_dns_queries_total{outcome="refused"}'] == "10"
-        assert samples['cdnblock_decisions_total{adapter="dns_server",measure="dns",action="answer"}'] == "10"
-        assert samples['cdnblock_dns_upstream_seconds_count{upstream="1"}'] == "1"
-        assert samples['cdnblock_dns_upstream_seconds_bucket{upstream="1",le="+Inf"}'] == "1"
-        assert (samples["cdnblock_dns_workers"], samples["cdnblock_dns_outstanding"]) == (str(workers), "0")
+        found = samples(text)
+        assert value(found, "cdnblock_dns_queries_total", outcome="refused") == 10
+        answered = {"adapter": "dns_server", "measure": "dns", "action": "answer"}
+        assert value(found, "cdnblock_decisions_total", **answered) == 10
+        assert value(found, "cdnblock_dns_upstream_seconds_count", upstream="1") == 1
+        assert value(found, "cdnblock_dns_upstream_seconds_bucket", upstream="1", le="+Inf") == 1
+        assert (value(found, "cdnblock_dns_workers"), value(found, "cdnblock_dns_outstanding")) == (workers, 0)
+        assert value(found, "cdnblock_names_in_force") == 1
         assert "example" not in text
         assert LOOPBACK not in text
         types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
         assert len(types) == len(set(types))
-        named = {re.sub(r"_(bucket|sum|count)$", "", key.partition("{")[0]) for key in samples}
+        named = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in found}
         assert named == set(types)
 
 
