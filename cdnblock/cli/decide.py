@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from cdnblock.cli.options import at_option, geo_option, orders_option, read_instant, rfc3339
+from cdnblock.cli.options import at_option, geo_option, orders_option, rfc3339
 from cdnblock.cli.progress import progress_bar
 from cdnblock.geo.country import locate
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.names import canonical
+from cdnblock.orders.instants import read_instant
 
 if TYPE_CHECKING:
     from cdnblock.geo.country import CountryTable

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Final
 from zoneinfo import ZoneInfo
 
 import click
 
-LEGAL_TIME: Final = "Europe/Paris"  # the order file's default time zone, so also that of a time without offset here
+from cdnblock.orders.instants import read_instant
 
 orders_option = click.option(
     "--orders",
@@ -43,23 +42,6 @@ at_option = click.option(
     help="Instant to decide for, such as 2025-05-01T12:00+02:00; without an offset it is legal time in Paris.  "
     "[default: now]",
 )
-
-
-def read_instant(text: str) -> datetime:
-    """Return the aware datetime that a text names.
-
-    Raises:
-        ValueError: it is none; the message says what would be right.
-
-    """
-    try:
-        at = datetime.fromisoformat(text.strip().upper())
-        if at.tzinfo is None:  # by way of UTC, so that an hour which the clocks skip comes out as the one it is
-            return at.replace(tzinfo=ZoneInfo(LEGAL_TIME)).astimezone(UTC).astimezone(ZoneInfo(LEGAL_TIME))
-        at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no time; write it like 2025-05-01T12:00:00+02:00") from None
-    return at
 
 
 def rfc3339(at: datetime, zone: str | None) -> str:

@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from cdnblock.cli.options import LEGAL_TIME, geo_option, read_instant
+from cdnblock.cli.options import geo_option
 from cdnblock.errors import ConfigError
+from cdnblock.orders.instants import LEGAL_TIME, read_instant
 from cdnblock.orders.model import Measure
 
 if TYPE_CHECKING:

@@ -14,15 +14,17 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from cdnblock.cli.options import LEGAL_TIME, colours_wanted, printable, rfc3339
+from cdnblock.cli.options import colours_wanted, printable, rfc3339
 from cdnblock.errors import Problem, Severity
+from cdnblock.orders.instants import LEGAL_TIME
 
 ENFORCED: Final = "enforced"  # what the instance says of a file that is in force as it is on the disk
+REPORTED: Final = "report only"  # and of one of which all is told, and nothing done
 EXIT_WRONG: Final = 1
 EXIT_UNREACHABLE: Final = 5
 HINT_AFTER: Final = 2.0  # seconds; then whoever waits at a terminal is told for what
 
-_COLOURS: Final = {ENFORCED: "green", "last good version kept": "yellow", "release held": "yellow"}
+_COLOURS: Final = {ENFORCED: "green", REPORTED: "cyan", "last good version kept": "yellow", "release held": "yellow"}
 _ALARM: Final = "red"  # every other state, and what is overdue
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -91,7 +93,7 @@ def is_anything_wrong(status: Mapping[str, Any]) -> bool:
         status["held"]
         or status["state_folder_error"]
         or status.get("apply", {}).get("failing")
-        or any(file["state"] != ENFORCED for file in status["files"])
+        or any(file["state"] not in (ENFORCED, REPORTED) for file in status["files"])
         or any(problem["severity"] == Severity.ERROR for problem in status["problems"])
     )
 
@@ -148,7 +150,11 @@ def _summary(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     now = datetime.now(UTC)
     yield "instance", f"pid {status['pid']}, started {_legal(status['started'])}, {_since(status['started'], now)}"
     yield "revision", status["revision"]
+    if status["report_only"]:
+        yield "REPORT ONLY", "nothing is refused; what would be enforced is told and counted"
     listed = f"{many(status['names'], 'name')} listed in {many(status['orders'], 'order')}"
+    if status["orders_reported"]:
+        listed += f", {status['orders_reported']:,} of them report only"
     yield "in force", f"{many(status['names_in_force'], 'name')}; {listed}"
     change = status["next_change"]
     yield "next change", "none" if change is None else f"{_legal(change)}, {_since(change, now)}"
