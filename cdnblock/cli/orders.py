@@ -16,7 +16,7 @@ from cdnblock.errors import ConfigError
 from cdnblock.matching.names import to_unicode
 from cdnblock.orders import calendar
 from cdnblock.orders.calendar import Holidays
-from cdnblock.orders.life import OrderState, next_change, state_of
+from cdnblock.orders.life import OrderState, ends_within, next_change, state_of
 from cdnblock.orders.model import Moment, Order
 
 _COLOURS: Final = {
@@ -28,7 +28,8 @@ _COLOURS: Final = {
 _SPANS: Final = {"d": "days", "h": "hours", "w": "weeks"}
 
 
-def _span_option(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
+def span_option(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
+    """Read an option such as 30d."""
     if value is None:
         return None
     found = re.fullmatch(r"([0-9]{1,5})([dhw])", value)
@@ -45,8 +46,8 @@ def _span_option(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option(
     "--expiring",
     metavar="SPAN",
-    callback=_span_option,
-    help="Only those in force that end within this time, such as 30d.",
+    callback=span_option,
+    help="Only those that are over within this time, such as 30d.",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 def command(
@@ -66,7 +67,8 @@ def command(
 
     at = at or datetime.now(UTC)
     holidays, _ = load_holidays(orders if orders.is_dir() else orders.parent)
-    found = [_described(order, at, holidays) for order in load_orders(orders).orders.values()]
+    known = load_orders(orders).orders
+    found = [_described(order, at, holidays) for order in known.values()]
     if action == "list" and order_id is not None:
         raise click.UsageError(f"`orders list` takes no ID; `orders show {order_id}` shows one order")
     if action == "show":
@@ -76,7 +78,7 @@ def command(
         if not found:
             raise ConfigError(f"no order {order_id!r} in {orders}; `cdnblock orders list` names them")
     if expiring is not None and action == "list":
-        found = [item for item in found if item["state"] == OrderState.IN_FORCE and _ends_by(item, at + expiring)]
+        found = [item for item in found if ends_within(known[item["id"]], at, expiring)]
     if as_json:
         click.echo(json.dumps(found[0] if action == "show" else found, ensure_ascii=False, indent=1))
         return
@@ -192,10 +194,6 @@ def _territory(item: dict[str, Any], limit: int) -> str:
     if isinstance(territory, str):
         return territory
     return " ".join(territory[:limit]) + (f" +{len(territory) - limit}" if len(territory) > limit else "")
-
-
-def _ends_by(item: dict[str, Any], instant: datetime) -> bool:
-    return datetime.fromisoformat(item["ends"]) <= instant
 
 
 def _instant(order: Order, moment: Moment) -> datetime:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from cdnblock.orders.model import NamesFile, Order
 from cdnblock.orders.name_list import name_list
 
+_LATER: Final = ("member_state", "illegal_content", "received", "acknowledged")  # fields that came after the first ones
 _LONG: Final = 500  # entries; a longer list stands by its digest, so that no text grows with it
 
 
@@ -43,8 +44,11 @@ def _plain(value: Any) -> Any:
 
 
 def _left_out(value: Any) -> tuple[str, ...]:
-    """Return the fields that say nothing; an order that is enforced has the revision that it had before modes came."""
-    return ("position", "mode") if isinstance(value, Order) and value.is_enforced else ("position",)
+    """Return the fields that say nothing, so that an order has the revision that it had before there were such keys."""
+    if not isinstance(value, Order):
+        return ("position",)
+    unsaid = (name for name in _LATER if getattr(value, name) is None)
+    return ("position", *unsaid, "mode") if value.is_enforced else ("position", *unsaid)
 
 
 def _digest_of(values: Iterable[Any]) -> str:

@@ -95,6 +95,7 @@ def contradictions(draft: Draft) -> Iterator[Found]:
     yield from _wrong_end(draft)
     if draft.has("timezone"):
         yield from _dates_of_the_decision(draft)
+        yield from _receipt(draft)
         yield from _span(draft)
         yield from _windows(draft)
         yield from _additions(draft)
@@ -155,7 +156,8 @@ def _dates_of_the_decision(draft: Draft) -> Iterator[Found]:
     if not draft.has("decided"):
         return
     decided = draft.instant(order.decided)
-    for key, moment in (("served", order.served), ("implemented", order.implemented)):
+    since_decided = ("received", order.received), ("served", order.served), ("implemented", order.implemented)
+    for key, moment in since_decided:
         if moment is not None and draft.has(key) and draft.instant(moment) < decided:
             yield Found((key,), f"`{key}` lies before the decision of {order.decided}; correct one of the two dates")
     if order.begins is not None and draft.has("from") and draft.instant(order.begins) < decided:
@@ -164,6 +166,22 @@ def _dates_of_the_decision(draft: Draft) -> Iterator[Found]:
     if order.comply_within is not None and order.served is None and draft.has("served", "comply_within"):
         message = "there is no deadline without the date of service; add `served` as soon as it is known"
         yield Found(("comply_within",), message, Severity.WARNING, of_key=True)
+
+
+def _receipt(draft: Draft) -> Iterator[Found]:
+    """Nobody confirms what he has not got yet. A bare date may mean any hour of its day."""
+    order = draft.order
+    if order.acknowledged is None or not draft.has("acknowledged", "received", "decided"):
+        return
+    confirmed = draft.instant(order.acknowledged, end_of_day=True)
+    if order.received is None:
+        message = "how long it took to confirm receipt cannot be told without `received`; add when the order came"
+        yield Found(("acknowledged",), message, Severity.WARNING, of_key=True)
+    elif confirmed < draft.instant(order.received):
+        yield Found(("acknowledged",), "receipt was confirmed before the order was `received`; correct one of the two")
+    if confirmed < draft.instant(order.decided):
+        message = f"`acknowledged` lies before the decision of {order.decided}; correct one of the two dates"
+        yield Found(("acknowledged",), message)
 
 
 def _span(draft: Draft) -> Iterator[Found]:

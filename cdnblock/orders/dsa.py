@@ -98,8 +98,9 @@ def wrong_type(code: str) -> str | None:
     likely = code.strip().upper().replace(" ", "_").replace("-", "_")
     if likely == "KEYWORD_OTHER":
         return "`KEYWORD_OTHER` belongs to every category; write the category, `STATEMENT_CATEGORY_…`"
-    known = {known: full for full in CATEGORY_OF for known in (full, _short(full))}
-    near = get_close_matches(cut(likely), known, n=1) or [name for name in known if likely and name.startswith(likely)]
+    known = {_short(code): code for code in [*CATEGORY_OF][::-1]}  # a keyword called like a category gives way
+    meant = _short(likely)
+    near = get_close_matches(cut(meant), known, n=1, cutoff=0.7) or [k for k in known if meant and k.startswith(meant)]
     right = f"did you mean `{known[near[0]]}`?" if near else "write one such as `KEYWORD_COPYRIGHT_INFRINGEMENT`"
     return f"`{cut(code)}` is no type of illegal content in Implementing Regulation (EU) 2024/2835; {right}"
 

@@ -82,3 +82,9 @@ def next_mark(orders: Iterable[Order], after: datetime) -> datetime | None:
     """Return the first instant later than `after` at which some order reaches a mark, None if there is none."""
     marks = (over_at(order) - mark for order in orders for mark in MARKS)
     return min((instant for instant in marks if instant > after), default=None)
+
+
+def ends_within(order: Order, at: datetime, span: timedelta) -> bool:
+    """Tell whether an order that is not over at `at` will be within a span of time, by its end or its lifting."""
+    over = over_at(order)
+    return at < over and over - at <= span

@@ -197,6 +197,10 @@ class Order:
     title: str | None = None
     case: str | None = None
     addressee: str | None = None
+    member_state: str | None = None
+    illegal_content: str | None = None
+    received: Moment | None = None
+    acknowledged: Moment | None = None
     served: Moment | None = None
     comply_within: Delay | None = None
     implemented: Moment | None = None

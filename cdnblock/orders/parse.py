@@ -18,6 +18,7 @@ from cdnblock.errors import Problem, Severity
 from cdnblock.orders.calendar import Holidays, french_public_holidays
 from cdnblock.orders.consistency import Draft, contradictions, doubled_names
 from cdnblock.orders.document import Path, read_document
+from cdnblock.orders.dsa import wrong_member_state, wrong_type
 from cdnblock.orders.model import (
     VARIANTS,
     Addition,
@@ -91,6 +92,8 @@ def _draft(reader: Reader, holidays: Holidays) -> Draft:
     order = Order(
         **_texts(reader),
         **_dates(reader),
+        member_state=_one_of(reader, "member_state", wrong_member_state),
+        illegal_content=_one_of(reader, "illegal_content", wrong_type),
         territory=_territory(reader) or Territory(),
         measures=_measures(reader),
         names=reader.names(("names",)),
@@ -126,6 +129,8 @@ def _dates(reader: Reader) -> dict[str, Any]:
     anchor = reader.text(("counted_from",))
     return {
         "decided": reader.day(("decided",)) or _STAND_IN_DAY,
+        "received": reader.moment(("received",)),
+        "acknowledged": reader.moment(("acknowledged",)),
         "served": reader.moment(("served",)),
         "comply_within": reader.delay(("comply_within",)),
         "implemented": reader.moment(("implemented",)),
@@ -135,6 +140,14 @@ def _dates(reader: Reader) -> dict[str, Any]:
         "counted_from": Anchor(anchor) if anchor else None,
         "timezone": _timezone(reader),
     }
+
+
+def _one_of(reader: Reader, key: str, wrong: Callable[[str], str | None]) -> str | None:
+    """Return a word of a table; `wrong` says what is wrong with any other."""
+    text = reader.text((key,))
+    if text is not None and (message := wrong(text)) is not None:
+        reader.note((key,), message)
+    return text
 
 
 def _timezone(reader: Reader) -> str:

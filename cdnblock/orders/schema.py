@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from cdnblock.orders.dsa import CATEGORY_OF, MEMBER_STATES, NOT_A_MEMBER_STATE
 from cdnblock.orders.examples import EXAMPLES
 from cdnblock.orders.model import VARIANTS, Anchor, Measure, Mode, UnknownLocation
 from cdnblock.orders.moments import DAY_PATTERN, DELAY_PATTERN, MOMENT_PATTERN
@@ -183,6 +184,20 @@ class OrderKeys(_Keys):
     legal_basis: Text = Field(description="Goes into the 451 notice.")
     claimant: Text = Field(description="Goes into the 451 notice.")
     addressee: Text | None = Field(default=None, description="Whom the order binds: the operator of this edge.")
+    member_state: Text | None = Field(
+        default=None,
+        description="Of the EU, whose authority issued the order; none: it is not one. For `report dsa-15` alone.",
+        json_schema_extra={"enum": [*sorted(MEMBER_STATES), NOT_A_MEMBER_STATE]},
+    )
+    illegal_content: Text | None = Field(
+        default=None,
+        description="Its type, as Implementing Regulation (EU) 2024/2835 calls it. For `report dsa-15` alone.",
+        json_schema_extra={"enum": list(CATEGORY_OF)},
+    )
+    received: MomentText | None = Field(default=None, description="When the order reached the addressee.")
+    acknowledged: MomentText | None = Field(
+        default=None, description="When its receipt was confirmed to whoever issued it."
+    )
     served: MomentText | None = Field(default=None, description="Service; the deadline's clock starts here.")
     comply_within: DelayText | None = Field(
         default=None, description="N minutes, hours, days, working days or months from `served`."

@@ -22,8 +22,8 @@ def test_schema_says_what_it_is():
 def test_schema_knows_every_key_of_the_page():
     """Keys as they are written, in the page's order; nothing else is allowed."""
     assert list(TOP) == [
-        "cdnblock", "id", "title", "court", "case", "decided", "legal_basis", "claimant", "addressee", "served",
-        "comply_within", "implemented", "from", "until", "for", "counted_from", "timezone", "territory",
+        "cdnblock", "id", "title", "court", "case", "decided", "legal_basis", "claimant", "addressee",
+        "member_state", "illegal_content", "received", "acknowledged", "served", "comply_within", "implemented", "from", "until", "for", "counted_from", "timezone", "territory",
         "unknown_location", "measures", "mode", "names", "names_file", "windows", "additions", "lifted", "publication",
         "penalty", "costs", "contact",
     ]  # fmt: skip
