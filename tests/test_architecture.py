@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "cdnblock"
 # A module stands on the floor of its longest listed prefix, and imports only from lower floors or its own folder.
 FLOORS = {
     "cdnblock.errors": 0,
+    "cdnblock.shown": 0,
     # The canonical form of a name is needed by the court's names and by the hosts of requests alike, so it stands
     # below the orders although its folder is matching's.
     "cdnblock.matching.names": 0,

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from cdnblock.orders.instants import read_instant
+from cdnblock.shown import shown
 
 orders_option = click.option(
     "--orders",
@@ -52,9 +53,7 @@ def rfc3339(at: datetime, zone: str | None) -> str:
         return at.isoformat()
 
 
-def printable(text: str) -> str:
-    """Return a text that cannot steer a terminal: control, format and unassigned characters come out escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+printable = shown  # what the commands call it
 
 
 def colours_wanted() -> bool:

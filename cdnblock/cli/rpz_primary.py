@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import click
 from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.options import geo_option, orders_option
 from cdnblock.errors import ConfigError
+from cdnblock.shown import log_to_stderr
 
 if TYPE_CHECKING:
     from cdnblock.enforcer import Enforcer
@@ -102,7 +102,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     from cdnblock.rpz_primary.zone_sets import read_suffix
     from cdnblock.sources.staging_clock import StagingClock
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr()
     known = read_keys(keys) if keys is not None else {}
     settings = PrimarySettings(
         listen=tuple(read_address(text) for text in listen),
