@@ -15,12 +15,13 @@ CLOSED: Final = 0
 class HttpAnswer:
     """Status and header lines as they came, names in lower case; `status` is `CLOSED` where there was no answer.
 
-    `why` then says where it ended, if that was not where an answer is due.
+    `why` then says where it ended, if that was not where an answer is due. `body` is how it begins, as it was sent.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     why: str = ""
+    body: bytes = b""
 
     def of(self, name: str) -> list[str]:
         """Return the values of a field, each as a line has it."""

@@ -37,12 +37,13 @@ Decide: TypeAlias = Callable[[str, str | None], Decision]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One answer that is not what was decided."""
+    """One answer that is not what was decided. `answer` is it as it came, None where it is not kept."""
 
     probe: Probe
     decision: Decision
     expected: str
     came: str
+    answer: Answer | None = None
 
     def __str__(self) -> str:
         """Return it in a line."""
@@ -254,7 +255,7 @@ class Examiner:
         found = judge(probe, decision, answer, self._how.promises, known)
         self._count(probe, decision, found)
         if isinstance(found, Difference):
-            return Finding(probe=probe, decision=decision, expected=found.expected, came=found.came)
+            return Finding(probe=probe, decision=decision, expected=found.expected, came=found.came, answer=answer)
         return Open(probe=probe, why=found.why) if isinstance(found, Unjudged) else None
 
     async def _ask(self, probe: Probe) -> Answer:

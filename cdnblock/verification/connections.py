@@ -25,12 +25,14 @@ class Request:
     """One request. `host` is spelled as it is to be sent; `server_name` is for the TLS handshake.
 
     With `absolute` the target is in absolute form and names that host; `host` is then what stands in the Host field.
+    CONNECT is for `host`, which has a port then. `length` announces so many octets of a body, none of which is ever sent.
     """
 
     host: str
     server_name: str
     method: str = "GET"
     absolute: str | None = None
+    length: int | None = None
 
     def fields(self) -> tuple[tuple[str, str], ...]:
         """Return the header lines that all requests have."""

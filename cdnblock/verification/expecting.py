@@ -22,13 +22,14 @@ class Promises:
 
     `variants` maps a variant of measure `dns` to those that may come in its place. `ede`: refusals say Censored.
     `negative_ttl`: seconds that a negative answer may be kept at most, None if it does not matter. `link`: the 451
-    says who blocks. `no_store`: it may not be stored. `caching`: measure `cdn` is carried. `proxy`, `dns`: so are these.
+    says who blocks. `orders`: it has the words of ours, so the ids of the orders. `no_store`: it may not be stored. `caching`: measure `cdn` is carried. `proxy`, `dns`: so are these.
     """
 
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {v: (v,) for v in VARIANTS[Measure.DNS]})
     ede: bool = True
     negative_ttl: int | None = NEGATIVE_TTL
     link: bool = True
+    orders: bool = False
     no_store: bool = True
     caching: bool = True
     proxy: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from dataclasses import replace
 from typing import Final
 
 from cdnblock.verification.answers import CLOSED, Answer, HttpAnswer, Nothing
@@ -14,6 +15,7 @@ from cdnblock.verification.servers import Edge
 
 MOST_OF_A_HEAD: Final = 65_536  # octets
 MOST_OF_A_BODY: Final = 1_048_576  # octets that are read, so that a cache in between gets to store the answer
+KEPT_OF_A_BODY: Final = 65_536  # octets that an answer holds: more than any notice of ours has
 _FOR_A_BODY: Final = 2.0  # seconds
 _MOST_INTERIM: Final = 8  # answers with 1xx before the real one
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?")
@@ -40,7 +42,11 @@ async def ask(edge: Edge, request: Request, client: Client, patience: float) -> 
             answer = await _answer(reader)
             if isinstance(answer, HttpAnswer) and request.method != "HEAD":
                 limit.reschedule(asyncio.get_running_loop().time() + _FOR_A_BODY)
-                await _pass_over_body(reader, answer)
+                body = bytearray()
+                try:
+                    await _read_body(reader, answer, body)
+                finally:  # what has come when time is up is how it begins
+                    answer = replace(answer, body=bytes(body))
     except TimeoutError:
         if answer is None:
             raise
@@ -60,9 +66,13 @@ async def _answer(reader: asyncio.StreamReader) -> Answer:
 
 def _octets(edge: Edge, request: Request, client: Client) -> bytes:
     target = edge.path
-    if request.absolute is not None:
+    if request.method == "CONNECT":
+        target = request.host
+    elif request.absolute is not None:
         target = f"{'https' if edge.tls else 'http'}://{request.absolute}{edge.path}"
     lines = [f"{request.method} {target} HTTP/1.1", f"Host: {request.host}"]
+    if request.length is not None:
+        lines.append(f"Content-Length: {request.length}")
     lines += [f"{name}: {value}" for name, value in (*request.fields(), *client.fields(), ("Connection", "close"))]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
@@ -84,8 +94,8 @@ def _field(line: bytes) -> tuple[str, str]:
     return name.strip().lower(), value.strip()
 
 
-async def _pass_over_body(reader: asyncio.StreamReader, answer: HttpAnswer) -> None:
-    """Read the body to its end, or as far as is enough: what is judged has come already."""
+async def _read_body(reader: asyncio.StreamReader, answer: HttpAnswer, body: bytearray) -> None:
+    """Read a body to its end, or as far as is enough, and put into `body` how it begins."""
     length = answer.of("content-length")
     wanted = int(length[0]) if length and length[0].isdecimal() and len(length[0]) < len("1000000000000") else None
     chunked = any("chunked" in value.lower() for value in answer.of("transfer-encoding"))
@@ -98,6 +108,7 @@ async def _pass_over_body(reader: asyncio.StreamReader, answer: HttpAnswer) -> N
             octets = await reader.read(MOST_OF_A_HEAD)
             if not octets:
                 return
+            body += octets[: max(0, KEPT_OF_A_BODY - have)]
             have, tail = have + len(octets), (tail + octets)[-len(_LAST_CHUNK) :]
     except (ConnectionError, ssl.SSLError):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
 from typing import Final
 
 import h2.config
@@ -14,7 +15,7 @@ import h2.exceptions
 from cdnblock.verification.answers import CLOSED, Answer, HttpAnswer, Nothing
 from cdnblock.verification.clients import Client
 from cdnblock.verification.connections import Request, connected
-from cdnblock.verification.http1 import MOST_OF_A_BODY, MOST_OF_A_HEAD
+from cdnblock.verification.http1 import KEPT_OF_A_BODY, MOST_OF_A_BODY, MOST_OF_A_HEAD
 from cdnblock.verification.servers import Edge
 
 _MOST_OCTETS: Final = MOST_OF_A_BODY + 4 * MOST_OF_A_HEAD  # of a whole connection, frames that carry nothing included
@@ -103,6 +104,9 @@ class _Exchange:
                     status=int(status), headers=tuple(line for line in lines if not line[0].startswith(":"))
                 )
             case h2.events.DataReceived():
+                if self.answer is not None and self._body < KEPT_OF_A_BODY:
+                    body = self.answer.body + (event.data or b"")
+                    self.answer = replace(self.answer, body=body[:KEPT_OF_A_BODY])
                 self._body += len(event.data or b"")
                 self._connection.acknowledge_received_data(event.flow_controlled_length or 0, _STREAM)
             case h2.events.StreamEnded():

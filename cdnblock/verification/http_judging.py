@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from markupsafe import escape
+
 from cdnblock.matching.decision import Decision
 from cdnblock.measures.cache_disable import NO_STORE, REMOVED_FROM_RESPONSES
+from cdnblock.measures.notice.html_page import CONTENT_SECURITY_POLICY
 from cdnblock.measures.proxy_termination import FAILED, UNAVAILABLE
 from cdnblock.orders.model import Measure
 from cdnblock.verification.answers import Answer, HttpAnswer, Nothing
@@ -32,7 +35,7 @@ def judge_http(probe: Probe, decision: Decision, answer: Answer, promises: Promi
     if proxy == "close":
         is_closed = isinstance(answer, HttpAnswer) and not answer.status
         return None if is_closed else Difference("closed without an answer", str(answer))
-    wrong = tuple(_not_refused(answer, promises))
+    wrong = tuple(_not_refused(probe, decision, answer, promises))
     return Difference("451", "; ".join(wrong)) if wrong else None
 
 
@@ -40,14 +43,23 @@ def _turns_down(answer: Answer) -> bool:
     return isinstance(answer, HttpAnswer) and (not answer.status or answer.status >= _CLIENT_ERROR)
 
 
-def _not_refused(answer: Answer, promises: Promises) -> Iterator[str]:
+def is_notice(answer: HttpAnswer) -> bool:
+    """Tell whether an answer is a notice of ours, or a copy: other 451 have no such headers."""
+    guard = ("content-security-policy", CONTENT_SECURITY_POLICY)
+    return answer.status == UNAVAILABLE[0] and says_no_store(answer) and guard in answer.headers
+
+
+def _not_refused(probe: Probe, decision: Decision, answer: Answer, promises: Promises) -> Iterator[str]:
     if not isinstance(answer, HttpAnswer) or answer.status != UNAVAILABLE[0]:
         yield str(answer)
         return
     if promises.link and not any('rel="blocked-by"' in value.replace("'", '"') for value in answer.of("link")):
         yield "451 that does not say who blocks (Link, RFC 7725 §4)"
-    if promises.no_store and not _says_no_store(answer):
+    if promises.no_store and not says_no_store(answer):
         yield f"451 that may be stored: {_caching_of(answer)}"
+    if promises.orders and probe.form.method == "GET":
+        ids = dict.fromkeys(reason.id for reason in decision.because(Measure.PROXY))
+        yield from (f"451 that does not tell of order {id_}" for id_ in ids if escape(id_).encode() not in answer.body)
     yield from (f"451 from a cache: {hit}" for hit in _hits(answer))
 
 
@@ -64,7 +76,7 @@ def _judge_served(
         if isinstance(known.stranger, HttpAnswer) and not known.stranger.status:
             return Unjudged("closed without an answer, as for a name that nobody has")
         return Difference(expected, str(answer))
-    if answer.status == FAILED[0] and _says_no_store(answer):
+    if answer.status == FAILED[0] and says_no_store(answer):
         return Difference(expected, "503 of a server that could not decide")
     if answer.status >= _SERVER_ERROR:
         return Unjudged(f"status {answer.status}, which may be the site's own")
@@ -73,7 +85,7 @@ def _judge_served(
 
 
 def _cached(answer: HttpAnswer) -> Iterator[str]:
-    if not _says_no_store(answer):
+    if not says_no_store(answer):
         yield f"which may be stored: {_caching_of(answer)}"
     for name in REMOVED_FROM_RESPONSES:
         if name not in _STATED and answer.of(name):
@@ -82,11 +94,12 @@ def _cached(answer: HttpAnswer) -> Iterator[str]:
 
 
 def _kept_from_caches(answer: HttpAnswer) -> Iterator[str]:
-    if _says_no_store(answer):
+    if says_no_store(answer):
         yield "with its caching switched off (Cache-Control and CDN-Cache-Control: no-store)"
 
 
-def _says_no_store(answer: HttpAnswer) -> bool:
+def says_no_store(answer: HttpAnswer) -> bool:
+    """Tell whether an answer says to every cache that it may not be stored, and nothing beside that."""
     return all(answer.of(name) == [value] for name, value in _STATED.items())
 
 

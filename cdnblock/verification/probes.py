@@ -48,6 +48,7 @@ class Form:
     absolute: bool = False
     coalesced: bool = False
     method: str = "GET"
+    length: int | None = None
     qtype: str = "A"
     has_opt: bool = True
     dnssec_ok: bool = False
@@ -119,6 +120,7 @@ class Probe:
             server_name=_ELSEWHERE if self.form.coalesced else self.name,
             method=self.form.method,
             absolute=host if self.form.absolute else None,
+            length=self.form.length,
         )
 
     def question(self) -> Question:

@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -80,7 +80,7 @@ class Report:
         if isinstance(result, Finding):
             self.differences += 1
             if len(self.findings) < MOST_FINDINGS:
-                self.findings.append(result)
+                self.findings.append(replace(result, answer=None))  # ten thousand bodies are not for keeping
         elif isinstance(result, Open):
             self.open[result.why] += 1
             names = self.examples.setdefault(result.why, [])
