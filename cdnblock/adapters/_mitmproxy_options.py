@@ -17,6 +17,7 @@ OPTIONS: Final[tuple[tuple[str, Any, Any, str], ...]] = (
     ("trusted_proxies", Sequence[str], [], "Networks whose forwarded client addresses are believed: X-Forwarded-For or Forwarded in HTTP, EDNS Client Subnet in DNS. Repeat the option for each."),
     ("client_header", _TEXT, None, "The one header in which trusted proxies give the client's address, instead of X-Forwarded-For or Forwarded."),
     ("state", _TEXT, None, "Folder of this instance alone: there the last good orders survive a restart, and there `cdnblock status` and `cdnblock reload` reach it."),
+    ("report_only", bool, False, "A dry run of everything: what would be enforced is told and counted; nothing is refused."),
     ("operator_url", _TEXT, None, "http(s) page of whoever runs this proxy; goes into the 451 notice as blocked-by (RFC 7725)."),
     ("contact", _TEXT, None, "Whom to contact, for orders that name nobody; goes into the 451 notice and the DNS refusal."),
     ("on_error", str, "closed", "What happens to a request about which no decision can be made: closed (503, SERVFAIL) or open (let through)."),
@@ -47,6 +48,7 @@ class Settings:
     trusted_proxies: Sequence[str] = ()
     client_header: str | None = None
     state: str | None = None
+    report_only: bool = False
     operator_url: str | None = None
     contact: str | None = None
     on_error: str = "closed"
@@ -56,7 +58,9 @@ class Settings:
     @property
     def of_enforcer(self) -> tuple[object, ...]:
         """What an `Enforcer` is made of: a change here means another one."""
-        return self.orders, self.geo, self.trusted_proxies, self.client_header, self.state, self.clock
+        return (
+            self.orders, self.geo, self.trusted_proxies, self.client_header, self.state, self.report_only, self.clock,
+        )  # fmt: skip
 
 
 def refuse_unsafe(of: options.Options) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import time
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
+from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.export import hosts_listed, networks_of, setting_of
 from cdnblock.cli.options import geo_option, orders_option, printable
 from cdnblock.errors import CdnblockError, ConfigError, Severity
+from cdnblock.shown import log_to_stderr
 
 if TYPE_CHECKING:
     from cdnblock.enforcer import Enforcer
@@ -89,6 +90,7 @@ _LOOPBACK: Final = "127.0.0.1"
 @click.option("--contact", metavar="TEXT", help="Whom to contact, for orders that name nobody.")
 @click.option("--folder", metavar="PATH", help="Where the engine sees the files.  [default: --out]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As of `cdnblock export`.")
+@report_only_option
 @click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
 def command(  # noqa: PLR0913 (click hands each option over by name)
     *,
@@ -114,6 +116,7 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
     contact: str | None,
     folder: str | None,
     settings: tuple[str, ...],
+    report_only: bool,
     clock: Path | None,
 ) -> None:
     """Keep a running engine, the TARGET, in step with the orders.
@@ -150,7 +153,7 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
         )
     if accept_release and not once:
         raise click.UsageError("--accept-release goes with --once; a service is told by `cdnblock reload --state`")
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr()
     kind, exporter, table, tick = load(target), load_exporter(target), open_geo_table(geo), _clock(clock)
     seen_as, trusted = folder or str(out.absolute()), networks_of(trusted_proxies)
     engine = kind.make(kind.means(Path(seen_as), [setting_of(text) for text in means], patience))
@@ -173,7 +176,9 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
             prober=prober, now=now, served=None if served is None else tuple(hosts_listed(served)), partial=partial,
         )  # fmt: skip
         enforcer = stack.enter_context(
-            Enforcer(orders, geo=table, state=state or out / ORDERS, clock=tick, follow=not once)
+            Enforcer(
+                orders, geo=table, state=state or out / ORDERS, report_only=report_only, clock=tick, follow=not once
+            )
         )
         if once:
             if accept_release:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import tempfile
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from cdnblock.cli.dry_run import names_listed, report_only_option
 from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.options import geo_option, orders_option
 from cdnblock.cli.serving_metrics import metrics_option, serving_metrics
+from cdnblock.shown import log_to_stderr
 
 if TYPE_CHECKING:
     from cdnblock.adapters.dns_server import Address, FrontSettings
@@ -95,6 +96,7 @@ _MOST_WORKERS: Final = 256
     help="Processes that share the addresses, each with an event loop, all with the same orders.",
 )  # fmt: skip
 @metrics_option
+@report_only_option
 @click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
 def command(  # noqa: PLR0913 (click hands options over by name)
     *,
@@ -119,6 +121,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     retry_truncated: bool,
     workers: int,
     metrics: str | None,
+    report_only: bool,
     clock: Path | None,
 ) -> None:
     """Stand before a resolver: refuse the names of the orders to the clients they concern, forward everything else.
@@ -130,7 +133,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     from cdnblock.adapters._dns_front.front import fitting
     from cdnblock.adapters.dns_server import FrontSettings, StreamLimits, read_address
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr()
     settings = FrontSettings(
         listen=tuple(read_address(text) for text in listen),
         upstreams=tuple(read_address(text) for text in upstreams),
@@ -143,6 +146,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
         contact=contact,
         fails_open=on_failure == "open",
         geo=geo,
+        report_only=report_only,
         clock=clock,
         encrypted=EncryptedSettings(
             tls=tuple(read_address(text, 853) for text in listen_tls),
@@ -221,7 +225,7 @@ def _enforcer(settings: FrontSettings, orders: Path, state: Path | None) -> Enfo
     from cdnblock.sources.staging_clock import StagingClock
 
     clock: Callable[[], float] = time.time if settings.clock is None else StagingClock(settings.clock)
-    return Enforcer(orders, geo=settings.geo, state=state, clock=clock)
+    return Enforcer(orders, geo=settings.geo, state=state, report_only=settings.report_only, clock=clock)
 
 
 def _reload(enforcer: Enforcer) -> None:
@@ -238,8 +242,7 @@ def _say(addresses: Sequence[Address], settings: FrontSettings, enforcer: Enforc
         if where
     )
     by = "" if number == 1 else f" with {number} workers"
-    names = len(enforcer.rules)
-    click.echo(f"cdnblock: {shown}{by}; {names:,} name{'' if names == 1 else 's'} listed", err=True)
+    click.echo(f"cdnblock: {shown}{by}; {names_listed(enforcer)}", err=True)
 
 
 def _split(networks: Sequence[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.open_files import allow_many_files
 from cdnblock.errors import ConfigError
 
@@ -33,9 +34,16 @@ DEFAULTS: Final[Mapping[str, object]] = {
     help="Network whose forwarded client addresses are believed; can be repeated (cdnblock_trusted_proxies).",
 )
 @click.option("--state", envvar="CDNBLOCK_STATE", help="Folder in which the last good orders survive (cdnblock_state).")
+@report_only_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(
-    orders: str | None, geo: str | None, trusted_proxies: Sequence[str], state: str | None, arguments: Sequence[str]
+    *,
+    orders: str | None,
+    geo: str | None,
+    trusted_proxies: Sequence[str],
+    state: str | None,
+    report_only: bool,
+    arguments: Sequence[str],
 ) -> None:
     """Run mitmdump and enforce the orders in it. ARGUMENTS are mitmdump's own.
 
@@ -46,6 +54,7 @@ def command(
     Example: cdnblock mitmproxy --orders orders/ --mode reverse:http://127.0.0.1:8000@8080
     """
     wanted = [("cdnblock_orders", orders), ("cdnblock_geo", geo), ("cdnblock_state", state)]
+    wanted += [("cdnblock_report_only", "true")] if report_only else []
     wanted += [("cdnblock_trusted_proxies", network) for network in trusted_proxies]
     allow_many_files()  # it holds an upstream socket for each client of its DNS for over a minute
     _run([*_as_settings(wanted, arguments), *arguments])

@@ -16,10 +16,12 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.options import geo_option
 from cdnblock.errors import ConfigError
 from cdnblock.orders.instants import LEGAL_TIME, read_instant
 from cdnblock.orders.model import Measure
+from cdnblock.shown import shown
 
 if TYPE_CHECKING:
     from cdnblock.sandbox.report import Report
@@ -53,6 +55,7 @@ def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> d
     "--port", type=click.IntRange(0, 65533), default=0, metavar="N",
     help="Listen on N (proxy), N+1 (edge), N+2 (name server).  [default: any free ports]",
 )  # fmt: skip
+@report_only_option
 @click.option("--break", "broken", type=click.Choice([measure.value for measure in Measure]), hidden=True)
 def command(
     *,
@@ -62,6 +65,7 @@ def command(
     once: bool,
     as_json: bool,
     port: int,
+    report_only: bool,
     broken: str | None,
 ) -> None:
     """Rehearse orders: a real origin, edge, proxy and name server on loopback, probed as clients in five places.
@@ -81,6 +85,7 @@ def command(
         edge_port=port and port + 1,
         dns_port=port and port + 2,
         broken=Measure(broken) if broken else None,
+        report_only=report_only,
     )
     try:
         failed = asyncio.run(_run(settings, at, stay=not (once or as_json), as_json=as_json))
@@ -108,9 +113,9 @@ async def _run(settings: StageSettings, at: datetime | None, *, stay: bool, as_j
     _end_on_signals()
     logging.getLogger("cdnblock").addHandler(logging.NullHandler())  # what it would say is in the report, or shown live
     if not as_json:
-        click.echo(f"Starting origin, edge, mitmproxy and name server for {settings.orders} ...", err=True)
+        click.echo(f"Starting origin, edge, mitmproxy and name server for {shown(settings.orders)} ...", err=True)
     async with open_stage(settings) as stage:
-        report = await _rehearse(stage, settings.orders, started)
+        report = await _rehearse(stage, settings, started)
         click.echo(report.as_json() if as_json else report.table())
         if stay:
             await _stay(stage, report, settings.orders, at)
@@ -124,16 +129,20 @@ def _end_on_signals() -> None:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
-async def _rehearse(stage: Stage, orders: Path, started: float) -> Report:
+async def _rehearse(stage: Stage, settings: StageSettings, started: float) -> Report:
     from cdnblock.sandbox import naive_reading
     from cdnblock.sandbox.probes import plan
     from cdnblock.sandbox.rehearsal import rehearse
     from cdnblock.sandbox.report import Report
     from cdnblock.verification.places import find_places
 
-    papers = naive_reading.read(orders)
+    papers = naive_reading.read(settings.orders)
+    if settings.report_only:
+        papers = naive_reading.as_reported(papers)
     if not papers:
-        raise ConfigError(f"{orders}: there is no order to rehearse; name a folder of order files with --orders")
+        raise ConfigError(
+            f"{settings.orders}: there is no order to rehearse; name a folder of order files with --orders"
+        )
     places, missing = find_places(stage.enforcer.geo)
     steps = plan(papers, places)
     with click.progressbar(
@@ -162,7 +171,7 @@ async def _stay(stage: Stage, report: Report, orders: Path, at: datetime | None)
     click.echo(f"\nThe sandbox stays up. Its clock runs from {told:%Y-%m-%d %H:%M %Z} (see --at). To paste:\n")
     for line in things_to_try(stage, report.papers, report.places, at):
         click.echo(line)
-    click.echo(f"\nEdit the files in {orders} and watch. Ctrl-C ends it.\n")
+    click.echo(f"\nEdit the files in {shown(orders)} and watch. Ctrl-C ends it.\n")
     try:
         async for line in changes(stage):
             click.echo(f"{datetime.now().astimezone():%H:%M:%S}  {line}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import threading
 import time
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cdnblock.cli.dry_run import names_listed, report_only_option
 from cdnblock.cli.options import geo_option, orders_option
 from cdnblock.errors import ConfigError
+from cdnblock.shown import log_to_stderr
 
 if TYPE_CHECKING:
     from cdnblock.adapters._decision_generations import Generations
@@ -51,6 +52,7 @@ def _octal(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @click.option("--contact", help="Whom to contact, for orders that name nobody.")
 @click.option("--on-failure", type=click.Choice(["closed", "open"]), default="closed", show_default=True,
               help="What a covered host gets when no decision can be made: 503, or served.")  # fmt: skip
+@report_only_option
 @click.option("--socket-mode", callback=_octal, default="0660", show_default=True, help="Permissions of unix sockets.")
 def command(  # noqa: PLR0913 (each is an option)
     *,
@@ -63,6 +65,7 @@ def command(  # noqa: PLR0913 (each is an option)
     operator_url: str | None,
     contact: str | None,
     on_failure: str,
+    report_only: bool,
     socket_mode: int,
 ) -> None:
     """Answer proxies that ask before they serve: 200, or the 451 with its notice.
@@ -83,13 +86,16 @@ def command(  # noqa: PLR0913 (each is an option)
     trusted = (*callers, *_split(trusted_proxies), "unix")
 
     def load() -> Enforcer:
-        return Enforcer(orders, geo=geo, trusted_proxies=trusted, client_header="x-forwarded-for", state=state)
+        return Enforcer(
+            orders, geo=geo, trusted_proxies=trusted, client_header="x-forwarded-for", state=state,
+            report_only=report_only,
+        )  # fmt: skip
 
     def decide_by(enforcer: Enforcer) -> tuple[HttpGate, Generations]:
         gate = HttpGate(enforcer, operator_url=operator_url, contact=contact, on_failure=on_failure)
         return gate, Generations(enforcer, folder=state, clock=time.time)
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr()
     service = DecisionService(callers=Callers(callers))
     asyncio.run(_serve(service, addresses, socket_mode, load, decide_by))
 
@@ -114,7 +120,7 @@ async def _serve(
             loop.add_signal_handler(signal.SIGHUP, _reload, enforcer)
             service.decide_by(gate, generations)
             shown = ", ".join(_shown(address, port) for address, port in zip(addresses, ports, strict=True))
-            click.echo(f"cdnblock: deciding on {shown}; {len(enforcer.rules):,} names listed", err=True)
+            click.echo(f"cdnblock: deciding on {shown}; {names_listed(enforcer)}", err=True)
             await ended.wait()
             unfollow()
 

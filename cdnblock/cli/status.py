@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import threading
@@ -17,6 +16,7 @@ import click
 from cdnblock.cli.options import colours_wanted, printable, rfc3339
 from cdnblock.errors import Problem, Severity
 from cdnblock.orders.instants import LEGAL_TIME
+from cdnblock.shown import json_text
 
 ENFORCED: Final = "enforced"  # what the instance says of a file that is in force as it is on the disk
 REPORTED: Final = "report only"  # and of one of which all is told, and nothing done
@@ -54,7 +54,7 @@ def command(state: Path, as_json: bool) -> None:  # noqa: FBT001 (click's way)
     """  # noqa: D301 (click's mark)
     found = asked(state, {"command": "status"}, timeout=10)
     with understood(state):
-        lines = [json.dumps(found, ensure_ascii=False, indent=1)] if as_json else list(_page(found, state))
+        lines = [json_text(found, indent=1)] if as_json else list(_page(found, state))
         wrong = is_anything_wrong(found)
     echo(lines)
     sys.exit(EXIT_WRONG if wrong else 0)

@@ -37,6 +37,7 @@ class FrontSettings:
     edge_port: int
     http_port: int = 0
     broken: Measure | None = None
+    report_only: bool = False
 
 
 @asynccontextmanager
@@ -82,6 +83,7 @@ async def _start(settings: FrontSettings, port: int) -> asyncio.subprocess.Proce
     arguments = [
         *("--orders", settings.orders.absolute(), "--trusted-proxies", LOOPBACK),
         *(() if settings.geo is None else ("--geo", settings.geo.absolute())),
+        *(("--report-only",) if settings.report_only else ()),
         *("-q", "-s", front_script.__file__),
         *("--mode", f"reverse:http://{LOOPBACK}:{settings.edge_port}@{LOOPBACK}:{port}"),
         *(part for name, value in options.items() for part in ("--set", f"{name}={value}")),

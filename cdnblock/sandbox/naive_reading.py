@@ -51,6 +51,11 @@ def read(path: Path) -> list[Paper]:
     return [{**paper, "folder": file.parent} for paper, file in zip(papers, files, strict=True)]
 
 
+def as_reported(papers: list[Paper]) -> list[Paper]:
+    """Return the papers as they are read in a dry run of everything: each asks for nothing, and says what it would."""
+    return [{**paper, "mode": "report"} for paper in papers]
+
+
 def measures(papers: list[Paper], host: str, country: str | None, at: datetime) -> dict[str, str]:
     """Return what must be done about this host for a client in this country (None: unknown) at this instant.
 

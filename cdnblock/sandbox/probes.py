@@ -193,6 +193,7 @@ class _Moment:
         return any(
             "cdn" in paper["measures"] and naive_reading.holds(paper, at) and naive_reading.names(paper, host, at)
             for paper in self.papers
+            if paper.get("mode") != "report"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +14,7 @@ import click
 from cdnblock.sandbox.naive_reading import Paper
 from cdnblock.sandbox.probes import Channel
 from cdnblock.sandbox.rehearsal import Result
+from cdnblock.shown import json_text, shown
 from cdnblock.verification.places import Missing, Place
 
 _COLUMNS: Final = ("host", "kind", "where", "expected", "got")
@@ -69,7 +69,7 @@ class Report:
             "skipped": [{"place": place.label, "reason": place.reason} for place in self.missing],
             "probes": [_as_mapping(result) for result in self.results],
         }
-        return json.dumps(whole, ensure_ascii=False, indent=1)
+        return json_text(whole, indent=1)
 
     def table(self) -> str:
         """Return the table for people, with colours; `click.echo` leaves them out where nobody sees them."""
@@ -83,8 +83,9 @@ class Report:
             turn="", host="host", kind="which is", where="client", expected="expected: dns proxy cache", got="got"
         )
         widths = {name: max(len(getattr(row, name)) for row in [heads, *rows]) for name in _COLUMNS}
-        yield click.style(paper["id"], bold=True) + f"  {paper['court']}, {paper['decided']}"
-        yield "  " + ", ".join(f"{measure}: {variant}" for measure, variant in paper["measures"].items())
+        yield click.style(paper["id"], bold=True) + f"  {shown(paper['court'])}, {paper['decided']}"
+        measures = ", ".join(f"{measure}: {variant}" for measure, variant in paper["measures"].items())
+        yield f"  {measures}{'; REPORT ONLY: nothing is refused' if paper.get('mode') == 'report' else ''}"
         yield click.style("    " + _aligned(heads, widths), underline=True)
         for turn, group in groupby(rows, key=attrgetter("turn")):
             yield click.style(f"  {turn}", fg="cyan")
@@ -96,15 +97,15 @@ class Report:
         for place in self.places:
             yield f"{place.country or _UNKNOWN} is {place.label}, asked as {place.address}"
         for warning in self.warnings:
-            yield click.style(warning, fg="yellow")
+            yield click.style(shown(warning), fg="yellow")
         for unknown in self.missing:
-            yield click.style(f"skipped: {unknown.label}: {unknown.reason}", fg="yellow")
+            yield click.style(f"skipped: {unknown.label}: {shown(unknown.reason)}", fg="yellow")
         for result in self.failed:
-            yield click.style(f"FAILED {name_of(result)}", fg="red")
+            yield click.style(f"FAILED {shown(name_of(result))}", fg="red")
         total, failed = len(self.results), len(self.failed)
         text = f"{total - failed} of {total} probes got what their order says"
         orders = f"{len(self.papers)} order{'' if len(self.papers) == 1 else 's'}"
-        ending = f" ({orders}, {len(self.places)} places, {self.seconds:.1f} s; {self.geo})"
+        ending = f" ({orders}, {len(self.places)} places, {self.seconds:.1f} s; {shown(self.geo)})"
         yield click.style(text, fg="red" if failed else "green", bold=True) + ending
 
 

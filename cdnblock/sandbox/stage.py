@@ -33,7 +33,10 @@ _NOTICED: Final = 3.0  # seconds within which a follower must have noticed the c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSettings:
-    """What is staged. `broken` names the measure that is broken on purpose; ports of 0 mean free ones."""
+    """What is staged. `broken` names the measure that is broken on purpose; ports of 0 mean free ones.
+
+    With `report_only` every order is read as one in mode report.
+    """
 
     orders: Path
     geo: Path | None = None
@@ -41,6 +44,7 @@ class StageSettings:
     edge_port: int = 0
     dns_port: int = 0
     broken: Measure | None = None
+    report_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +104,13 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
         staging_clock.stop_at(folder / "clock", 0.0)
         clock = StagingClock(folder / "clock")
         enforcer = stack.enter_context(
-            Enforcer(settings.orders, geo=settings.geo, trusted_proxies=[LOOPBACK], clock=clock)
+            Enforcer(
+                settings.orders,
+                geo=settings.geo,
+                trusted_proxies=[LOOPBACK],
+                report_only=settings.report_only,
+                clock=clock,
+            )
         )
         if settings.broken is not None:
             forget(settings.broken)
@@ -119,6 +129,7 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
                     edge_port=edge_port,
                     http_port=settings.http_port,
                     broken=settings.broken,
+                    report_only=settings.report_only,
                 )
             )
         )

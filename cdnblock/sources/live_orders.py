@@ -21,6 +21,7 @@ from cdnblock.orders import calendar
 from cdnblock.orders.model import Order
 from cdnblock.sources.order_folder import (
     OrderFile,
+    as_reported,
     digest_on_disk,
     is_order_file,
     order_files,
@@ -43,6 +44,7 @@ class FileState(StrEnum):
     """What is enforced of one file."""
 
     ENFORCED = "enforced"
+    REPORTED = "report only"
     KEPT = "last good version kept"
     HELD = "release held"
     NOT_ENFORCED = "not enforced"
@@ -64,8 +66,18 @@ class LiveOrders:
     the last good set could not be kept on disk, None when it was. Not thread-safe: one at a time calls `refresh`.
     """
 
-    def __init__(self, path: Path | str, *, state: StateFolder | None = None, now: datetime | None = None) -> None:
-        """Read everything once.
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        state: StateFolder | None = None,
+        now: datetime | None = None,
+        report_only: bool = False,
+        keep_texts: bool = False,
+    ) -> None:
+        """Read everything once; `report_only` reads every order as one in mode report.
+
+        `keep_texts` keeps the octets of the files in force, as a state folder asks for in any case.
 
         Raises:
             OrderError: a file is invalid, and the state folder has no last good version of it.
@@ -77,6 +89,8 @@ class LiveOrders:
         is_single = self._path.is_file() or (not self._path.exists() and is_order_file(self._path.name))
         self.folder = self._path.parent if is_single else self._path
         self._state = state
+        self.report_only = report_only
+        self._keep_texts = keep_texts or state is not None
         self._read: dict[Path, OrderFile] = {}
         self._refused: dict[Path, OrderFile] = {}
         self._held_until: datetime | None = None
@@ -113,16 +127,25 @@ class LiveOrders:
             elif path not in self._enforced:
                 found[path] = (FileState.NOT_ENFORCED, file)
             else:
-                kept = file.order is None or path not in self._read
-                found[path] = (FileState.KEPT if kept else FileState.ENFORCED, file)
+                found[path] = (self._state_in_force(path, file), file)
         return found
 
     @property
     def in_force(self) -> tuple[KeptFile, ...]:
-        """The octets of the files that make `rules`; they are kept only for a state folder, and empty without one."""
+        """The octets of the files that make `rules`; empty where nobody wanted them kept."""
         return tuple(
             KeptFile(name=path.name, text=file.text, beside=file.beside_texts) for path, file in self._enforced.items()
         )
+
+    @property
+    def enforced(self) -> tuple[OrderFile, ...]:
+        """The files that make `rules`, each in the version that is in force."""
+        return tuple(self._enforced.values())
+
+    def _state_in_force(self, path: Path, file: OrderFile) -> FileState:
+        if file.order is None or path not in self._read:
+            return FileState.KEPT
+        return FileState.ENFORCED if file.order.is_enforced else FileState.REPORTED
 
     def _as_read(self, path: Path) -> OrderFile:
         """Return a file as it is now, invalid also when its id is another file's."""
@@ -233,7 +256,8 @@ class LiveOrders:
 
     def _pending(self, now: datetime) -> int:
         """Return how many names the orders list that are still to start."""
-        return sum(order.size() for order in _orders(self._enforced) if now < calendar.starts_at(order))
+        orders = (order for order in _orders(self._enforced) if order.is_enforced)
+        return sum(order.size() for order in orders if now < calendar.starts_at(order))
 
     def _id_of(self, path: Path) -> str | None:
         order = self._enforced[path].order
@@ -242,11 +266,12 @@ class LiveOrders:
     def _releases(self, path: Path, wanted: _Enforced, gone: set[str], now: datetime) -> bool:
         """Tell whether what is wanted takes names of this file out of force, or the order before its time."""
         order = self._enforced[path].order
-        if order is None or wanted.get(path) is self._enforced[path]:
+        if order is None or not order.is_enforced or wanted.get(path) is self._enforced[path]:
             return False
         if how_many_listed(order, gone):
             return True
-        return all(other.id != order.id for other in _orders(wanted)) and now < calendar.ends_at(order)
+        kept = any(other.id == order.id and other.is_enforced for other in _orders(wanted))
+        return not kept and now < calendar.ends_at(order)
 
     def _choice(self, holding: Collection[Path]) -> _Choice:
         """Return what is to be enforced while some files are held, compiled."""
@@ -293,7 +318,7 @@ class LiveOrders:
         if self._state is None:
             return {}
         kept, self._of_state = self._state.load()
-        files = (parse_kept(self.folder / name, file.text, file.beside) for name, file in kept.items())
+        files = (self._as_meant(parse_kept(self.folder / name, file.text, file.beside)) for name, file in kept.items())
         found = {file.path: file for file in files if file.order is not None}
         since = {path: kept[path.name].held_since for path in found}
         # What waited for consent before a restart waits after it.
@@ -350,10 +375,14 @@ class LiveOrders:
     def _read_one(self, path: Path) -> OrderFile:
         """Read a file; one that has just been written to is looked at again, whatever its times say then."""
         before = _fingerprint([path])
-        file = read_file(path, self._protected, keep_texts=self._state is not None, pause=self._pause)
+        file = self._as_meant(read_file(path, self._protected, keep_texts=self._keep_texts, pause=self._pause))
         fingerprint = (*before, *_fingerprint(file.beside))
         self._seen[path] = fingerprint if _is_settled(fingerprint) else ()
         return file
+
+    def _as_meant(self, file: OrderFile) -> OrderFile:
+        """Return a file as it is to be taken: in a dry run of everything each order is one in mode report."""
+        return as_reported(file) if self.report_only else file
 
     def _read_settled(self, paths: Iterable[Path]) -> Iterator[OrderFile]:
         """Read files, and drop those to which somebody wrote meanwhile: the next refresh reads them again."""

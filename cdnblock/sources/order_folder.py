@@ -16,7 +16,7 @@ from typing import Final
 
 from cdnblock.errors import ConfigError, OrderError, Problem, Severity
 from cdnblock.matching.ruleset import RuleSet, compile_orders
-from cdnblock.orders.model import Order, Position
+from cdnblock.orders.model import Mode, Order, Position
 from cdnblock.orders.parse import parse_order
 from cdnblock.orders.protected import Protected
 from cdnblock.sources.protected_list import load_holidays, load_protected
@@ -107,6 +107,11 @@ def read_orders(*paths: Path | str, progress: Callable[[int, int], object] | Non
             if progress is not None:
                 progress(number, len(members))
     return OrderSet(files=tuple(_without_shared_ids(files)), general=tuple(general))
+
+
+def as_reported(file: OrderFile) -> OrderFile:
+    """Return a file with its order in mode report, whatever the file says: a dry run of everything reads it so."""
+    return file if file.order is None else replace(file, order=replace(file.order, mode=Mode.REPORT))
 
 
 def order_files(folder: Path) -> list[Path]:

@@ -41,12 +41,12 @@ def released(old: RuleSet, new: RuleSet, at: datetime, pause: Callable[[], None]
 
 
 def must_be_confirmed(old: RuleSet, new: RuleSet, gone: int, at: datetime, *, pending: int = 0) -> bool:
-    """Tell whether releasing `gone` of the names in force is more than a third of them, or the set becomes empty.
+    """Tell whether releasing `gone` of the names in force is more than a third of them, or nothing is left to enforce.
 
     `pending` names of orders that are still to start count with those in force. A set of orders that have all ended
     may become empty; one of orders that are still to start may not.
     """
-    emptied = not new.orders and old.next_change(at) is not None
+    emptied = not new.enforced and old.next_turn(at) is not None
     return emptied or (gone > 0 and gone * MAX_SHARE > old.count_in_force(at) + pending)
 
 

@@ -30,7 +30,9 @@ def describe(live: LiveOrders, now: datetime, last_reload: LastReload | None, ho
     change = rules.next_change(now)
     return {
         "revision": rules.revision,
+        "report_only": live.report_only,
         "orders": len(rules.orders),
+        "orders_reported": len(rules.reported),
         "names": len(rules),
         "names_in_force": rules.count_in_force(now),
         "next_change": change.isoformat() if change else None,
@@ -46,6 +48,7 @@ def describe(live: LiveOrders, now: datetime, last_reload: LastReload | None, ho
                 "file": str(path),
                 "state": state.value,
                 "order": file.order.id if file.order else None,
+                "mode": file.order.mode.value if file.order else None,
                 "names": file.order.size() if file.order else None,
                 "problems": [problem.as_json() for problem in file.problems],
             }

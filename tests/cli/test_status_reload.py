@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 BROKEN = "cdnblock: 1\nid: [\n"
 STABLE = {
     "pid", "started", "revision", "orders", "names", "names_in_force", "next_change", "last_reload", "files",
-    "problems", "held", "deadlines", "state_folder_error",
+    "problems", "held", "deadlines", "state_folder_error", "report_only", "orders_reported",
 }  # fmt: skip
 
 
@@ -88,8 +88,12 @@ def test_status_json_has_the_stable_keys(folder, state, small_mmdb):
         assert set(found) == STABLE
         assert found == enforcer.status()
         assert found["files"] == [
-            {"file": str(folder / "motogp.yaml"), "state": "enforced", "order": "motogp", "names": 3, "problems": []}
-        ]
+            {
+                "file": str(folder / "motogp.yaml"), "state": "enforced", "order": "motogp", "mode": "enforce", "names": 3,
+                "problems": [],
+            }
+        ]  # fmt: skip
+        assert (found["report_only"], found["orders_reported"]) == (False, 0)
         assert (found["names_in_force"], found["held"], found["last_reload"]) == (3, [], None)
 
 
@@ -99,6 +103,31 @@ def test_the_state_folder_may_come_from_the_environment(folder, state, small_mmd
         assert run("status", CDNBLOCK_STATE=str(state)).exit_code == 0
         assert run("reload", CDNBLOCK_STATE=str(state)).exit_code == 0
     assert run("status").exit_code == 2
+
+
+def test_an_order_that_is_only_reported_says_so(folder, state, small_mmdb):
+    """Its file has that state, and its names are not in force; nothing is wrong."""
+    put(folder / "second.yaml", order_text(id="second", names="[fourth.example]") + "mode: report\n")
+    with running(folder, state, small_mmdb):
+        done = run("status", "--state", state)
+        assert done.exit_code == 0
+        assert row(done.stdout, "in force") == "in force     3 names; 4 names listed in 2 orders, 1 of them report only"
+        assert row(done.stdout, f"{folder}/second.yaml").split()[1:] == ["report", "only", "second", "1"]
+        assert "REPORT ONLY" not in done.stdout
+
+
+def test_an_instance_that_only_reports_says_so_loudly(folder, state, small_mmdb, caplog):
+    """In its log at the start, and in the status: nothing is refused, whatever the files say."""
+    with running(folder, state, small_mmdb, report_only=True) as enforcer:
+        assert "REPORT ONLY: what would be enforced is told and counted; nothing is refused" in caplog.text
+        done = run("status", "--state", state)
+        assert row(done.stdout, "REPORT ONLY") == (
+            "REPORT ONLY  nothing is refused; what would be enforced is told and counted"
+        )
+        assert row(done.stdout, "in force") == "in force     0 names; 3 names listed in 1 order, 1 of them report only"
+        assert row(done.stdout, str(folder)).split()[1:3] == ["report", "only"]
+        assert enforcer.status()["report_only"]
+        assert enforcer.status()["files"][0]["mode"] == "report"
 
 
 @pytest.mark.parametrize("command", ["status", "reload"])

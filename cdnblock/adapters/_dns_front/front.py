@@ -31,7 +31,8 @@ _LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
 class FrontSettings:
     """What the front is told; all of it can be sent to another process. `timeout` is in seconds.
 
-    `geo` and `clock` are files, None for the table in the package and for the real time.
+    `geo` and `clock` are files, None for the table in the package and for the real time. These two and `report_only` are
+    what the enforcer is made with.
     """
 
     listen: tuple[Address, ...]
@@ -46,6 +47,7 @@ class FrontSettings:
     limits: StreamLimits = field(default_factory=StreamLimits)
     encrypted: EncryptedSettings = field(default_factory=EncryptedSettings)
     geo: Path | None = None
+    report_only: bool = False
     clock: Path | None = None
 
 

@@ -12,19 +12,22 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
 from cdnblock.adapters._dns_front.front import FrontSettings, run, serve_front
+from cdnblock.adapters._dns_front.hits import telling
+from cdnblock.audit.tally import Tally
 from cdnblock.errors import ConfigError
 from cdnblock.geo.country import CountryTable, Location, locate
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet, Uncovered, compile_orders
+from cdnblock.shown import log_to_stderr
 from cdnblock.sources.geo_tables import open_geo_table
-from cdnblock.sources.order_folder import parse_kept
+from cdnblock.sources.order_folder import as_reported, parse_kept
 from cdnblock.sources.slow_release import SlowRelease, breathe
 from cdnblock.sources.staging_clock import StagingClock
 from cdnblock.sources.state_folder import KeptFile
@@ -35,10 +38,14 @@ _LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Compile these files; the reply is the revision that came of them, which has to be this one."""
+    """Compile these files; the reply is the revision that came of them, which has to be this one.
+
+    With `report_only` every order is one in mode report.
+    """
 
     revision: str
     files: tuple[KeptFile, ...]
+    report_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,8 @@ class ToldRules:
         self._clock = time.time if clock is None else StagingClock(clock)
         self._locations: dict[str, Location] = {}
         self.rules: RuleSet = compile_orders(())
+        self.tally = Tally(clock=self._clock)
+        self.tally.rules = lambda: self.rules
 
     def decide_query_name(self, name: str, client: str | None) -> Decision:
         """Return the decision for a DNS query now."""
@@ -82,13 +91,17 @@ class ToldRules:
         return coverage.decide(location.country, location.told_by, self._clock())
 
 
-def work(supervisor: Connection, settings: FrontSettings) -> None:
-    """Serve until the supervisor is gone or sends SIGTERM. The first reply is the addresses, or why there are none."""
+def work(supervisor: Connection, settings: FrontSettings, hits: Connection | None = None) -> None:
+    """Serve until the supervisor is gone or sends SIGTERM. The first reply is the addresses, or why there are none.
+
+    What was refused goes down the line `hits`, where somebody wants to hear it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which then ends us
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr()
     try:
         rules = ToldRules(open_geo_table(settings.geo), settings.clock)
-        run(_serve(supervisor, settings, rules))
+        with telling(hits, rules.tally):
+            run(_serve(supervisor, settings, rules))
     except ConfigError as error:
         supervisor.send(Failed(str(error)))
     except (EOFError, BrokenPipeError):
@@ -99,7 +112,7 @@ async def _serve(supervisor: Connection, settings: FrontSettings, rules: ToldRul
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     first = supervisor.recv()
-    rules.rules = _compiled(first.files)
+    rules.rules = _compiled(first)
     if rules.rules.revision != first.revision:
         raise ConfigError(f"the orders came out as {rules.rules.revision}, not as {first.revision}")
     async with serve_front(settings, rules, reuse_port=True) as front:
@@ -150,13 +163,15 @@ def _obey(supervisor: Connection, rules: ToldRules, count: Callable[[], dict[str
 def _load(message: Load, now: RuleSet) -> tuple[RuleSet, object]:
     """Return the rules that come of a message, and the reply to it; on a failure the rules of now."""
     try:
-        rules = _compiled(message.files)
+        rules = _compiled(message)
     except Exception as error:  # noqa: BLE001 (whatever it is, what is enforced stays enforced, and the supervisor is told)
         _LOG.exception("cdnblock: a worker cannot compile the orders")
         return now, Failed(f"{type(error).__name__}: {error}")
     return rules, rules.revision
 
 
-def _compiled(files: Iterable[KeptFile]) -> RuleSet:
-    parsed = [parse_kept(Path(file.name), file.text, file.beside, pause=breathe) for file in files]
+def _compiled(message: Load) -> RuleSet:
+    parsed = [parse_kept(Path(file.name), file.text, file.beside, pause=breathe) for file in message.files]
+    if message.report_only:
+        parsed = [as_reported(file) for file in parsed]
     return compile_orders(file.order for file in parsed if file.order is not None)

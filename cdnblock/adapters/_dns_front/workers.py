@@ -21,16 +21,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from cdnblock.adapters._dns_front.datagrams import bind_datagrams
 from cdnblock.adapters._dns_front.front import FrontSettings
+from cdnblock.adapters._dns_front.hits import Heard
 from cdnblock.adapters._dns_front.peers import Address
 from cdnblock.adapters._dns_front.streams import open_listener
 from cdnblock.adapters._dns_front.worker import Count, Failed, Load, Switch, work
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import ConfigError
 from cdnblock.matching.ruleset import RuleSet
+
+if TYPE_CHECKING:
+    from cdnblock.audit.trail import Trail
 
 _START: Final = 120.0  # seconds for a worker to import, compile and listen, or to compile anew
 _REPLY: Final = 10.0  # seconds for all else: a busy machine is not a hanging worker
@@ -73,7 +77,7 @@ class Workers:
         try:
             with self._changing:
                 if self._newest is None:
-                    self._newest = Load(revision=rules.revision, files=files)
+                    self._newest = Load(revision=rules.revision, files=files, report_only=self._enforcer.report_only)
                 self._workers.append(self._start())  # alone: it may be the one who finds out which ports are free
                 self._workers += [self._spawn() for _ in range(1, self._number)]
                 for worker in self._workers[1:]:
@@ -126,7 +130,7 @@ class Workers:
             return
         rules, files = self._enforcer.files_in_force()
         with self._changing:
-            self._newest = newest = Load(revision=rules.revision, files=files)
+            self._newest = newest = Load(revision=rules.revision, files=files, report_only=self._enforcer.report_only)
             ready = [worker for worker in self._workers if worker.send(newest)]
             ready = [worker for worker in ready if worker.reply(_START) == newest.revision]
             ready = [worker for worker in ready if worker.send(Switch())]
@@ -157,7 +161,8 @@ class Workers:
 
     def _spawn(self) -> _Worker:
         """Return a new worker that is about to serve, with the newest orders."""
-        worker = _Worker(dataclasses.replace(self._settings, listen=self.addresses or self._settings.listen))
+        settings = dataclasses.replace(self._settings, listen=self.addresses or self._settings.listen)
+        worker = _Worker(settings, self._enforcer.trail)
         worker.send(self._newest)
         return worker
 
@@ -191,14 +196,20 @@ def _require_free(settings: FrontSettings) -> None:
 class _Worker:
     """A worker's process, and the line to it. One message at a time, each with its reply."""
 
-    def __init__(self, settings: FrontSettings) -> None:
+    def __init__(self, settings: FrontSettings, trail: Trail | None) -> None:
         context = multiprocessing.get_context("spawn")
         self._line: Connection
         self._line, other_end = context.Pipe()
+        hits, told = (None, None) if trail is None else context.Pipe(duplex=False)
         self.started = time.monotonic()
-        self.process = context.Process(target=work, args=(other_end, settings), name="cdnblock-dns", daemon=True)
+        arguments = (other_end, settings, told)
+        self.process = context.Process(target=work, args=arguments, name="cdnblock-dns", daemon=True)
         self.process.start()
         other_end.close()
+        self._heard: Heard | None = None
+        if trail is not None and hits is not None and told is not None:
+            told.close()
+            self._heard = Heard(hits, trail, lambda: self.process.pid)
 
     def send(self, message: object) -> bool:
         """Send a message; False when nobody is there to take it."""
@@ -234,3 +245,5 @@ class _Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+        if self._heard is not None:
+            self._heard.see_it_end()
