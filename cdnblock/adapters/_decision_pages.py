@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,6 +10,7 @@ from aiohttp import web
 
 from cdnblock.http_gate import HttpGate
 from cdnblock.metrics import Collector, Row, exposition
+from cdnblock.shown import json_text
 
 _READY, _NOT_READY = 200, 503
 _SHOWN: Final = (
@@ -47,7 +47,7 @@ def readyz(state: State) -> web.Response:
     if state.gate is not None:
         status = state.gate.enforcer.status()
         told |= {key: status[key] for key in _SHOWN}
-    text = json.dumps(told, ensure_ascii=False, indent=1) + "\n"
+    text = json_text(told, indent=1) + "\n"
     return web.Response(status=_READY if told["ready"] else _NOT_READY, text=text, content_type="application/json")
 
 

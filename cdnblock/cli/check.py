@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from cdnblock.cli.options import printable
 from cdnblock.cli.progress import progress_bar
 from cdnblock.errors import Problem, Severity
+from cdnblock.shown import json_text, shown
 
 
 @click.command
@@ -50,7 +50,7 @@ def _as_text(problems: Iterable[Problem]) -> str:
 
 
 def _as_json(problems: Iterable[Problem]) -> str:
-    return json.dumps([problem.as_json() for problem in problems], ensure_ascii=False, indent=1)
+    return json_text([problem.as_json() for problem in problems], indent=1)
 
 
 def _as_github(problems: Iterable[Problem]) -> str:
@@ -63,7 +63,7 @@ def _as_github(problems: Iterable[Problem]) -> str:
 
 
 def _value(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return shown(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:

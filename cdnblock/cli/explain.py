@@ -60,7 +60,7 @@ def _heading(told: Explanation) -> str:
     name, host, decision = told.name, told.host, told.decision
     shown = printable(host) if name is None else name if name == host else f"{printable(host)} = {name}"
     if told.unicode not in (None, name, host):
-        shown += f" ({told.unicode})"
+        shown += f" ({printable(told.unicode)})"
     if told.verdict is Verdict.NO_HOST:
         return (
             f"{shown}: not a host name, so no order can name it. A URL's host is what stands between // and the next /."
@@ -72,17 +72,17 @@ def _heading(told: Explanation) -> str:
         return f"{shown} at {when}: {_styled('BLOCKED for some', 'yellow')}, depending on where the client is"
     verdict = _styled("BLOCKED", "red") if told.verdict is Verdict.BLOCKED else _styled("let through", "green")
     place = f"a client in {decision.country}" if decision.country else "a client whose country cannot be told"
-    place += f" ({decision.told_by})" if decision.told_by else ""
+    place += f" ({printable(decision.told_by)})" if decision.told_by else ""
     return f"{shown} at {when}: {verdict} for {place if told.asked_place else 'everybody'}"
 
 
 def _about(item: Said) -> Iterator[str]:
     order = item.order
-    title = f" {order.title}" if order.title else ""
-    yield f"  {_styled(order.id, None)}{title}, {order.court}, {order.decided.isoformat()}"
-    broad = f", over-broad and let through: {item.overbroad}" if item.overbroad else ""
-    added = f", added by {item.addition.notice}" if item.addition else ""
-    place = f"    {item.position}" if item.position else ""
+    title = f" {printable(order.title)}" if order.title else ""
+    yield f"  {_styled(printable(order.id), None)}{title}, {printable(order.court)}, {order.decided.isoformat()}"
+    broad = f", over-broad and let through: {printable(item.overbroad)}" if item.overbroad else ""
+    added = f", added by {printable(item.addition.notice)}" if item.addition else ""
+    place = f"    {printable(str(item.position))}" if item.position else ""
     yield f"    names {item.name}{added}{broad}{place}"
 
 

@@ -105,7 +105,7 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
     for item in done.missing:
         click.echo(f"cdnblock: missing: {printable(str(item))}", err=True)
     for name in put(out, done.files):
-        click.echo(str(out / name))
+        click.echo(printable(str(out / name)))
 
 
 def put(folder: Path, files: Iterable[File]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from cdnblock.orders import calendar
 from cdnblock.orders.calendar import Holidays
 from cdnblock.orders.life import OrderState, ends_within, next_change, state_of
 from cdnblock.orders.model import Moment, Order
+from cdnblock.shown import json_text, shown
 
 _COLOURS: Final = {
     OrderState.PENDING: "yellow",
@@ -80,7 +80,7 @@ def command(
     if expiring is not None and action == "list":
         found = [item for item in found if ends_within(known[item["id"]], at, expiring)]
     if as_json:
-        click.echo(json.dumps(found[0] if action == "show" else found, ensure_ascii=False, indent=1))
+        click.echo(json_text(found[0] if action == "show" else found, indent=1))
         return
     for line in _page(found[0]) if action == "show" else _table(found):
         click.echo(line)
@@ -159,26 +159,26 @@ def _page(item: dict[str, Any]) -> Iterator[str]:
         "next_change",
         "file",
     ):
-        yield f"{key.replace('_', ' '):12} {item[key] if item[key] is not None else '-'}"
+        yield f"{key.replace('_', ' '):12} {shown(item[key]) if item[key] is not None else '-'}"
     yield f"{'territory':12} {_territory(item, limit=249)}"
     yield f"{'measures':12} {', '.join(f'{measure}: {variant}' for measure, variant in item['measures'].items())}"
     yield f"{'names':12} {item['names']}"
     for name in item["listed"]:
         scope = "" if name["subdomains"] else " (this exact name only)"
-        note = f", {name['note']}" if name["note"] else ""
-        broad = f", over-broad and let through: {name['overbroad']}" if name["overbroad"] else ""
+        note = f", {shown(name['note'])}" if name["note"] else ""
+        broad = f", over-broad and let through: {shown(name['overbroad'])}" if name["overbroad"] else ""
         yield f"{'':12} {_name(name['name'])}{scope}{note}{broad}"
     for addition in item["additions"]:
-        yield f"{'addition':12} {addition['notice']} from {addition['starts']}, deadline {addition['deadline'] or '-'}"
+        yield f"{'addition':12} {shown(addition['notice'])} from {addition['starts']}, deadline {addition['deadline'] or '-'}"
         yield from (f"{'':12} {_name(name)}" for name in addition["names"])
     for lifting in item["lifted"]:
         names = "the whole order" if lifting["names"] is None else ", ".join(map(_name, lifting["names"]))
-        yield f"{'lifted':12} {names} at {lifting['at']}{': ' + lifting['reason'] if lifting['reason'] else ''}"
+        yield f"{'lifted':12} {names} at {lifting['at']}{': ' + shown(lifting['reason']) if lifting['reason'] else ''}"
 
 
 def _name(name: str) -> str:
     unicode = to_unicode(name)
-    return name if unicode == name else f"{name} ({unicode})"
+    return name if unicode == name else f"{name} ({shown(unicode)})"
 
 
 def _row(cells: Iterable[str], widths: Sequence[int]) -> str:

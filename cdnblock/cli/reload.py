@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from cdnblock.cli.status import (
     state_option,
     understood,
 )
+from cdnblock.shown import json_text
 
 _TIMEOUT: Final = 120.0  # seconds; a million names take a few
 
@@ -46,7 +46,7 @@ def command(state: Path, accept_release: bool, as_json: bool) -> None:  # noqa: 
     """  # noqa: D301 (click's mark)
     reply = asked(state, {"command": "reload", "accept_release": accept_release}, _TIMEOUT)
     with understood(state):
-        lines = [json.dumps(reply, ensure_ascii=False, indent=1)] if as_json else list(_page(reply, state))
+        lines = [json_text(reply, indent=1)] if as_json else list(_page(reply, state))
         wrong = is_anything_wrong(reply)
     echo(lines)
     sys.exit(EXIT_WRONG if wrong else 0)

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from cdnblock.errors import ConfigError, OrderError, UnsupportedError
+from cdnblock.shown import shown, shown_lines
 
 COMMANDS: Final[Mapping[str, str]] = {
     # Shown by `cdnblock --help`. Each module of cdnblock.cli is imported only when its command runs.
@@ -84,14 +85,17 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except OrderError as error:
-            _fail("\n".join(map(str, error.problems)))
+            _fail("\n".join(map(shown, error.problems)))
         except (ConfigError, UnsupportedError) as error:
-            _fail(f"cdnblock: {error}")
+            _fail(f"cdnblock: {shown_lines(error)}")
         except BrokenPipeError:
             raise  # the reader has seen enough; click ends quietly
         except OSError as error:
-            click.echo(f"cdnblock: {error}", err=True)
+            click.echo(f"cdnblock: {shown(error)}", err=True)
             sys.exit(EXIT_UNREACHABLE)
+        except click.ClickException as error:  # which quotes what was typed, and what stands in a variable
+            error.message = shown_lines(error.message)
+            raise
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

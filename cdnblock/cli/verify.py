@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import signal
@@ -18,6 +17,7 @@ from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.options import geo_option, orders_option
 from cdnblock.cli.progress import progress_bar
 from cdnblock.errors import ConfigError
+from cdnblock.shown import json_text
 
 if TYPE_CHECKING:
     from cdnblock.enforcer import Enforcer
@@ -157,7 +157,7 @@ def _print(report: Report, enforcer: Enforcer, settings: Settings, show: int, *,
 
     notes = [*unseen(report, enforcer.rules, settings.promises, has_reference=settings.reference is not None)]
     if as_json:
-        click.echo(json.dumps(as_mapping(report, notes), ensure_ascii=False))
+        click.echo(json_text(as_mapping(report, notes)))
         return
     for line in as_text(report, show):
         click.echo(line)

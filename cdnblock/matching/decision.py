@@ -11,6 +11,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from cdnblock.orders.model import Addition, Measure, Mode, Order, Position
+from cdnblock.shown import shown
 
 NOTHING: Final[Mapping[Measure, str]] = MappingProxyType({})
 """No measure at all."""
@@ -143,7 +144,10 @@ class Decision:
         return tuple(sorted(asking, key=lambda reason: reason.order.measures[measure] != variant))
 
     def explain(self) -> str:
-        """Return the sentence that a person reads."""
+        """Return the sentence that a person reads, on one line and with nothing in it that cannot be seen."""
+        return shown(self._in_words())
+
+    def _in_words(self) -> str:
         where = f"a client in {self.country}" if self.country else "a client of unknown location"
         if self.told_by and self.orders:
             where += f" ({self.told_by})"

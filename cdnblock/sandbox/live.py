@@ -18,6 +18,7 @@ from cdnblock.sandbox import naive_reading
 from cdnblock.sandbox.front import LOOPBACK
 from cdnblock.sandbox.naive_reading import Paper
 from cdnblock.sandbox.stage import Stage
+from cdnblock.shown import shown
 from cdnblock.verification.places import Place
 
 _LOOK: Final = 0.2  # seconds between two looks at what is wrong with the files
@@ -79,7 +80,7 @@ async def changes(stage: Stage) -> AsyncIterator[str]:
                 yield await asyncio.wait_for(happened.get(), _LOOK)
             before, wrong = wrong, _wrong_files(stage)
             for file in sorted(before - wrong):
-                yield click.style(f"{file}: nothing is wrong any more", fg="green")
+                yield click.style(f"{shown(file)}: nothing is wrong any more", fg="green")
     finally:
         unsubscribe()
         logger.removeHandler(complaints)
@@ -94,7 +95,7 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         colour = "red" if record.levelno >= logging.ERROR else "yellow"
-        self._tell(click.style(record.getMessage(), fg=colour))
+        self._tell(click.style(shown(record.getMessage()), fg=colour))
 
 
 def _wrong_files(stage: Stage) -> set[str]:
@@ -107,7 +108,7 @@ def _of_rules(old: RuleSet, new: RuleSet) -> Iterator[str]:
     for order_id in sorted(old.orders.keys() | new.orders.keys()):
         before, after = old.orders.get(order_id), new.orders.get(order_id)
         if before != after:
-            yield f"{_file_of(after or before)}: {_what_changed(before, after)}  (revision {new.revision[_REVISION]})"
+            yield f"{shown(_file_of(after or before))}: {_what_changed(before, after)}  (revision {new.revision[_REVISION]})"
 
 
 def _file_of(order: Order | None) -> str:

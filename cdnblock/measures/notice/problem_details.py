@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from cdnblock.measures.notice.contents import Contents
+from cdnblock.shown import json_text
 
 
 def render(contents: Contents, status: int, reason: str) -> str:
@@ -18,4 +17,4 @@ def render(contents: Contents, status: int, reason: str) -> str:
         "contact": contents.contact,
         "orders": [section.members for section in contents.sections],
     }
-    return json.dumps(problem, ensure_ascii=False, indent=2) + "\n"
+    return json_text(problem, indent=2) + "\n"
