@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +20,7 @@ from cdnblock.errors import ConfigError, UnsupportedError
 from cdnblock.exporters._exporter import Cannot, Exporter, File, Missing, Options, Otherwise, Work
 from cdnblock.exporters._plan import OTHER, Plan
 from cdnblock.exporters._planner import make_plan
+from cdnblock.exporters._roll import Roll, roll_of
 from cdnblock.exporters._territory import ListableTable, listed
 from cdnblock.geo.client_address import UNIX
 from cdnblock.matching.ruleset import RuleSet
@@ -56,12 +57,13 @@ _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9._/+@-]+")
 class Export:
     """The files of a target, and what they do not say although orders ask for it: nothing, unless that was agreed to.
 
-    `plan` is what they say, before it became text.
+    `plan` is what they say, before it became text. `roll` is what makes the next export quick.
     """
 
     files: tuple[File, ...]
     missing: tuple[Missing, ...]
     plan: Plan
+    roll: Roll = field(repr=False, compare=False)
 
 
 def load(target: str) -> Exporter:
@@ -81,10 +83,12 @@ def export(
     *,
     served: Iterable[str] | None = None,
     partial: bool = False,
+    since: Export | None = None,
 ) -> Export:
     """Return a target's configuration for the orders as they stand at `at`: the same orders, the same text.
 
-    `served` are the canonical hosts that the server really serves (`*.name`: all below a name), None for any.
+    `served` are the canonical hosts that the server really serves (`*.name`: all below a name), None for any. `since`
+    is an earlier export, of whatever target, orders and instant: where few names differ it makes this one quick.
 
     Raises:
         UnsupportedError: the target cannot say what an order asks for, and `partial` does not agree to that.
@@ -92,7 +96,8 @@ def export(
 
     """
     options = _with_settings(exporter, options)
-    plan, missing = _planned(exporter, rules, at)
+    roll = roll_of(rules, None if since is None else since.roll)
+    plan, missing = _planned(exporter, rules, at, roll)
     plan = plan if served is None else plan.served(served)
     if not exporter.territory:
         missing += () if options.clients_in else _without_territory(plan)
@@ -110,7 +115,7 @@ def export(
         networks=listed(table, plan.countries, unknown=plan.tells_unknown) if exporter.territory else (),
         header=tuple(_header(exporter, plan, rules, table, options, missing)),
     )
-    return Export(files=exporter.render(work), missing=missing, plan=plan)
+    return Export(files=exporter.render(work), missing=missing, plan=plan, roll=roll)
 
 
 def table() -> str:
@@ -149,11 +154,11 @@ def _with_settings(exporter: Exporter, options: Options) -> Options:
     return options.with_settings(defaults | dict(options.settings))
 
 
-def _planned(exporter: Exporter, rules: RuleSet, at: datetime) -> tuple[Plan, tuple[Missing, ...]]:
+def _planned(exporter: Exporter, rules: RuleSet, at: datetime, roll: Roll) -> tuple[Plan, tuple[Missing, ...]]:
     """Return what the target can carry, and what of the orders that hold it cannot."""
     cannot = {pair: reason for pair, reason in exporter.carries.items() if isinstance(reason, Cannot)}
     wanted = {pair: pair[1] for pair in exporter.carries}
-    plan = make_plan(rules, at, wanted, exporter.tells)
+    plan = make_plan(rules, at, wanted, exporter.tells, roll)
     missing = tuple(
         Missing(order.id, _why(f"{measure.value} {variant}", cannot[measure, variant]))
         for order in plan.orders
@@ -163,7 +168,7 @@ def _planned(exporter: Exporter, rules: RuleSet, at: datetime) -> tuple[Plan, tu
     if missing:
         given = {pair: cannot[pair].instead if pair in cannot else pair[1] for pair in wanted}
         carried = {pair: variant for pair, variant in given.items() if variant is not None}
-        plan = make_plan(rules, at, carried, exporter.tells)
+        plan = make_plan(rules, at, carried, exporter.tells, roll)
     return plan, missing
 
 
@@ -205,7 +210,9 @@ def _header(
         yield "has no territory and no time"
     for order in plan.orders:
         yield _about(order)
-    elsewhere = {measure for order in rules.orders.values() for measure in order.measures} & exporter.elsewhere.keys()
+    for order in rules.reported:
+        yield f"report only: order {order.id} refuses nothing, so nothing of it is here"
+    elsewhere = {measure for order in rules.enforced for measure in order.measures} & exporter.elsewhere.keys()
     for measure in sorted(elsewhere):
         yield f"not here: {measure.value} {exporter.elsewhere[measure]}"
     otherwise = {reason.how for reason in exporter.carries.values() if isinstance(reason, Otherwise)}

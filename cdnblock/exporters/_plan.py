@@ -7,76 +7,52 @@ carries: parents, liftings and names without their sub-domains are worked into t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from functools import cached_property
+from itertools import chain
 
-from cdnblock.matching.decision import Decision, Reason
-from cdnblock.orders.model import Measure, Order
+from cdnblock.exporters._fares import Fares, FrameOf, Table
+from cdnblock.exporters._groups import OTHER, UNKNOWN, Group, Outcome, differ, labels
+from cdnblock.exporters._roll import top_of
+from cdnblock.orders.model import Order
 
-OTHER: Final = "other"
-"""The place of clients in a country that no order mentions."""
-UNKNOWN: Final = "unknown"
-"""The place of clients whose country cannot be told."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a covered client gets. The reasons are those of one host; where names do not matter, they stand for others'.
-
-    `id` depends on nothing but what the outcome tells, so other orders come and go without changing it.
-    """
-
-    id: str
-    measures: Mapping[Measure, str]
-    reasons: tuple[Reason, ...]
-
-    def because(self, measure: Measure) -> tuple[Reason, ...]:
-        """Return the reasons of one measure, the strictest variant first."""
-        return Decision(measures=self.measures, reasons=self.reasons).because(measure)
-
-    def action(self, told: str) -> str:
-        """Return what a proxy does: `close`, `uncached`, or `told` where a notice tells of it."""
-        match self.measures.get(Measure.PROXY):
-            case "close":
-                return "close"
-            case "terminate":
-                return told
-            case _:
-                return "uncached"
+__all__ = ["OTHER", "UNKNOWN", "Group", "Outcome", "Plan", "labels"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Hosts with the same outcome in each place; in a place that is not there they are let through."""
-
-    id: str
-    outcomes: Mapping[str, Outcome]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: its groups are kept once they are known
 class Plan:
     """Everything that is enforced at one instant, and until when that is right (None: for ever).
 
     A name whose group is None is free, below another that is not. `orders` are those that have a part in the plan,
-    `countries` all that their territories mention.
+    `countries` all that their territories mention. `fares` is what the tables were made of: None if they were changed.
     """
 
     revision: str
     until: datetime | None
     orders: tuple[Order, ...]
     countries: tuple[str, ...]
-    exact: Mapping[str, Group | None]
-    suffixes: Mapping[str, Group | None]
+    exact: Table = field(default_factory=dict)
+    suffixes: Table = field(default_factory=dict)
+    fares: Fares | None = field(default=None, init=False, compare=False, repr=False)
 
-    @property
+    def by(self, fares: Fares) -> Plan:
+        """Return the plan in which this is how names fare."""
+        plan = replace(self, exact=fares.exact(), suffixes=fares.suffixes())
+        object.__setattr__(plan, "fares", fares)  # no argument: whoever replaces a table must not keep it
+        return plan
+
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Every group, by its id."""
-        found = {group.id: group for table in (self.exact, self.suffixes) for group in table.values() if group}
+        tables = (
+            (self.exact, self.suffixes) if self.fares is None else (self.fares.in_exact(), self.fares.in_suffixes())
+        )
+        found = {group.id: group for table in tables for group in table.values() if group}
         return tuple(found[key] for key in sorted(found))
 
-    @property
+    @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
         """Every outcome, by its id."""
         found = {outcome.id: outcome for group in self.groups for outcome in group.outcomes.values()}
@@ -89,11 +65,28 @@ class Plan:
 
     def depths(self) -> tuple[int, ...]:
         """Return how many labels the names of `suffixes` have, the most first."""
-        return tuple(sorted({name.count(".") + 1 for name in self.suffixes}, reverse=True))
+        found = {*map(labels, self.suffixes)} if self.fares is None else self.fares.depths()
+        return tuple(sorted(found, reverse=True))
 
     def longest(self) -> int:
         """Return how many characters the longest name has, 0 if there is none."""
-        return max((len(name) for table in (self.exact, self.suffixes) for name in table), default=0)
+        return max(map(len, chain(self.exact, self.suffixes)), default=0)
+
+    def lines(self, frame: FrameOf, *, exact: bool = False) -> Iterator[str]:
+        """Yield the table of suffixes, or of hosts, as texts: each name in its frame, in the order of the table."""
+        if self.fares is not None:
+            yield from self.fares.lines(frame, exact=exact)
+            return
+        here, there = (self.exact, self.suffixes) if exact else (self.suffixes, self.exact)
+        for name, group in here.items():
+            yield name.join(frame(group, name in there))
+
+    def gates(self, count: int) -> Iterable[str]:
+        """Return the last `count` labels of each name, or all it has, where these are no suffix themselves; each once."""
+        if self.fares is not None:
+            return self.fares.gates(count, self.suffixes)
+        found = dict.fromkeys(top_of(name, count) for name in sorted({*self.exact, *self.suffixes}))
+        return [gate for gate in found if gate not in self.suffixes]
 
     def group_of(self, host: str) -> Group | None:
         """Return the group of a canonical host, as an engine finds it."""
@@ -119,6 +112,8 @@ class Plan:
 
     def seen_from(self, place: str) -> Plan:
         """Return the plan for a server all of whose clients are in one place: there each outcome is everybody's."""
+        if self.fares is not None:
+            return replace(self, countries=()).by(self.fares.changed(lambda group: self._only(group, place)))
         seen = {group.id: self._only(group, place) for group in self.groups}
         suffixes: dict[str, Group | None] = {}
         for name in sorted(self.suffixes, key=labels):
@@ -134,11 +129,6 @@ class Plan:
         return None if outcome is None else Group(id=outcome.id, outcomes={OTHER: outcome, UNKNOWN: outcome})
 
 
-def labels(name: str) -> int:
-    """Return how many labels a name has."""
-    return name.count(".") + 1
-
-
 def _nearest(suffixes: Mapping[str, Group | None], host: str) -> Group | None:
     while host:
         if host in suffixes:
@@ -149,7 +139,7 @@ def _nearest(suffixes: Mapping[str, Group | None], host: str) -> Group | None:
 
 def _keep(table: dict[str, Group | None], name: str, group: Group | None, otherwise: Group | None) -> None:
     """Put a name in a table where it is not what holds of the name without it."""
-    if (group and group.id) != (otherwise and otherwise.id):
+    if differ(group, otherwise):
         table[name] = group
 
 

@@ -1,16 +1,17 @@
-"""From orders to a plan: names are worked out shape by shape, since those of an annex are of one or two. Pure."""
+"""From orders to a plan: names are worked out kin by kin, since those of an annex are of one or two. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from operator import itemgetter
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
+from cdnblock.exporters._fares import Fare, Fares
 from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Outcome, Plan, labels
+from cdnblock.exporters._roll import Roll, roll_of
 from cdnblock.matching.coverage import union, why_not_here
 from cdnblock.matching.decision import Reason
 from cdnblock.matching.ruleset import RuleSet
@@ -26,9 +27,12 @@ Tells: TypeAlias = Callable[[Outcome], Hashable]
 """What an engine's answer tells beside the measures: outcomes that tell the same are one."""
 
 
-def make_plan(rules: RuleSet, at: datetime, carries: Carries, tells: Tells) -> Plan:
-    """Return what an engine that carries these measures has to know at an instant."""
-    return _Planner(rules, at, carries, tells).plan()
+def make_plan(rules: RuleSet, at: datetime, carries: Carries, tells: Tells, roll: Roll | None = None) -> Plan:
+    """Return what an engine that carries these measures has to know at an instant.
+
+    `roll` is that of the rules, for whoever has it.
+    """
+    return _Planner(rules, at, carries, tells).plan(roll or roll_of(rules))
 
 
 def notice_told(outcome: Outcome) -> Hashable:
@@ -57,87 +61,50 @@ def nothing_told(_outcome: Outcome) -> Hashable:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """What holds of a listed name and of all below it: the same for names with the same claims on them and above them."""
+class _Shape(NamedTuple):
+    """Why orders hold a name itself, and any other host below it."""
 
-    number: int
     own: tuple[Reason, ...]
     below: tuple[Reason, ...]
 
 
-_NO_SHAPE: Final = _Shape(0, (), ())
-
-
 class _Planner:
-    """Works names out shape by shape: the hundred thousand names of an annex are of one or two."""
+    """Works names out kin by kin: the hundred thousand names of an annex are of one or two."""
 
     def __init__(self, rules: RuleSet, at: datetime, carries: Carries, tells: Tells) -> None:
         self._rules = rules
         self._at = at
         self._carries = carries
         self._tells = tells
-        self._shapes: dict[Hashable, _Shape] = {}
         self._groups: dict[Hashable, Group | None] = {}
         self._outcomes: dict[Hashable, Outcome] = {}
         self._ids: set[str] = set()
         self._countries: tuple[str, ...] = ()
 
-    def plan(self) -> Plan:
-        alike = [*self._alike()]
-        holding = (reason for shape in self._shapes.values() for reason in (*shape.own, *shape.below))
-        orders = {reason.id: reason.order for reason in holding}
+    def plan(self, roll: Roll) -> Plan:
+        # By first names, whatever the order in which a rule set yields its names: ids depend on nothing else.
+        shapes = {
+            kin: _Shape(self._holding(name, exact=True), self._holding(name, exact=False))
+            for kin, name in roll.firsts().items()
+        }
+        orders = {reason.id: reason.order for shape in shapes.values() for reason in (*shape.own, *shape.below)}
         self._countries = tuple(sorted({code for order in orders.values() for code in order.territory.countries}))
-        own: dict[int, Group | None] = {0: None}
-        below: dict[int, Group | None] = {0: None}
-        for shape in self._shapes.values():
-            own[shape.number], below[shape.number] = self._group(shape.own), self._group(shape.below)
-        exact: dict[str, Group | None] = {}
-        suffixes: dict[str, Group | None] = {}
-        for shape, upper, names in alike:
-            if below[shape.number] is not below[upper.number]:
-                suffixes |= dict.fromkeys(names, below[shape.number])
-            if own[shape.number] is not below[shape.number]:
-                exact |= dict.fromkeys(names, own[shape.number])
-        return Plan(
+        fares = {
+            kin: Fare(
+                dots=roll.kins[kin].dots,
+                upper=roll.kins[kin].upper,
+                own=self._group(shape.own),
+                below=self._group(shape.below),
+            )
+            for kin, shape in shapes.items()
+        }
+        empty = Plan(
             revision=self._rules.revision,
-            until=self._rules.next_change(self._at),
+            until=self._rules.next_turn(self._at),
             orders=tuple(orders[key] for key in sorted(orders)),
             countries=self._countries,
-            exact={name: exact[name] for name in sorted(exact)},
-            suffixes={name: suffixes[name] for name in sorted(suffixes)},
         )
-
-    def _alike(self) -> Iterator[tuple[_Shape, _Shape, list[str]]]:
-        """Yield names of one shape with one above them, all together: nearly all have nothing above them."""
-        tops: dict[tuple[object, int], list[str]] = {}
-        nested: list[tuple[int, str, object, str]] = []
-        for name, mark, above in self._rules.each_listed():
-            depth = name.count(".")
-            if above:
-                nested.append((depth, name, mark, above))
-            elif (mark, depth) in tops:
-                tops[mark, depth].append(name)
-            else:
-                tops[mark, depth] = [name]
-        found: dict[str, _Shape] = {}
-        firsts = sorted((depth, min(names), mark) for (mark, depth), names in tops.items())
-        for depth, first, mark in firsts:  # whatever the order in which a rule set yields its names
-            shape, names = self._shape(first, mark, _NO_SHAPE), tops[mark, depth]
-            if nested:
-                found |= dict.fromkeys(names, shape)
-            yield shape, _NO_SHAPE, names
-        for _, name, mark, above in sorted(nested, key=itemgetter(0, 1)):  # what stands above a name comes before it
-            found[name] = self._shape(name, mark, found[above])
-            yield found[name], found[above], [name]
-
-    def _shape(self, name: str, mark: object, upper: _Shape) -> _Shape:
-        key = (mark, name.count("."), upper.number)
-        shape = self._shapes.get(key)
-        if shape is None:
-            own, below = self._holding(name, exact=True), self._holding(name, exact=False)
-            shape = self._shapes[key] = _Shape(len(self._shapes) + 1, own, below)
-        return shape
+        return empty.by(Fares(roll.blocks, fares))
 
     def _holding(self, name: str, *, exact: bool) -> tuple[Reason, ...]:
         holding = self._rules.holding(name, self._at, exact=exact)

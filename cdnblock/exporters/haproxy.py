@@ -21,7 +21,7 @@ from typing import Final
 from cdnblock.exporters._exporter import PROXY_SERVER, Exporter, File, Missing, Options, Setting, Work, every
 from cdnblock.exporters._lua import in_lua, program_text
 from cdnblock.exporters._notice import LANGUAGES, TYPES, Page, headers, pages
-from cdnblock.exporters._plan import OTHER, Outcome, Plan
+from cdnblock.exporters._plan import OTHER, Group, Outcome, Plan
 from cdnblock.exporters._planner import notice_told
 from cdnblock.measures.cache_disable import NO_STORE, REMOVED_FROM_RESPONSES
 from cdnblock.measures.notice.wording import default_language
@@ -44,6 +44,7 @@ _WEBSOCKET: Final = "METH_GET { req.fhdr(upgrade) -m str -i websocket } { req.fh
 _NO_UPGRADE: Final = "!{ req.fhdr(upgrade) -m found }"
 _UPGRADING: Final = "^(connection|upgrade|http2-settings)$"
 _SERVICE: Final = "cdnblock-notice"
+_IN_MAP: Final = {number: f"%{number:02X}" for number in (*range(ord(" ")), *b"%|")}
 
 
 def _render(work: Work) -> tuple[File, ...]:
@@ -65,21 +66,18 @@ def quoted(text: str) -> str:
 
 def in_map(text: str) -> str:
     """Return text as a map's value, as `cdnblock.lua` reads it: on one line, what is special percent-encoded."""
-    return "".join(f"%{ord(c):02X}" if c in "%|" or (ord(c) < ord("!") and c != " ") else c for c in text)
+    return text.translate(_IN_MAP)
 
 
 def _hosts(plan: Plan) -> Iterator[str]:
     """Yield what hosts map to, and for each name of more labels than a gate that its last ones are worth a closer look."""
-    for name, group in plan.exact.items():
-        yield f"={name} {group.id if group else FREE}\n"
-    for name, group in plan.suffixes.items():
-        yield f"{name} {group.id if group else FREE}\n"
-    gates = {_gate(name) for table in (plan.exact, plan.suffixes) for name in table}
-    yield from (f"{gate} {FREE}\n" for gate in sorted(gates - plan.suffixes.keys()))
+    yield from plan.lines(lambda group, _: ("=", f" {_value(group)}\n"), exact=True)
+    yield from plan.lines(lambda group, _: ("", f" {_value(group)}\n"))
+    yield f" {FREE}\n".join((*plan.gates(GATE), ""))
 
 
-def _gate(name: str) -> str:
-    return ".".join(name.rsplit(".", GATE)[-GATE:])
+def _value(group: Group | None) -> str:
+    return group.id if group else FREE
 
 
 def _configuration(work: Work) -> Iterator[str]:

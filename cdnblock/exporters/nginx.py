@@ -18,6 +18,7 @@ hash, and its client's address is looked at by nobody. Names go into `map` with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from cdnblock.exporters._exporter import PROXY_SERVER, Exporter, File, Setting, Work, every
@@ -73,10 +74,8 @@ def _lines(lines: Iterable[str]) -> str:
 
 
 def _hosts(plan: Plan) -> Iterator[str]:
-    for name, group in plan.suffixes.items():
-        yield f"{'*' if name in plan.exact else ''}.{name} {_value(group)};\n"
-    for name, group in plan.exact.items():
-        yield f"{name} {_value(group)};\n"
+    yield from plan.lines(lambda group, alone: ("*." if alone else ".", f" {_value(group)};\n"))
+    yield from plan.lines(lambda group, _: ("", f" {_value(group)};\n"), exact=True)
 
 
 def _value(group: Group | None) -> str:
@@ -192,7 +191,8 @@ def _key(page: Page) -> str:
     return f"terminate:{page.outcome}:{page.language}:{LOCATIONS[page.media_type]}"
 
 
-def _pieces(page: Page) -> list[str]:
+@lru_cache(maxsize=4096)  # pages, which are kept anyway: each is asked for several times in each export
+def _pieces(page: Page) -> tuple[str, ...]:
     """Return a notice as texts that nginx can read, the host's labels as variables."""
     atoms = [
         atom
@@ -206,7 +206,7 @@ def _pieces(page: Page) -> list[str]:
             filled = len(atom.encode())
             pieces.append("")
         pieces[-1] += atom
-    return pieces
+    return tuple(pieces)
 
 
 def _server(work: Work) -> Iterator[str]:
