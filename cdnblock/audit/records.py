@@ -18,6 +18,8 @@ _MOST_ITEMS: Final = 512  # of one list or mapping
 _DEEPEST: Final = 6  # values inside values
 _ROOM: Final = MAX_LINE // 2  # what all values of one record may take
 
+_RESERVED: Final = frozenset({"seq", "at", "kind", "chain"})
+
 Record: TypeAlias = Mapping[str, Any]
 
 
@@ -82,9 +84,10 @@ HITS: Final = frozenset({Kind.ENFORCED, Kind.WOULD, Kind.COUNTED})
 def body_of(seq: int, at: float, kind: str, fields: Mapping[str, Any]) -> bytes:
     """Return a record's octets but for the chain: all that is chained. Never raises for any value."""
     head: dict[str, Any] = {"seq": seq, "at": rfc3339(at), "kind": kind}
-    body = _octets(head | {key: bounded(value) for key, value in fields.items() if key not in head})
+    own = {key: value for key, value in fields.items() if key not in _RESERVED}
+    body = _octets(head | {key: bounded(value) for key, value in own.items()})
     if len(body) > _ROOM:
-        shorter = {key: value for key, value in fields.items() if isinstance(value, (int, float, type(None)))}
+        shorter = {key: bounded(value) for key, value in own.items() if isinstance(value, (int, float, type(None)))}
         body = _octets(head | shorter | {"cut": f"{len(body)} octets are too many for one record"})
     return body[:-1]
 

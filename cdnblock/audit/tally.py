@@ -1,7 +1,7 @@
 """What was enforced, counted on the hot path: no I/O, no lock, bounded.
 
-A repeat costs one look-up and two assignments. Whoever records takes what came since the last time (`drain`): one
-`Hit` per group, order and measure. Nothing is ever lost: what is too much to be kept apart is counted together.
+A repeat costs one look-up and one addition. Whoever records takes what came since the last time (`drain`): one `Hit`
+per group, order and measure. Nothing is ever lost: what is too much to be kept apart is counted together.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from cdnblock.matching.coverage import Coverage
-from cdnblock.matching.decision import Decision, Reason
-from cdnblock.matching.names import canonical, canonical_query_name
+from cdnblock.audit.hits import Hit, What, hits_of, names_key, reasons_of, text_of
+from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet
-from cdnblock.measures.dns_message import name_text
 from cdnblock.orders.model import Measure
 
 MOST_CELLS: Final = 10_000  # that are told apart between two turns; about 10 MB when full
@@ -25,52 +23,11 @@ MOST_FOLDS: Final = 1_000  # of orders and countries, once there is no telling n
 MOST_NAMES: Final = 20_000  # of which it is remembered whether they were counted already
 MANY: Final = "*"  # stands for several countries that were counted together
 
-_LONGEST_HOST: Final = 300  # characters; longer spellings are no host
-
 # A cell is a list, because nothing in Python is quicker to count in.
 _Cell: TypeAlias = list[Any]
-_COUNT, _LAST, _TOLD, _FIRST, _WHAT, _NAMES = range(6)
+_COUNT, _TOLD, _FIRST, _WHAT, _NAMES = range(5)
 
-
-class Hit(NamedTuple):
-    """So many enforcements of one order and measure; plain values, which travel between processes as JSON.
-
-    `action` is `refused` (dns), `answer`, `close` or `cut` (proxy), `uncached` (cdn), or `would` where there is only a
-    report. `first` and `last` are seconds since 1970 (`first` to the second where the group was told of before),
-    `client` is the whole address of the first. `host` is None where many hosts were counted together; `name` is None
-    where many names were, and then `names` tells how many at least; `country` is then `*` where several were.
-    """
-
-    order: str
-    name: str | None
-    notice: str | None
-    host: str | None
-    measure: str
-    variant: str | None
-    country: str | None
-    client: str | None
-    adapter: str
-    action: str
-    revision: str
-    first: float
-    last: float
-    count: int
-    names: int | None = None
-
-
-class _What(NamedTuple):
-    """What a cell counts; `folded` when it is all names of some orders."""
-
-    decision: Decision
-    host: str | None
-    client: str | None
-    measures: tuple[Measure, ...]
-    action: str
-    adapter: str
-    country: str | None
-    example: str
-    """One of the hosts."""
-    folded: bool = False
+__all__ = ["Hit", "Tally"]
 
 
 class Tally:
@@ -113,7 +70,6 @@ class Tally:
             self._first(decision, host, client, measures, action, adapter)
             return
         cell[0] += 1
-        cell[1] = self._clock()
 
     @property
     def totals(self) -> Mapping[tuple[str, str, str], int]:
@@ -155,7 +111,7 @@ class Tally:
         example = text_of(host)
         try:
             rules = self.rules() if self.recording else None
-            what = _What(
+            what = What(
                 decision, example, client, tuple(measures), str(action), str(adapter), decision.country, example
             )
             with self._turning:
@@ -178,11 +134,10 @@ class _Turn:
         self._kept: list[Decision] = []  # an `id()` stays its own only as long as its decision is kept
         self._drained = since
 
-    def add(self, key: Any, what: _What, at: float, rules: RuleSet | None, *, apart: bool) -> None:
+    def add(self, key: Any, what: What, at: float, rules: RuleSet | None, *, apart: bool) -> None:
         """Count one more, in the cell where it belongs."""
         cell = self._of_group(what, at, rules) if apart else self._of_totals(what, at)
         cell[_COUNT] += 1
-        cell[_LAST] = at
         # A fold is not found by its key: each new name is to be counted.
         if len(self.cells) < MOST_CELLS and not cell[_WHAT].folded and isinstance(key[1], (str, bytes, type(None))):
             try:
@@ -195,7 +150,7 @@ class _Turn:
         """Return how often each (adapter, measure, action) was counted here."""
         found: Counter[tuple[str, str, str]] = Counter()
         for cell in list(self._all):
-            what: _What = cell[_WHAT]
+            what: What = cell[_WHAT]
             for measure in what.measures:
                 found[what.adapter, str(measure), what.action] += cell[_COUNT]
         return found
@@ -207,13 +162,14 @@ class _Turn:
         if not only_new:
             self._drained = now
         for cell in new if only_new else list(self._all):
-            count, last = cell[_COUNT] - cell[_TOLD], cell[_LAST]
+            count = cell[_COUNT] - cell[_TOLD]
             if count:
                 first = max(cell[_FIRST], before) if cell[_TOLD] else cell[_FIRST]
+                last = first if cell[_COUNT] == 1 else max(first, now)
                 cell[_TOLD] += count
-                yield from _hits(cell[_WHAT], rules, (min(first, last), last, count), cell[_NAMES])
+                yield from hits_of(cell[_WHAT], rules, (first, last, count), cell[_NAMES])
 
-    def _of_totals(self, what: _What, at: float) -> _Cell:
+    def _of_totals(self, what: What, at: float) -> _Cell:
         key = (what.measures, what.action, what.adapter)
         if key not in self._folds:
             self._folds[key] = self._made(what._replace(client=None), at)
@@ -222,8 +178,8 @@ class _Turn:
             self._kept.clear()
         return self._folds[key]
 
-    def _of_group(self, what: _What, at: float, rules: RuleSet | None) -> _Cell:
-        group = (_names_key(what, rules), what.measures, what.action, what.adapter)
+    def _of_group(self, what: What, at: float, rules: RuleSet | None) -> _Cell:
+        group = (names_key(what, rules), what.measures, what.action, what.adapter)
         hosts = self._groups.get(group)
         if hosts is None:
             if len(self._all) >= MOST_CELLS:
@@ -234,8 +190,8 @@ class _Turn:
             hosts[host] = self._made(what._replace(host=host), at)
         return hosts[host]
 
-    def _of_fold(self, what: _What, at: float) -> _Cell:
-        orders = tuple(reason.order.id for reason in _reasons(what))
+    def _of_fold(self, what: What, at: float) -> _Cell:
+        orders = tuple(reason.order.id for reason in reasons_of(what))
         for country in (what.country, MANY):
             key = (orders, country, what.measures, what.action, what.adapter)
             if key in self._folds or len(self._folds) < MOST_FOLDS or country == MANY:
@@ -250,84 +206,11 @@ class _Turn:
             cell[_NAMES] += 1
         return cell
 
-    def _made(self, what: _What, at: float) -> _Cell:
-        cell: _Cell = [0, at, 0, at, what, None]
+    def _made(self, what: What, at: float) -> _Cell:
+        cell: _Cell = [0, 0, at, what, None]
         self._all.append(cell)
         self._new.append(cell)
         return cell
-
-
-def text_of(host: object) -> str:
-    """Return the canonical text of a host as an adapter has it; what is none comes out as text all the same."""
-    if isinstance(host, bytes):
-        on_the_wire = name_text(host) if host.endswith(b"\0") else None
-        if on_the_wire is not None:
-            return canonical_query_name(on_the_wire) or on_the_wire
-        return canonical(host) or host[:_LONGEST_HOST].decode("latin-1")
-    if isinstance(host, str):
-        return canonical(host) or canonical_query_name(host) or host[:_LONGEST_HOST]
-    return ""
-
-
-def _reasons(what: _What) -> tuple[Reason, ...]:
-    return what.decision.would_reasons if what.action == "would" else what.decision.reasons
-
-
-def _is_of(host: str, name: str) -> bool:
-    return host == name or host.endswith("." + name)
-
-
-def _names_key(what: _What, rules: RuleSet | None) -> Any:
-    """Return what hosts with the same names in the same orders have in common.
-
-    A decision tells its names. Where it is one for all names of which the same is said, and this host is not below the
-    names that it tells, the nearest listed name stands for them.
-    """
-    decision, host = what.decision, what.example
-    names = tuple((reason.order.id, reason.name) for reason in _reasons(what))
-    if all(_is_of(host, name) for _, name in names):
-        return names, decision.country, decision.revision
-    if rules is None or rules.revision != decision.revision:
-        return names, decision.country, decision.revision, host
-    nearest = rules.index.nearest(host)
-    return names, decision.country, decision.revision, nearest, nearest == host
-
-
-def _hits(what: _What, rules: RuleSet | None, when: tuple[float, float, int], names: int | None) -> Iterator[Hit]:
-    variants = what.decision.would if what.action == "would" else what.decision.measures
-    for reason, name, notice in _named(what, rules, when[1]):
-        for measure in what.measures:
-            if measure in reason.order.measures:
-                yield Hit(
-                    reason.order.id, name, notice, what.host, str(measure), variants.get(measure), what.country,
-                    what.client, what.adapter, what.action, what.decision.revision, *when, names,
-                )  # fmt: skip
-
-
-def _named(what: _What, rules: RuleSet | None, at: float) -> Iterator[tuple[Reason, str | None, str | None]]:
-    """Yield the orders that were enforced, by which of their names, and by which notice."""
-    reasons = _reasons(what)
-    if what.folded:
-        yield from ((reason, None, None) for reason in reasons)
-    elif all(_is_of(what.example, reason.name) for reason in reasons):
-        yield from ((reason, reason.name, reason.notice) for reason in reasons)
-    else:
-        own = {reason.order.id: reason for reason in _asked_again(what, rules, at)}
-        for reason in reasons:
-            found = own.get(reason.order.id)
-            yield reason, found.name if found else None, found.notice if found else None
-
-
-def _asked_again(what: _What, rules: RuleSet | None, at: float) -> tuple[Reason, ...]:
-    """Return the reasons of the host itself, none when the rules are others by now."""
-    decision = what.decision
-    if rules is None or rules.revision != decision.revision:
-        return ()
-    found = rules.find_query_name(what.example, remember=False)
-    if not isinstance(found, Coverage):
-        return ()
-    again = found.decide(decision.country, decision.told_by, at)
-    return _reasons(what._replace(decision=again))
 
 
 def _nothing() -> None:

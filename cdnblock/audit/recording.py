@@ -1,0 +1,286 @@
+"""What the thread of a trail does: hits and events become records, outages gaps, and what is due is done."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from cdnblock.audit.chain import anchor
+from cdnblock.audit.clients import Clients, Keys
+from cdnblock.audit.clocks import circumstances
+from cdnblock.audit.minutes import Minutes, first_fields
+from cdnblock.audit.outage import Complaints, Event, Outage
+from cdnblock.audit.records import HITS, Kind, rfc3339
+from cdnblock.audit.recovery import forget_torn
+from cdnblock.audit.segments import Head
+from cdnblock.audit.settings import ClientForm, Fsync, Settings
+from cdnblock.audit.tally import Hit
+from cdnblock.audit.writing import TakenAwayError, Writer
+from cdnblock.errors import ConfigError
+
+_RECENT: Final = 500
+_MINUTE: Final = 60
+_HOUR: Final = 3600.0
+_CLOCK_STEP: Final = 1.0  # seconds by which a clock may go wrong between two looks without having been set
+
+_LOG: Final = logging.getLogger("cdnblock.audit")
+
+
+class Recorder:
+    """The records of one run. One thread at a time."""
+
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        file_of: Callable[[str, str], str | None],
+        on_error: Complaints,
+    ) -> None:
+        self._path = path
+        self._settings = settings
+        self._clock = clock
+        self._file_of = file_of
+        self._complaints = on_error
+        self._minutes = Minutes()
+        self._minute = int(clock() // _MINUTE)
+        self._outage: Outage | None = None
+        self._overflow: Counter[str] = Counter()
+        self._keys: Keys | None = None
+        self._unsynced = self._unsettled = False
+        self._looked = (clock(), time.monotonic())
+        self._next_retirement = 0.0
+        self.recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
+        self.recorded = 0
+
+    @property
+    def head(self) -> Head:
+        """Where the trail ends."""
+        return self._writer.head
+
+    @property
+    def failing(self) -> str | None:
+        """Why nothing can be written at the moment, None when it can."""
+        return None if self._outage is None else self._outage.why
+
+    def open(self) -> None:
+        """Open the folder, and record that, and what was found.
+
+        Raises:
+            ConfigError: that is not possible.
+
+        """
+        try:
+            self._writer = Writer(self._path, segment_size=self._settings.segment_size, on_record=self._told)
+        except OSError as error:
+            raise ConfigError(f"{self._path}: the trail in it cannot be gone on with: {error}") from error
+        try:
+            self._keys = self._opened_keys()
+            self._clients = Clients(self._settings.clients, self._keys)
+            self._record_opening()
+        except (OSError, ConfigError) as error:
+            self._writer.close()
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{self._path}: cannot be written to: {error}") from error
+
+    def minute_is_over(self) -> bool:
+        """Tell whether repeats are to be told now."""
+        return int(self._clock() // _MINUTE) != self._minute
+
+    def take(self, hits: Iterable[Hit], waiting: Iterable[Event | Hit], *, turn: bool, is_full: bool) -> None:
+        """Record hits and events in the order in which they happened; `turn` ends a minute. Never raises OSError."""
+        now = self._clock()
+        if self._outage is not None:
+            self._resume(now)
+        events = [item for item in waiting if isinstance(item, Event)]
+        tell = self._outage is None
+        both = (*hits, *(item for item in waiting if isinstance(item, Hit)))
+        events += [self._first(first) for hit in both if (first := self._minutes.add(hit, tell=tell)) is not None]
+        if is_full:
+            events += self._noticed(now)
+        events.sort(key=lambda event: event.at)
+        if turn and self._outage is None:
+            events += self._counted()
+        if turn:
+            self._minute = int(now // _MINUTE)
+        self._record(events, now, is_full=is_full)
+
+    def lose(self, item: Event | Hit) -> None:
+        """Count what there was no room for. Any thread."""
+        kind, times = (item.kind, 1) if isinstance(item, Event) else ("enforcements", item.times)
+        self._overflow[kind] += times
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of the trail as JSON has it; `head` is what to write down elsewhere."""
+        outage, head = self._outage, self.head
+        return {
+            "folder": str(self._path),
+            "head": anchor(head.seq, head.chain),
+            "segment": self._writer.segment,
+            "recorded": self.recorded,
+            "failing": None if outage is None else outage.why,
+            "failing_since": None if outage is None else rfc3339(outage.since),
+            "last": self.recent[-1]["at"] if self.recent else None,
+            "fsync": str(self._settings.fsync),
+            "retention_days": self._settings.retention.total_seconds() / 86_400,
+            "clients": str(self._settings.clients),
+        }
+
+    def close(self) -> None:
+        """Record that this is the end, and let go of the folder."""
+        now = self._clock()
+        self._record([Event(at=now, kind=Kind.TRAIL_CLOSED, fields=circumstances(now))], now, is_full=True)
+        self._writer.close()
+
+    def leave(self) -> None:
+        """Let go of the folder without a word: it is another process's."""
+        self._writer.close()
+
+    def _record(self, events: list[Event], now: float, *, is_full: bool) -> None:
+        written = 0
+        try:
+            if events or is_full:
+                self._writer.check()
+            for event in events:
+                self._write(event, now)
+                written += 1
+            self._settle(is_full=is_full)
+        except (OSError, ConfigError) as error:
+            self._begin_outage(error, now)
+            for event in events[written:]:
+                self._keep(event)
+            if isinstance(error, TakenAwayError):
+                self._resume(now)
+
+    def _write(self, event: Event, now: float) -> None:
+        for text in event.texts:
+            self._writer.keep(text)
+        self._writer.append(event.at, now, event.kind, event.fields)
+        self._unsynced |= event.kind not in HITS
+        self._unsettled = True
+
+    def _settle(self, *, is_full: bool) -> None:
+        """Tell the head, and have what was written outlast a loss of power where it is to."""
+        if self._unsettled:
+            self._writer.tell_head()
+            self._unsettled = False
+        match self._settings.fsync:
+            case Fsync.RECORD:
+                due = True
+            case Fsync.SECOND:
+                due = is_full
+            case Fsync.NEVER:
+                due = False
+        if due or self._unsynced:
+            self._writer.sync()
+            self._unsynced = False
+
+    def _begin_outage(self, error: OSError | ConfigError, now: float) -> None:
+        self._complaints.add(f"{self._path}: nothing can be recorded", error)
+        lost = error.lost if isinstance(error, TakenAwayError) else None
+        if self._outage is None:
+            self._outage = Outage(since=now, why=str(error), seqs=lost)
+        elif lost is not None:
+            self._outage.seqs = lost
+
+    def _keep(self, event: Event) -> None:
+        if self._outage is not None:
+            self._outage.keep(event)
+
+    def _resume(self, now: float) -> None:
+        """Try to write again: the gap, then what was kept, then what was counted meanwhile."""
+        outage = self._outage
+        if outage is None:
+            return
+        try:
+            self._check_twice()
+            self._writer.append(now, now, Kind.GAP, outage.gap(now, len(self._minutes)))
+            self._unsettled = self._unsynced = True
+            self._settle(is_full=True)
+        except (OSError, ConfigError) as error:
+            self._begin_outage(error, now)
+            return
+        _LOG.warning("cdnblock: %s: recording goes on after %.0f s", self._path, now - outage.since)
+        self._outage = None
+        self._record([*outage.kept, *self._counted()], now, is_full=True)
+
+    def _check_twice(self) -> None:
+        """See that there is a place to write to; what was taken away is told of once, and then begun anew."""
+        try:
+            self._writer.check()
+        except TakenAwayError as error:
+            self._begin_outage(error, self._clock())
+            self._writer.check()
+
+    def _first(self, hit: Hit) -> Event:
+        kind, fields = first_fields(hit, self._clients.told(hit.client), self._file_of(hit.revision, hit.order))
+        return Event(at=hit.first, kind=kind, fields=fields)
+
+    def _counted(self) -> list[Event]:
+        return [
+            Event(at=at, kind=Kind.COUNTED, fields=fields | {"file": self._file_of(hit.revision, hit.order)})
+            for at, hit, fields in self._minutes.end()
+        ]
+
+    def _noticed(self, now: float) -> list[Event]:
+        """Return what there is to tell of the clock, of lost events, and of keys; and do what is due in the folder."""
+        events = []
+        before, self._looked = self._looked, (now, time.monotonic())
+        step = (now - before[0]) - (self._looked[1] - before[1])
+        if abs(step) > _CLOCK_STEP:
+            events.append(Event(at=now, kind=Kind.CLOCK_STEP, fields={"seconds": round(step, 6)}))
+        if self._overflow:
+            lost, self._overflow = dict(self._overflow), Counter()
+            fields = {"from": rfc3339(before[0]), "to": rfc3339(now), "lost": lost, "why": "too much came at once"}
+            events.append(Event(at=now, kind=Kind.GAP, fields=fields))
+        if self._outage is None:
+            events += self._tidied(now)
+        return events
+
+    def _tidied(self, now: float) -> list[Event]:
+        """Change keys, begin a day's segment, and delete those whose time is over."""
+        try:
+            rotated = self._keys.rotate(now) if self._keys is not None else None
+            self._writer.check()
+            if self._writer.rotate_if_due(now):
+                self._unsettled = self._unsynced = True
+            if time.monotonic() >= self._next_retirement:
+                self._next_retirement = time.monotonic() + _HOUR
+                for fields in self._writer.retire(now, self._settings.retention):
+                    _LOG.info("cdnblock: %s: %s is over and was deleted", self._path, fields.get("segment"))
+        except (OSError, ConfigError) as error:
+            self._begin_outage(error, now)
+            return []
+        return [] if rotated is None else [Event(at=now, kind=Kind.KEY_ROTATED, fields=rotated)]
+
+    def _opened_keys(self) -> Keys | None:
+        if self._settings.clients is not ClientForm.PSEUDONYM:
+            return None
+        return Keys(self._writer.folder, self._settings.key_every, self._settings.key_kept)
+
+    def _record_opening(self) -> None:
+        now, found = self._clock(), self._writer.found
+        before = {"at": found.last_at, "closed": found.closed}
+        if found.closed is False:
+            before["told"] = "it ended without a closing record: up to a minute of repeats may be missing"
+        opened = circumstances(now) | {"before": None if found.closed is None else before}
+        opened |= {"clients": str(self._settings.clients), "fsync": str(self._settings.fsync)}
+        opened |= {"retention_days": self._settings.retention.total_seconds() / 86_400}
+        events = [Event(at=now, kind=Kind.TRAIL_OPENED, fields=opened)]
+        events += [Event(at=now, kind=Kind.GAP, fields=gap | {"to": rfc3339(now)}) for gap in found.gaps]
+        if self._keys is not None and (key := self._keys.rotate(now)) is not None:
+            events.append(Event(at=now, kind=Kind.KEY_ROTATED, fields=key))
+        for event in events:
+            self._write(event, now)
+        self._settle(is_full=True)
+        forget_torn(self._writer.folder)
+
+    def _told(self, record: dict[str, Any]) -> None:
+        self.recent.append(record)
+        self.recorded += 1
