@@ -15,14 +15,17 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
+from cdnblock.audit.settings import Settings
+from cdnblock.audit.tally import Tally
 from cdnblock.errors import ConfigError, Problem, Severity
 from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.geo.country import CountryTable, Location, locate
 from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet, Uncovered
+from cdnblock.sources.chronicle import Chronicle
 from cdnblock.sources.control_socket import ControlServer
 from cdnblock.sources.follower import Follower
 from cdnblock.sources.geo_tables import open_geo_table
@@ -35,12 +38,18 @@ from cdnblock.sources.state_folder import KeptFile, StateFolder
 from cdnblock.sources.status import LastReload, describe
 from cdnblock.sources.vitals import Vitals
 
+if TYPE_CHECKING:
+    from cdnblock.audit.trail import Trail
+
 _MEMO_SIZE: Final = 65_536  # addresses; about 10 MB when full
 _MEMO_MAX_ADDRESS: Final = 64  # longer than any address; longer texts are hostile and not remembered
 
 _PATIENCE: Final = 10  # looks at files that are just being written, each a settling time after the one before
 _SHOWN: Final = 100  # names that an answer on the control socket lists at most
 _LOG: Final = logging.getLogger("cdnblock.enforcer")
+
+DRY_RUN: Final = "REPORT ONLY: what would be enforced is told and counted; nothing is refused"
+"""What an instance says of itself where everything is only reported."""
 
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
@@ -51,19 +60,21 @@ class Enforcer:
     `orders` is a folder of order files (or one file); `geo` an MMDB file, a table of your own, or None for the dated
     table in the package; `trusted_proxies` the networks whose forwarded headers are believed (`unix` stands for
     proxies that connect over a Unix socket), `client_header` the one header they use. `follow=False` loads once. `state` is a folder of this instance alone: there the last good
-    orders survive a restart, and there `cdnblock status` and `cdnblock reload` reach it. `clock` gives seconds since
-    1970 and is there for staging.
+    orders survive a restart, and there `cdnblock status` and `cdnblock reload` reach it. `report_only` is a dry run:
+    every order is read as one in mode report, so decisions say what would be, and nothing is refused. `audit` is a
+    folder of this instance alone for the trail of all that happens, kept by `audit_settings`; what goes wrong there
+    later never stops enforcement. `clock` gives seconds since 1970 and is there for staging.
 
     `decide` never blocks, never does I/O and never raises; it may be called from any number of threads. Make it in the
     process that serves: a fork leaves the threads behind that follow the folder.
 
     Raises:
         OrderError: an order file is invalid; `.problems` lists everything.
-        ConfigError: a path, network or geo table is not usable.
+        ConfigError: a path, network, geo table or trail is not usable.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is the operator's choice)
         self,
         orders: Path | str,
         *,
@@ -72,6 +83,9 @@ class Enforcer:
         client_header: str | None = None,
         follow: bool = True,
         state: Path | str | None = None,
+        report_only: bool = False,
+        audit: Path | str | None = None,
+        audit_settings: Settings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._table = open_geo_table(geo) if geo is None or isinstance(geo, (str, Path)) else geo
@@ -85,20 +99,29 @@ class Enforcer:
         self._vitals = Vitals()
         self._reports: dict[str, Callable[[], Any]] = {}
         self._started = self._now()
+        self.tally = Tally(clock=clock)
+        """What hosts enforced, counted; with a trail it is what that records."""
+        self._chronicle: Chronicle | None = None
         self._state = None if state is None else StateFolder(state)
         self._closing = ExitStack()
         with ExitStack() as opened:
             if self._state is not None:
                 opened.callback(self._state.close)
             started = time.perf_counter()
-            self._live = LiveOrders(orders, state=self._state, now=self._started)
+            self._live = LiveOrders(
+                orders, state=self._state, now=self._started, report_only=report_only, keep_texts=audit is not None
+            )
             self._vitals.note_load(self._live, self._started, time.perf_counter() - started)
             self._rules = self._live.rules
             self._reported: tuple[object, ...] = ()
+            if report_only:
+                _LOG.warning("cdnblock: %s", DRY_RUN)
             # What is wrong now did not keep us from starting, and a host may take an error in its start as the end.
             self._report(loudest=logging.WARNING)
             if self._state is not None:
                 opened.callback(self._listen(self._state).close)
+            if audit is not None:
+                self._chronicle = self._begin(opened, Path(audit), audit_settings, geo)
             if follow:
                 follower = Follower(_Followed(self), self._live.folder, self._now)
                 opened.callback(follower.close)
@@ -110,14 +133,33 @@ class Enforcer:
         return self._rules
 
     @property
+    def trail(self) -> Trail | None:
+        """What records everything that happens, None where nothing was asked for."""
+        return None if self._chronicle is None else self._chronicle.trail
+
+    @property
+    def report_only(self) -> bool:
+        """Whether all of it is a dry run: nothing is refused, whatever the files say."""
+        return self._live.report_only
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with the files as they are now, warnings included."""
         return self._live.problems
 
     @property
     def vitals(self) -> Vitals:
-        """How rereading goes, in plain numbers that cost nothing to read: what metrics are made of."""
+        """How the enforcer fares, in plain numbers that cost nothing to read: what metrics are made of."""
         return self._vitals
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the order files, also where there is a single one."""
+        return self._live.folder
+
+    def now(self) -> datetime:
+        """Return the instant for which `decide` decides now."""
+        return self._now()
 
     @property
     def geo(self) -> CountryTable:
@@ -236,6 +278,21 @@ class Enforcer:
         with self._rereading:
             self._slow_release.free()
 
+    def _begin(
+        self, opened: ExitStack, audit: Path, settings: Settings | None, geo: Path | str | CountryTable | None
+    ) -> Chronicle:
+        """Begin to record. Raises ConfigError where that cannot be: the operator has asked for it."""
+        from cdnblock.audit.trail import Trail  # noqa: PLC0415 (only where somebody wants one)
+
+        settings = settings or Settings()
+        trail = Trail(audit, self.tally, rules=lambda: self._rules, settings=settings, clock=self._clock)
+        opened.callback(trail.close)
+        self.report("audit", trail.status)
+        chronicle = Chronicle(trail, audit)
+        chronicle.began(self._live, self._started)
+        chronicle.note_geo_table(self._table, geo if geo is None or isinstance(geo, (str, Path)) else self._table)
+        return chronicle
+
     def _put_in_force(self, *, accept_release: bool, by_content: bool) -> None:
         started, old = time.perf_counter(), self._rules
         try:
@@ -244,6 +301,8 @@ class Enforcer:
             _LOG.exception("cdnblock: rereading the orders failed; those read before stay enforced")
             self._vitals.note_failure()
             return
+        if different and self._chronicle is not None:
+            self._chronicle.put_in_force(self._live, old, self._now(), accepted=accept_release)
         self._rules = new = self._live.rules
         self._vitals.note_look(self._live, self._now())
         if different:
@@ -313,7 +372,9 @@ class _Followed:
         self._enforcer._reread(by_content=by_content)  # noqa: SLF001 (its own other half)
 
     def instant_passed(self) -> None:
-        listeners = self._enforcer._listeners  # noqa: SLF001 (its own other half)
+        if (chronicle := self._enforcer._chronicle) is not None:  # noqa: SLF001 (its own other half)
+            chronicle.instant_passed(self._enforcer.now())
+        listeners = self._enforcer._listeners  # noqa: SLF001 (as above)
         listeners.note_instant()
         listeners.tell(lambda: self._enforcer.rules)
 

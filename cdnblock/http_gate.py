@@ -209,23 +209,38 @@ class HttpGate:
         action = Action.PASS_UNCACHED if Measure.CDN in decision.measures else Action.PASS
         return Verdict(action=action, decision=decision, client=client)
 
+    def judge_running(self, hosts: Sequence[Name], client: str | None) -> Verdict:
+        """Return what is to be done about what runs for these names and this client: CLOSE where it has to end now.
+
+        A name that is no host name was let through once, and ends nothing now.
+        """
+        if not any(map(self.concerns, hosts)):
+            return _PASS
+        verdict = self._guarded(lambda: self._verdict_on_running(hosts, client), otherwise=None)
+        if verdict is not None:
+            return verdict
+        return _PASS if self._on_failure is OnFailure.OPEN else Verdict(action=Action.CLOSE, client=client)
+
     def cuts(self, hosts: Sequence[Name], client: str | None) -> bool:
         """Tell whether what runs for these names and this client has to end now: measure `proxy` applies."""
-        return self._applies(Measure.PROXY, hosts, client)
+        return self.judge_running(hosts, client).action is Action.CLOSE
 
     def uncached(self, hosts: Sequence[Name], client: str | None) -> bool:
         """Tell whether measure `cdn` applies now: no stored copy may be used, none kept, and headers change."""
-        return self._applies(Measure.CDN, hosts, client)
+        if not any(map(self.concerns, hosts)):
+            return False
+        closed = self._on_failure is OnFailure.CLOSED
+        return self._guarded(lambda: Measure.CDN in self._decide(hosts, client).measures, otherwise=closed)
 
     def client_address(self, peer: str | None, headers: Headers) -> str | None:
         """Return whose request it is, None where it cannot be told."""
         return self._guarded(lambda: self.enforcer.client_address(peer, headers), otherwise=None)
 
-    def _applies(self, measure: Measure, hosts: Sequence[Name], client: str | None) -> bool:
-        if not any(map(self.concerns, hosts)):
-            return False
-        closed = self._on_failure is OnFailure.CLOSED
-        return self._guarded(lambda: measure in self._decide(hosts, client).measures, otherwise=closed)
+    def _verdict_on_running(self, hosts: Sequence[Name], client: str | None) -> Verdict:
+        decision = self._decide(hosts, client)
+        uncached = Action.PASS_UNCACHED if Measure.CDN in decision.measures else Action.PASS
+        action = Action.CLOSE if Measure.PROXY in decision.measures else uncached
+        return Verdict(action=action, decision=decision, client=client)
 
     def _decide(self, hosts: Sequence[Name], client: str | None) -> Decision:
         if len(hosts) == 1:
@@ -271,6 +286,7 @@ class HttpGate:
         """Count a failure, and log its kind once a minute."""
         with self._counting:
             self.failures += 1
+            self.enforcer.vitals.decision_failures += 1
         kind = type(error).__qualname__
         text = (
             f"no decision could be made (on failure: {self._on_failure.value}; {kind} is told once a minute): {error}"
@@ -291,13 +307,13 @@ def _answering(answer: Answer, decision: Decision | None = None, client: str | N
 
 
 def _leniency(decision: Decision) -> int:
-    """Order decisions: measure `proxy` in its variants, what is no host name, measure `cdn`, and nothing."""
+    """Order decisions: measure `proxy` in its variants, what is no host name, measure `cdn`, a dry run, and nothing."""
     variants = VARIANTS[Measure.PROXY]
     if Measure.PROXY in decision.measures:
         return variants.index(decision.measures[Measure.PROXY])
     if decision.malformed:
         return len(variants)
-    return len(variants) + (1 if Measure.CDN in decision.measures else 2)
+    return len(variants) + (1 if Measure.CDN in decision.measures else 2 if decision.would else 3)
 
 
 def _is_forwarded(lines: Iterable[tuple[Name, Name]]) -> bool:

@@ -23,6 +23,9 @@ FLOORS = {
     "cdnblock.matching": 2,
     "cdnblock.measures": 3,
     "cdnblock.audit": 4,
+    # What hosts tell of their doings, and beside the gate what they tell of its verdicts.
+    "cdnblock.noting": 4.5,
+    "cdnblock.http_noting": 5.8,
     "cdnblock.sources": 5,
     "cdnblock.enforcer": 5.5,
     "cdnblock.http_gate": 5.7,

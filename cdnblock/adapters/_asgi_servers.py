@@ -27,17 +27,19 @@ def is_complete(send: Send) -> bool:
     return getattr(getattr(send, "__self__", None), "response_complete", False) is True
 
 
-def abort_rest(send: Send) -> None:
-    """End uvicorn's connection if something of a complete response is still in its write buffer.
+def abort_rest(send: Send) -> bool:
+    """End uvicorn's connection if something of a complete response is still in its write buffer; tell whether it was.
 
     Not if a later response has been begun on it: uvicorn begins none before the buffer is nearly empty.
     """
     transport: Any = transport_of(send)
     if transport is None or not transport.get_write_buffer_size():
-        return
+        return False
     latest = getattr(transport.get_protocol(), "cycle", None)
-    if latest is getattr(send, "__self__", None) or not getattr(latest, "response_started", False):
-        transport.abort()
+    if latest is not getattr(send, "__self__", None) and getattr(latest, "response_started", False):
+        return False
+    transport.abort()
+    return True
 
 
 async def until_sent(send: Send, flow: Any) -> None:

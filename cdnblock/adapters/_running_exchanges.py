@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from cdnblock.enforcer import Headers
-from cdnblock.http_gate import HttpGate, Name
+from cdnblock.http_gate import Action, HttpGate, Name, Verdict
+from cdnblock.http_noting import HttpNotes
 from cdnblock.matching.ruleset import RuleSet
 
+_GOES_ON: Final = (Action.PASS, Action.PASS_UNCACHED)
 _LOG: Final = logging.getLogger(__name__)
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -32,13 +34,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed(Generic[_K, _V]):
-    """What a change of orders means for one exchange: it ends, or is no longer cached."""
+    """What a change of orders means for one exchange: by the verdict it ends, or is no longer cached."""
 
     key: _K
     value: _V
-    ends: bool
     names: tuple[Name, ...]
-    client: str | None
+    verdict: Verdict
+
+    @property
+    def ends(self) -> bool:
+        """Whether it has to end now."""
+        return self.verdict.action is Action.CLOSE
 
 
 class RunningExchanges(Generic[_K, _V]):
@@ -46,6 +52,9 @@ class RunningExchanges(Generic[_K, _V]):
 
     `asked` says what an exchange asks for, None where it names nothing; `tell` is called with those that a change of
     orders ends or keeps out of caches, on the enforcer's thread. Both may meet exchanges that end meanwhile.
+
+    `notes` tell what was done, once for each exchange: the host says `acted` after a verdict of its own, or after what
+    it was told of, and `forget` when an exchange is over. An exchange that was refused is over already.
     """
 
     def __init__(
@@ -53,8 +62,11 @@ class RunningExchanges(Generic[_K, _V]):
         gate: HttpGate,
         asked: Callable[[_K, _V], Asked | None],
         tell: Callable[[list[Changed[_K, _V]]], object],
+        adapter: str,
     ) -> None:
         self.by_key: dict[_K, _V] = {}
+        self.notes = HttpNotes(gate, adapter)
+        self._noted: dict[_K, tuple[_V, set[bool]]] = {}  # exchanges that go on: whether as enforced, as a dry run
         self._gate = gate
         self._asked = asked
         self._tell = tell
@@ -70,12 +82,32 @@ class RunningExchanges(Generic[_K, _V]):
 
         unsubscribe = gate.enforcer.subscribe(changed)
 
+    def acted(self, key: _K, value: _V, names: tuple[Name, ...], verdict: Verdict) -> None:
+        """Note what was done about an exchange that goes on; the same is noted once."""
+        decision = verdict.decision
+        if decision is None or verdict.action not in _GOES_ON or not (decision.measures or decision.would):
+            return
+        known, noted = self._noted.get(key, (None, set[bool]()))
+        if known is not value:
+            noted = set()
+            self._noted[key] = value, noted
+        is_enforced = bool(decision.measures)
+        if is_enforced not in noted:
+            noted.add(is_enforced)
+            self.notes.acted(names, verdict)
+
+    def forget(self, key: _K) -> None:
+        """Forget what was noted of an exchange that is over."""
+        self._noted.pop(key, None)
+
     def look(self) -> None:
         """Ask about everything that runs, and tell of what is covered now."""
         found = [self._look_at(key, value) for key, value in list(self.by_key.items())]
         changed = [change for change in found if change is not None]
         if changed:
             self._tell(changed)
+        for key in [key for key in list(self._noted) if key not in self.by_key]:
+            self._noted.pop(key, None)
 
     def _look_at(self, key: _K, value: _V) -> Changed[_K, _V] | None:
         """Return what the orders change for an exchange; where even that fails, it ends: the others must, too."""
@@ -86,8 +118,9 @@ class RunningExchanges(Generic[_K, _V]):
             client = self._gate.client_address(asked.peer, asked.headers)
         except Exception:  # noqa: BLE001 (logged with its trace)
             _LOG.exception("cdnblock: what runs cannot be judged, and is cut")
-            return Changed(key=key, value=value, ends=True, names=(), client=None)
-        ends = self._gate.cuts(asked.names, client)
-        if not ends and not self._gate.uncached(asked.names, client):
+            return Changed(key=key, value=value, names=(), verdict=Verdict(action=Action.CLOSE))
+        verdict = self._gate.judge_running(asked.names, client)
+        if verdict.action is Action.PASS:
+            self.acted(key, value, asked.names, verdict)  # a dry run: nothing is to be done
             return None
-        return Changed(key=key, value=value, ends=ends, names=asked.names, client=client)
+        return Changed(key=key, value=value, names=asked.names, verdict=verdict)

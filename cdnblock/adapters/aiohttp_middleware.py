@@ -30,7 +30,7 @@ import asyncio
 import functools
 import operator
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from aiohttp import HttpVersion10, hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -46,6 +46,8 @@ _Task: TypeAlias = "asyncio.Task[None]"
 _Headers: TypeAlias = Iterable[tuple[str, str]]
 _Changed: TypeAlias = Changed[_Task, web.BaseRequest]
 
+_ADAPTER: Final = "aiohttp_middleware"  # in records and metrics
+
 
 class CdnblockMiddleware:
     """Decides about each request of an aiohttp server, and cuts what runs when an order takes effect.
@@ -55,7 +57,7 @@ class CdnblockMiddleware:
 
     def __init__(self, gate: HttpGate) -> None:
         self._gate = gate
-        self._exchanges = RunningExchanges(gate, _asked, self._tell)
+        self._exchanges = RunningExchanges(gate, _asked, self._tell, _ADAPTER)
         # By the task of their connection, which serves one request at a time: a request may be cloned on its way. The
         # last request of a connection stays until the next one comes, or until the connection ends.
         self._running: dict[_Task, web.BaseRequest] = self._exchanges.by_key
@@ -125,12 +127,15 @@ class CdnblockMiddleware:
             return await handler(request)  # type: ignore[arg-type]  # as above
         verdict = self._gate.judge(method=request.method, hosts=asked.names, peer=asked.peer, headers=asked.headers)
         if verdict.answer is not None:
+            self._exchanges.notes.acted(asked.names, verdict)
             return _response(verdict.answer)
         if verdict.action is Action.CLOSE:
             _abort(request)
+            self._exchanges.notes.acted(asked.names, verdict)
             return web.Response()  # never sent: there is nobody to send it to
         self._concerned[request.task] = asked.names, verdict.client
         self._uncache_headers(request)
+        self._exchanges.acted(request.task, request, asked.names, verdict)
         return await handler(request)  # type: ignore[arg-type]  # as above
 
     def _uncache_headers(self, request: web.BaseRequest) -> None:
@@ -151,6 +156,7 @@ class CdnblockMiddleware:
     def _forget(self, task: _Task) -> None:
         self._running.pop(task, None)
         self._concerned.pop(task, None)
+        self._exchanges.forget(task)
 
     def _tell(self, changes: list[_Changed]) -> None:
         for loop in {changed.key.get_loop() for changed in changes}:
@@ -159,14 +165,17 @@ class CdnblockMiddleware:
     def _act(self, changes: list[_Changed]) -> None:
         """End connections first, all of them, and then the handlers that are left without one: that takes longer."""
         running = [changed for changed in changes if self._running.get(changed.key) is changed.value]
-        self._concerned.update({changed.key: (changed.names, changed.client) for changed in running})
+        self._concerned.update({changed.key: (changed.names, changed.verdict.client) for changed in running})
         ending = [changed for changed in running if changed.ends]
         for changed in running:
             if not changed.ends:
                 self._uncache_headers(changed.value)
+                self._exchanges.acted(changed.key, changed.value, changed.names, changed.verdict)
         for changed in ending:
             _abort(changed.value)
         for changed in ending:
+            del self._running[changed.key]  # it is not found again before it has ended
+            self._exchanges.notes.cut(changed.names, changed.verdict)
             changed.key.get_loop().call_soon(changed.key.cancel)
 
 

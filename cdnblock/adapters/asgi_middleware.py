@@ -61,7 +61,9 @@ from cdnblock.measures.proxy_termination import CLOSE_CODE, Answer
 
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Changed: TypeAlias = Changed[Send, Scope]
+_Exchanges: TypeAlias = RunningExchanges[Send, Scope]
 
+_ADAPTER: Final = "asgi_middleware"  # in records and metrics
 _LOG: Final = logging.getLogger(__name__)
 _CUT: Final[Scope] = {}
 """Stands in the place of the scope of an exchange that was cut."""
@@ -82,7 +84,7 @@ class CdnblockMiddleware:
         self._app = app
         self._gate = gate
         self._concerns = gate.concerns
-        self._exchanges: dict[asyncio.AbstractEventLoop, RunningExchanges[Send, Scope]] = {}
+        self._exchanges: dict[asyncio.AbstractEventLoop, _Exchanges] = {}
         # By thread, each of which runs one loop: to ask for the loop itself is a system call on Python 3.11.
         self._running: dict[int, dict[Send, Scope]] = {}
 
@@ -124,15 +126,21 @@ class CdnblockMiddleware:
         asked = _asked(send, scope)
         if asked is None:
             return await self._app(scope, receive, send)
-        transport = transport_of(send)
+        transport, exchanges = transport_of(send), self._exchanges[asyncio.get_running_loop()]
         verdict = self._verdict(scope, asked, can_close=transport is not None)
         if verdict.action is Action.CLOSE and transport is not None:
             transport.abort()
+            exchanges.notes.acted(asked.names, verdict)
             await until_disconnected(receive)
         elif verdict.answer is not None:
+            exchanges.notes.acted(asked.names, verdict)
             await _refuse(verdict.answer, scope, receive, send)
         else:
-            await self._app(scope, receive, self._uncaching(asked.names, verdict.client, send))
+            exchanges.acted(send, scope, asked.names, verdict)
+            try:
+                await self._app(scope, receive, self._uncaching(exchanges, scope, asked.names, verdict, send))
+            finally:
+                exchanges.forget(send)
         return None
 
     def _verdict(self, scope: Scope, asked: Asked, *, can_close: bool) -> Verdict:
@@ -141,11 +149,15 @@ class CdnblockMiddleware:
             method=method, hosts=asked.names, peer=asked.peer, headers=asked.headers, can_close=can_close
         )
 
-    def _uncaching(self, names: tuple[Name, ...], client: str | None, send: Send) -> Send:
+    def _uncaching(
+        self, exchanges: _Exchanges, scope: Scope, names: tuple[Name, ...], verdict: Verdict, send: Send
+    ) -> Send:
         """Return a `send` that asks once more when the response begins, and then changes its headers if need be."""
 
         async def send_uncached(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._gate.uncached(names, client):
+            if message["type"] == "http.response.start" and self._gate.uncached(names, verdict.client):
+                if verdict.action is not Action.PASS_UNCACHED:
+                    exchanges.acted(send, scope, names, self._gate.judge_running(names, verdict.client))
                 lines = (
                     (name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())
                 )
@@ -163,24 +175,27 @@ class CdnblockMiddleware:
             del self._exchanges[other]
         if loop not in self._exchanges:
             self._exchanges[loop] = RunningExchanges(
-                self._gate, _asked, lambda changes: loop.call_soon_threadsafe(self._cut, loop, changes)
+                self._gate, _asked, lambda changes: loop.call_soon_threadsafe(self._cut, loop, changes), _ADAPTER
             )
         running = self._running[get_ident()] = self._exchanges[loop].by_key
         return running
 
     def _cut(self, loop: asyncio.AbstractEventLoop, changes: list[_Changed]) -> None:
-        running, tasks = self._exchanges[loop].by_key, tasks_by_send(loop, CdnblockMiddleware.__call__.__code__)
+        exchanges, tasks = self._exchanges[loop], tasks_by_send(loop, CdnblockMiddleware.__call__.__code__)
+        running = exchanges.by_key
         for changed in changes:
             send, scope = changed.key, changed.value
             if changed.ends and running.get(send) is scope:
                 try:
                     if is_complete(send):  # what still runs serves nobody: it is the application's own
-                        abort_rest(send)
+                        if abort_rest(send):
+                            exchanges.notes.cut(changed.names, changed.verdict)
                     elif (transport := transport_of(send)) is None:
-                        _keep(loop.create_task(self._end_answer(running, send, scope, tasks.get(send))))
+                        _keep(loop.create_task(self._end_answer(exchanges, changed, tasks.get(send))))
                     else:
                         running[send] = _CUT
                         self._end_connection(loop, send, scope, transport, tasks.get(send))
+                        exchanges.notes.cut(changed.names, changed.verdict)
                 except Exception:  # noqa: BLE001 (logged with its trace; the others must be cut all the same)
                     _LOG.exception("cdnblock: what runs could not be cut")
 
@@ -202,13 +217,13 @@ class CdnblockMiddleware:
         if task is not None:
             loop.call_soon(task.cancel)
 
-    async def _end_answer(
-        self, running: dict[Send, Scope], send: Send, scope: Scope, task: asyncio.Task[Any] | None
-    ) -> None:
+    async def _end_answer(self, exchanges: _Exchanges, changed: _Changed, task: asyncio.Task[Any] | None) -> None:
         """Cut where no connection can be seen."""
+        send, scope, running = changed.key, changed.value, exchanges.by_key
         if (scope["type"] == "http" and await took_all(send)) or running.get(send) is not scope:
             return
         running[send] = _CUT
+        exchanges.notes.cut(changed.names, changed.verdict)
         if task is not None:
             for _ in range(_CANCELS):
                 if not task.cancel():

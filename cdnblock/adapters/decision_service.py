@@ -6,8 +6,7 @@ How each proxy asks is a row in `_decision_dialects.DIALECTS`; working configura
 The verdict is in the status and in two fields: `X-Cdnblock-Action` and `X-Cdnblock-Generation`. In a program:
 
 >>> import asyncio, aiohttp, pathlib
->>> from cdnblock.enforcer import Enforcer
->>> from cdnblock.http_gate import HttpGate
+>>> >>> from cdnblock.http_gate import HttpGate
 >>> async def ask(port, **fields):
 ...     headers = {name.replace("_", "-"): value for name, value in fields.items()}
 ...     async with aiohttp.request("GET", f"http://127.0.0.1:{port}/traefik", headers=headers) as response:
@@ -45,7 +44,6 @@ from cdnblock.adapters._decision_dialects import CLIENT, DIALECTS, Clients, Dial
 from cdnblock.adapters._decision_door import Door, Seldom, Unreadable
 from cdnblock.adapters._decision_generations import Generations
 from cdnblock.adapters._decision_listening import SOCKET_MODE, Callers, Listen, listening
-from cdnblock.enforcer import Enforcer
 from cdnblock.http_gate import Action, HttpGate, Name, Verdict
 from cdnblock.http_noting import HttpNotes
 from cdnblock.measures import proxy_termination
@@ -74,7 +72,7 @@ class DecisionService:
 
     def __init__(self, *, callers: Callers) -> None:
         self.counts: dict[str, int] = dict.fromkeys((*WORDS.values(), "misasked", "untrusted", "crowded", "unready"), 0)
-        self._collector = self._collecting(None)
+        self._collector = Collector(None, lambda: pages.rows(self.counts))
         self._callers = callers
         self._gate: HttpGate | None = None
         self._notes: HttpNotes | None = None
@@ -87,7 +85,7 @@ class DecisionService:
 
     def decide_by(self, gate: HttpGate, generations: Generations) -> None:
         """Be ready: decide by these from now on."""
-        self._collector = self._collecting(gate.enforcer)
+        self._collector.enforcer = gate.enforcer
         self._notes = HttpNotes(gate, "decision_service")
         self._gate, self._generations = gate, generations
 
@@ -128,9 +126,6 @@ class DecisionService:
             await runner.cleanup()
 
         return end
-
-    def _collecting(self, enforcer: Enforcer | None) -> Collector:
-        return Collector(enforcer, lambda: pages.rows(self.counts))
 
     def _connections(self) -> int:
         return sum(len(server.connections) for server in self._servers)

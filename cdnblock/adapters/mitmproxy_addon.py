@@ -43,6 +43,7 @@ from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.measures import cache_disable, dns_refusal, proxy_termination
+from cdnblock.noting import Acted, Notes, meant
 from cdnblock.orders.model import Measure
 from cdnblock.sources.staging_clock import StagingClock
 
@@ -78,6 +79,7 @@ class CdnBlock:
     def __init__(self) -> None:
         self._settings = Settings()
         self._enforcer: Enforcer | None = None
+        self._notes: Notes | None = None
         self._proxies = TrustedProxies(())
         self._running = Register()
         self._turn = 0  # counts the changes of what is enforced, so that an older decision is known as such
@@ -160,6 +162,7 @@ class CdnBlock:
             running.decision, running.decided_in = self._decide(running.names, running.client), self._turn
         if Measure.CDN in running.decision.measures:
             requests.rewrite_headers(of, cache_disable.response_headers)
+            self._note(running.decision, running.names, running.client, Acted.UNCACHED, dry_run=False)
         if self._settings.stream and requests.wants_streaming(of.response):
             of.response.stream = True
 
@@ -192,8 +195,10 @@ class CdnBlock:
         decision = self._decide(names, client)
         if Measure.PROXY in decision.measures:
             connections.refuse(of)
+            self._note(decision, names, client, Acted.CLOSE)
         else:
             self._running.add(Running(of, names, client, decision, self._turn))
+            self._note(decision, names, client, None)
 
     def tcp_end(self, of: tcp.TCPFlow | udp.UDPFlow) -> None:
         """Forget a connection that has ended."""
@@ -224,10 +229,14 @@ class CdnBlock:
         if objection is not None:  # who is asking cannot be told from an option that is wrong
             self._send(of, objection)
             return
-        decision = self._live().decide_query_name(names[0], self._querying_client(of, packet))
-        if Measure.DNS in decision.measures:
+        client = self._querying_client(of, packet)
+        decision = self._live().decide_query_name(names[0], client)
+        refused = Measure.DNS in decision.measures
+        if refused:
             size = None if of.client_conn.transport_protocol == "udp" else _LARGEST_MESSAGE
             self._send(of, dns_refusal.answer(packet, decision, contact=self._settings.contact, max_size=size) or b"")
+        if (refused or decision.would) and self._notes is not None:
+            self._notes.dns(decision, names[0], client, refused=refused)
 
     def dns_response(self, of: dns.DNSFlow) -> None:
         """Send nothing where the answer is silence. Raises AddonHalt: the other addons would look for a response."""
@@ -269,12 +278,29 @@ class CdnBlock:
         decision = self._decide(names, client)
         if proxy_termination.closes(decision):
             connections.refuse(of)
+            self._note(decision, names, client, Acted.CLOSE)
         elif Measure.PROXY in decision.measures:
             self._answer(of, self._notices.response(decision, of.request, self._settings))
+            self._note(decision, names, client, Acted.ANSWER)
         elif decision.malformed:
             self._answer(of, requests.as_response(proxy_termination.bad_host(method=of.request.method), of.request))
         else:
             self._running.add(Running(of, names, client, decision, self._turn))
+            self._note(decision, names, client, None)
+
+    def _note(
+        self,
+        decision: Decision,
+        names: Sequence[str | bytes],
+        client: str | None,
+        acted: Acted | None,
+        *,
+        dry_run: bool = True,
+    ) -> None:
+        """Tell what was done about a flow; None is nothing, and then only a dry run is told."""
+        if self._notes is not None and (acted is not None or decision.would):
+            host = meant(self._live().decide, names, client, decision)
+            self._notes.http(decision, host, client, acted, dry_run=dry_run)
 
     def _decide(self, names: Iterable[str | bytes], client: str | None) -> Decision:
         decide = self._live().decide
@@ -324,6 +350,7 @@ class CdnBlock:
                 trusted_proxies=settings.trusted_proxies,
                 client_header=settings.client_header,
                 state=settings.state,
+                report_only=settings.report_only,
                 clock=time.time if settings.clock is None else StagingClock(settings.clock),
             )
         except CdnblockError as error:
@@ -331,6 +358,7 @@ class CdnBlock:
         if self._enforcer is not None:
             self._enforcer.close()
         self._enforcer = enforcer
+        self._notes = Notes(enforcer.tally, "mitmproxy_addon")
         self._proxies = TrustedProxies(settings.trusted_proxies)
         loop = ctx.master.event_loop
 
@@ -349,9 +377,10 @@ class CdnBlock:
         self._turn += 1
         for running in self._running:
             try:
-                covered = Measure.PROXY in self._decide(running.names, running.client).measures
-                if covered and running.answer is None and not running.cut:
+                decision = self._decide(running.names, running.client)
+                if Measure.PROXY in decision.measures and running.answer is None and not running.cut:
                     connections.cut(running)
+                    self._note(decision, running.names, running.client, Acted.CUT, dry_run=False)
             except Exception as error:  # noqa: BLE001 (the others must be cut all the same)
                 self._complain(error)
                 connections.close_client(running.flow.client_conn, and_abort=True)

@@ -24,6 +24,7 @@ from cdnblock.matching.decision import Decision
 from cdnblock.matching.names import canonical
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.measures import cache_disable, proxy_termination
+from cdnblock.noting import Acted, Notes
 from cdnblock.orders.model import Measure
 from cdnblock.sandbox.edge_cache import MAX_STORED_BODY, EdgeCache, Headers, Key, Stored, fresh_for, may_answer
 from cdnblock.sandbox.forwarding import Target, end_to_end, relay_websocket, target_of, wants_websocket
@@ -65,6 +66,7 @@ class Edge:
         self._operator_url = operator_url
         self._uncached = self._names_without_cache(enforcer.rules)
         self._running: set[Exchange] = set()
+        self._notes = Notes(enforcer.tally, "sandbox_edge")
 
     @asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
@@ -104,7 +106,9 @@ class Edge:
         if decision.malformed:
             return _send(proxy_termination.bad_host(method=exchange.request.method))
         if Measure.PROXY in decision.measures:
+            self._note(exchange, decision, Acted.CLOSE if proxy_termination.closes(decision) else Acted.ANSWER)
             return self._terminate(exchange, decision)
+        self._note(exchange, decision, Acted.UNCACHED if Measure.CDN in decision.measures else None)
         if exchange.request.method == "CONNECT":  # a reverse proxy has no tunnels
             return web.Response(status=405, headers={"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"})
         if wants_websocket(exchange.request):
@@ -116,6 +120,10 @@ class Edge:
 
     def _decide(self, exchange: Exchange) -> Decision:
         return self._enforcer.decide(exchange.target.authority, exchange.client)
+
+    def _note(self, exchange: Exchange, decision: Decision, acted: Acted | None) -> None:
+        if acted is not None or decision.would:
+            self._notes.http(decision, exchange.target.authority, exchange.client, acted)
 
     def _terminate(self, exchange: Exchange, decision: Decision) -> web.StreamResponse:
         if proxy_termination.closes(decision):
@@ -198,8 +206,11 @@ class Edge:
         if names:
             self.cache.purge(lambda host: cache_disable.names_cover(names, host))
         for exchange in list(self._running):
-            if Measure.PROXY in self._decide(exchange).measures:
+            decision = self._decide(exchange)
+            if Measure.PROXY in decision.measures:
+                self._running.discard(exchange)
                 _cut(exchange)
+                self._note(exchange, decision, Acted.CUT)
 
     def _names_without_cache(self, rules: RuleSet) -> frozenset[tuple[str, bool]]:
         return rules.covered_names(Measure.CDN, datetime.fromtimestamp(self._clock(), UTC))

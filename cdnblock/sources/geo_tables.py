@@ -6,6 +6,7 @@ A file is read into memory once and never mapped: whoever truncates a mapped fil
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import stat
@@ -48,6 +49,18 @@ def open_geo_table(path: Path | str | None) -> GeoTable:
         str(path),
         on_damage=lambda reason: _log.warning("country table %s: %s; such clients have no country", path, reason),
     )
+
+
+def digest_of(path: Path | str | None) -> str | None:
+    """Return the digest of a country table's file (None: the one in the package), None when it cannot be read."""
+    try:
+        if path is None:
+            data = resources.files("cdnblock.sources").joinpath(DEFAULT_TABLE).read_bytes()
+        else:
+            data = _read(Path(path))
+    except (ConfigError, OSError):
+        return None
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 @cache

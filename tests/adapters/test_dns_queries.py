@@ -313,6 +313,7 @@ def test_rules_that_change_while_a_query_is_judged(tmp_path, small_mmdb):
 
         class Swapping:
             rules, decide_query_name = before.rules, staticmethod(before.decide_query_name)
+            tally = before.tally
 
         judge = QueryJudge(Swapping())
         assert outcome(judge.judge(ask("one.example"), FRANCE)) == "REFUSED"
@@ -327,6 +328,7 @@ class Failing:
 
     def __init__(self, enforcer, *, in_rules):
         self._enforcer, self._in_rules = enforcer, in_rules
+        self.tally = enforcer.tally
 
     @property
     def rules(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from cdnblock.audit.tally import Tally
 from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.lookup import Kind
@@ -22,6 +23,10 @@ class Decides(Protocol):
     @property
     def rules(self) -> RuleSet:
         """What is enforced now."""
+
+    @property
+    def tally(self) -> Tally:
+        """What counts the refusals."""
 
     def decide_query_name(self, name: str, client: str | None) -> Decision:
         """Return the decision for a DNS query now."""

@@ -19,6 +19,7 @@ from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import Uncovered
 from cdnblock.measures import dns_message as wire
 from cdnblock.measures import dns_refusal, dns_relay
+from cdnblock.noting import Notes
 from cdnblock.orders.model import Measure
 
 _SHAPES: Final = 4_096  # what stands in queries around the question: a few kinds, unless somebody plays with it
@@ -56,6 +57,7 @@ class QueryJudge:
         fails_open: bool = False,
     ) -> None:
         self._enforcer = enforcer
+        self._notes = Notes(enforcer.tally, "dns_server")
         self._contact = contact
         networks = tuple(trusted_forwarders)
         self._forwarders = TrustedProxies(networks)
@@ -125,15 +127,18 @@ class QueryJudge:
         if decision.revision != self._revision:  # changed meanwhile: of the rules of now the name may be no example
             return self._judge_carefully(packet, peer, limit)
         if Measure.DNS not in decision.measures:
+            if decision.would:
+                self._notes.dns(decision, packet[12 : end - 4].lower(), client, refused=False)
             self.forwarded += 1
             return FORWARD
         _, head, rest = shape.canned.get(id(decision)) or self._can(packet, end, shape, decision)
-        answer = packet[:2] + head + packet[12:end] + rest
+        answer: bytes | None = packet[:2] + head + packet[12:end] + rest
         room = _STREAM if limit is None else min(limit, shape.room)
+        if answer is not None and len(answer) > room:
+            answer = dns_refusal.answer(packet, decision, contact=self._contact, max_size=room)
         self.refused += 1
-        if len(answer) <= room:
-            return answer
-        return dns_refusal.answer(packet, decision, contact=self._contact, max_size=room)
+        self._notes.dns(decision, packet[12 : end - 4].lower(), client, refused=True)
+        return answer
 
     def _judge_carefully(self, packet: bytes, peer: str, limit: int | None) -> bytes | Verdict | None:
         """Judge what is broken, unusual, or could not be decided about."""
@@ -165,6 +170,8 @@ class QueryJudge:
         client = self._clients[peer] or self._forwarders.ecs_client(peer, address, source)
         decision = self._enforcer.decide_query_name(name, client)
         if Measure.DNS not in decision.measures:
+            if decision.would:
+                self._notes.dns(decision, asked.question[:-4].lower(), client, refused=False)
             self.forwarded += 1
             return FORWARD
         if asked.rcode:
@@ -172,6 +179,7 @@ class QueryJudge:
         room = _STREAM if limit is None else min(limit, max(wire.SMALLEST_UDP, asked.udp_size or 0))
         answer = dns_refusal.answer(packet, decision, contact=self._contact, max_size=room)
         self.refused += 1
+        self._notes.dns(decision, asked.question[:-4].lower(), client, refused=True)
         return answer
 
     def _object(self, packet: bytes) -> bytes | None:
