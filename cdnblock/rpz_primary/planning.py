@@ -97,7 +97,7 @@ class Planning:
             layers.want_only(table)
 
     def _each_divided(self) -> Iterable[str]:
-        for order in self.rules.orders.values():
+        for order in self.rules.enforced:
             for clients in self._clients:
                 if Measure.DNS in order.measures and clients.divided_by(order):
                     yield (

@@ -50,7 +50,7 @@ def refusals(rules: RuleSet) -> list[str]:
     """Return what is wrong with orders that want REFUSED, which policy zones do not know: it becomes NXDOMAIN."""
     return [
         f"order {order.id}: dns refuse: a policy zone cannot say REFUSED; --partial agrees to NXDOMAIN"
-        for order in rules.orders.values()
+        for order in rules.enforced
         if order.measures.get(Measure.DNS) == "refuse"
     ]
 

@@ -67,9 +67,10 @@ def unseen(report: Report, rules: RuleSet, promises: Promises, *, has_reference:
     for why, number in report.open.items():
         yield f"{number:,} answers tell nothing: {why} ({', '.join(map(printable, report.examples[why]))} …)"
     yield from _of_places(report, rules)
-    orders = rules.orders.values()
+    for order in rules.reported:
+        yield f"order {order.id}: it is report only, so nothing of it is expected"
     asked = _OF_SERVERS[type(report.server)]
-    for measure in (measure for measure in Measure if any(measure in order.measures for order in orders)):
+    for measure in (measure for measure in Measure if any(measure in order.measures for order in rules.enforced)):
         if measure not in asked:
             yield f"measure {measure.value} is not this server's: verify the one that carries it as well"
     if isinstance(report.server, Resolver):
@@ -104,7 +105,7 @@ def _of_places(report: Report, rules: RuleSet) -> Iterator[str]:
         )
     if not report.covered:
         yield "any measure: no probe was for a name in force and a client that it concerns"
-    for order in rules.orders.values():
+    for order in rules.enforced:
         territory = order.territory
         if not territory.world and not territory.countries & countries:
             yield f"clients that order {order.id} concerns: none was in {territory}"
