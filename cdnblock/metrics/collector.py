@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _KEPT: Final = 60.0  # seconds for which the numbers of the orders are good, unless something changes
 _OF_HOSTS: Final = ("cdnblock_dns_", "cdnblock_apply_")
+_SAID: Final = {"refused": "answer"}  # a refusal is DNS's answer: one word for what is sent in the place of the content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,8 @@ class Collector(_Collector):
     """
 
     def __init__(self, enforcer: Enforcer | None, own: Callable[[], Iterable[Row]] = tuple) -> None:
-        self._enforcer = enforcer
+        self.enforcer = enforcer
+        """Whose numbers they are; another one may take its place."""
         self._own = own
         self._of_orders: _OfOrders | None = None
 
@@ -56,12 +58,12 @@ class Collector(_Collector):
         return described(name for name in FAMILIES if not name.startswith(_OF_HOSTS))
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families that have values now. Waits for no reload, and for no lock."""
+        """Yield the families that have values now. Waits for no reload."""
         return as_metrics([*self._rows(), *self._own()])
 
     def _rows(self) -> Iterator[Row]:
         yield "cdnblock_build_info", (_installed_version(), platform.python_version()), 1
-        enforcer = self._enforcer
+        enforcer = self.enforcer
         if enforcer is None:
             return
         yield from self._orders_of(enforcer)
@@ -135,17 +137,21 @@ def _vitals(enforcer: Enforcer) -> Iterator[Row]:
 
 
 def _counted(enforcer: Enforcer) -> Iterator[Row]:
-    """Yield what the hosts of this process noted; a copy, because they go on noting."""
-    tally = getattr(enforcer, "tally", None)
-    if tally is not None:
-        for labels, number in dict(tally.totals).items():
-            yield "cdnblock_decisions_total", tuple(map(str, labels)), number
+    """Yield what the hosts of this process noted."""
+    for (adapter, measure, action), number in enforcer.tally.totals.items():
+        yield "cdnblock_decisions_total", (adapter, measure, _SAID.get(action, action)), number
 
 
 def _audited(enforcer: Enforcer) -> Iterator[Row]:
-    trail = getattr(enforcer, "trail", None)
-    if trail is not None:
-        yield "cdnblock_audit_records_total", (), trail.written
+    if enforcer.trail is None:
+        return
+    told = enforcer.trail.status()
+    yield "cdnblock_audit_records_total", (), told["recorded"]
+    yield "cdnblock_audit_write_errors_total", (), told["write_errors"]
+    yield "cdnblock_audit_gaps_total", (), told["gaps"]
+    yield "cdnblock_audit_failing", (), int(told["failing"] is not None)
+    if told["last"] is not None:
+        yield "cdnblock_audit_last_write_timestamp_seconds", (), datetime.fromisoformat(told["last"]).timestamp()
 
 
 def _installed_version() -> str:

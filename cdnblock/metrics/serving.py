@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def serve_metrics(address: tuple[str, int], collector: Collector) -> Iterator[tu
 
     async def serve() -> None:
         application = web.Application()
-        application.router.add_get(_PATH, lambda request: answer(collector, request))
+        application.router.add_get(_PATH, functools.partial(answer, collector))
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, handle_signals=False)
         await runner.setup()
         try:
