@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,12 +57,21 @@ class Recorder:
         self._looked = (clock(), time.monotonic())
         self._next_retirement = 0.0
         self.recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
-        self.recorded = 0
+        self.recorded = self.gaps = 0
 
     @property
     def head(self) -> Head:
         """Where the trail ends."""
         return self._writer.head
+
+    @property
+    def last_before(self) -> datetime | None:
+        """When the last record was made that there was before this opening, None where none was."""
+        last = self._writer.found.last_at
+        try:
+            return None if last is None else datetime.fromisoformat(last)
+        except ValueError:
+            return None
 
     @property
     def failing(self) -> str | None:
@@ -124,6 +134,7 @@ class Recorder:
             "head": anchor(head.seq, head.chain),
             "segment": self._writer.segment,
             "recorded": self.recorded,
+            "gaps": self.gaps,
             "failing": None if outage is None else outage.why,
             "failing_since": None if outage is None else rfc3339(outage.since),
             "last": self.recent[-1]["at"] if self.recent else None,
@@ -284,3 +295,4 @@ class Recorder:
     def _told(self, record: dict[str, Any]) -> None:
         self.recent.append(record)
         self.recorded += 1
+        self.gaps += record["kind"] == Kind.GAP

@@ -15,6 +15,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Self
@@ -90,6 +91,11 @@ class Trail:
     def head(self) -> Head:
         """Where the trail ends."""
         return self._recorder.head
+
+    @property
+    def last_before(self) -> datetime | None:
+        """When the last record was made that there was before this opening, None for a new trail."""
+        return self._recorder.last_before
 
     @property
     def write_errors(self) -> int:
