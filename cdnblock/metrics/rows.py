@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -51,22 +51,33 @@ def _family(name: str, values: Mapping[tuple[str, ...], float | Latencies]) -> M
     kind = FAMILIES[name]
     match kind.kind:
         case Kind.COUNTER:
-            family = CounterMetricFamily(name.removesuffix("_total"), kind.text, labels=kind.labels)
+            counter = CounterMetricFamily(name.removesuffix("_total"), kind.text, labels=kind.labels)
+            for labels, value in values.items():
+                counter.add_metric(labels, _number(value))
+            return counter
         case Kind.GAUGE:
-            family = GaugeMetricFamily(name, kind.text, labels=kind.labels)
+            gauge = GaugeMetricFamily(name, kind.text, labels=kind.labels)
+            for labels, value in values.items():
+                gauge.add_metric(labels, _number(value))
+            return gauge
         case Kind.INFO:
-            family = InfoMetricFamily(name.removesuffix("_info"), kind.text)
+            info = InfoMetricFamily(name.removesuffix("_info"), kind.text)
+            for labels in values:
+                info.add_metric((), dict(zip(kind.labels, labels, strict=True)))
+            return info
         case Kind.HISTOGRAM:
-            family = HistogramMetricFamily(name, kind.text, labels=kind.labels)
-    for labels, value in values.items():
-        if isinstance(family, InfoMetricFamily):
-            family.add_metric((), dict(zip(kind.labels, labels, strict=True)))
-        elif isinstance(family, HistogramMetricFamily):
-            assert isinstance(value, Latencies)  # noqa: S101 (the table says so)
-            family.add_metric(labels, list(_up_to(value.counts)), value.seconds)
-        else:
-            family.add_metric(labels, value)
-    return family
+            histogram = HistogramMetricFamily(name, kind.text, labels=kind.labels)
+            for labels, value in values.items():
+                assert isinstance(value, Latencies)  # noqa: S101 (the table says so)
+                histogram.add_metric(labels, list(_up_to(value.counts)), value.seconds)
+            return histogram
+        case _:
+            assert_never(kind.kind)
+
+
+def _number(value: float | Latencies) -> float:
+    assert not isinstance(value, Latencies)  # noqa: S101 (the table says so)
+    return value
 
 
 def _up_to(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
