@@ -25,9 +25,6 @@ class Fare:
     below: Group | None
 
 
-_ABOVE_ALL: Fare = Fare(dots=-1, upper=0, own=None, below=None)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Fares:
     """The blocks of a roll, and each kin's fare by the kin's number, those above before those below them."""
@@ -40,7 +37,7 @@ class Fares:
         return {
             kin: fare.below
             for kin, fare in self.of.items()
-            if differ(fare.below, self.of.get(fare.upper, _ABOVE_ALL).below)
+            if differ(fare.below, self.of[fare.upper].below if fare.upper else None)
         }
 
     def in_exact(self) -> dict[int, Group | None]:
