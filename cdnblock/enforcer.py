@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
+from cdnblock.audit.records import Kind
 from cdnblock.audit.settings import Settings
 from cdnblock.audit.tally import Tally
 from cdnblock.errors import ConfigError, Problem, Severity
@@ -27,6 +28,7 @@ from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet, Uncovered
 from cdnblock.sources.chronicle import Chronicle
 from cdnblock.sources.control_socket import ControlServer
+from cdnblock.sources.end_watch import EndWatch, as_json, in_words
 from cdnblock.sources.follower import Follower
 from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.sources.listeners import Listener, Listeners
@@ -96,6 +98,7 @@ class Enforcer:
         self._rereading = threading.RLock()
         self._slow_release = SlowRelease()
         self._last_reload: LastReload | None = None
+        self._ends = EndWatch()
         self._vitals = Vitals()
         self._reports: dict[str, Callable[[], Any]] = {}
         self._started = self._now()
@@ -122,6 +125,7 @@ class Enforcer:
                 opened.callback(self._listen(self._state).close)
             if audit is not None:
                 self._chronicle = self._begin(opened, Path(audit), audit_settings, geo)
+            self._tell_endings()
             if follow:
                 follower = Follower(_Followed(self), self._live.folder, self._now)
                 opened.callback(follower.close)
@@ -228,8 +232,10 @@ class Enforcer:
         """Return the state of this instance as JSON has it: what is enforced, what is wrong, what is held back."""
         with self._rereading:
             holidays, _ = load_holidays(self._live.folder)
-            own = {"pid": os.getpid(), "started": self._started.isoformat()}
-            told = own | describe(self._live, self._now(), self._last_reload, holidays)
+            own: dict[str, Any] = {"pid": os.getpid(), "started": self._started.isoformat()}
+            now = self._now()
+            own["expiring"] = [as_json(item, now) for item in self._ends.near(self._rules, now)]
+            told = own | describe(self._live, now, self._last_reload, holidays)
         return told | {name: tell() for name, tell in self._reports.items()}
 
     def report(self, name: str, tell: Callable[[], Any]) -> None:
@@ -305,6 +311,7 @@ class Enforcer:
             self._chronicle.put_in_force(self._live, old, self._now(), accepted=accept_release)
         self._rules = new = self._live.rules
         self._vitals.note_look(self._live, self._now())
+        self._tell_endings()
         if different:
             took = time.perf_counter() - started
             self._last_reload = LastReload(at=self._now(), seconds=took, changed=new is not old)
@@ -313,6 +320,14 @@ class Enforcer:
         if new is not old:
             self._slow_release.give(old, new)
             self._listeners.note(old, new)
+
+    def _tell_endings(self) -> None:
+        """Say which orders are about to end: once for each of the marks before an end."""
+        now = self._now()
+        for item in self._ends.untold(self._rules, now):
+            _LOG.warning("cdnblock: %s", in_words(item, now))
+            if self._chronicle is not None:
+                self._chronicle.trail.event(Kind.ORDER_EXPIRING, **as_json(item, now))
 
     def _report(self, loudest: int = logging.ERROR) -> None:
         """Log what is new among the problems: loudly, and once."""

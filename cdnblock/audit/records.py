@@ -33,6 +33,7 @@ class Kind(StrEnum):
     TRAIL_CLOSED = "trail-closed"
     LOADED = "loaded"
     ORDER_STARTED = "order-started"
+    ORDER_EXPIRING = "order-expiring"
     ORDER_ENDED = "order-ended"
     ORDER_LIFTED = "order-lifted"
     WINDOW_OPENED = "window-opened"
@@ -59,6 +60,7 @@ IN_WORDS: Final[Mapping[Kind, str]] = {
     Kind.TRAIL_CLOSED: "recording ended as it should",
     Kind.LOADED: "orders came into force: revision before and after, files by digest, names added and released",
     Kind.ORDER_STARTED: "an order came into force",
+    Kind.ORDER_EXPIRING: "an order is about to end: 30, 7 or 1 days are left",
     Kind.ORDER_ENDED: "an order ended",
     Kind.ORDER_LIFTED: "an order was lifted, wholly or for some names",
     Kind.WINDOW_OPENED: "a window of an order opened",

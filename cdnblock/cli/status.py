@@ -144,6 +144,9 @@ def _page(status: Mapping[str, Any], state: Path) -> Iterator[str]:
     if status["deadlines"]:
         yield ""
         yield from _deadlines(status["deadlines"])
+    if status["expiring"]:
+        yield ""
+        yield from _endings(status["expiring"])
 
 
 def _summary(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -212,6 +215,14 @@ def _deadlines(deadlines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield header
     for due, line in zip(deadlines, lines, strict=True):
         yield click.style(f"{line}, and not said to be implemented", fg=_ALARM) if due["overdue"] else line
+
+
+def _endings(expiring: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    now = datetime.now(UTC)
+    rows = [(item["order"], _legal(item["ends"]), _since(item["ends"], now)) for item in expiring]
+    header, *lines = _aligned([("ABOUT TO END", "AT", ""), *rows])
+    yield header
+    yield from lines
 
 
 def _aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 BROKEN = "cdnblock: 1\nid: [\n"
 STABLE = {
     "pid", "started", "revision", "orders", "names", "names_in_force", "next_change", "last_reload", "files",
-    "problems", "held", "deadlines", "state_folder_error", "report_only", "orders_reported",
+    "problems", "held", "deadlines", "state_folder_error", "report_only", "orders_reported", "expiring",
 }  # fmt: skip
 
 
@@ -257,6 +257,17 @@ def served(days_ago, **changes):
     return order_text(id=f"served{days_ago}").replace(
         "court:", f"served: {day:%Y-%m-%dT%H:%M}\ncomply_within: 24 hours\n{extra}court:"
     )
+
+
+def test_orders_that_are_about_to_end_are_shown(folder, state, small_mmdb):
+    """Within 30 days, with the instant; an order that runs for long is not among them."""
+    put(folder / "soon.yaml", order_text(id="soon", until=f"{datetime.now() + timedelta(days=5):%Y-%m-%d}"))
+    with Enforcer(folder, geo=small_mmdb, state=state, follow=False):
+        lines = run("status", "--state", state).stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("ABOUT TO END"))
+    assert lines[at + 1].startswith("soon")
+    assert lines[at + 1].endswith("in 5 d")
+    assert len(lines) == at + 2
 
 
 def test_deadlines_that_are_near_or_past_are_shown(folder, state, small_mmdb):
