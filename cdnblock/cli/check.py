@@ -41,7 +41,9 @@ def command(orders: tuple[Path, ...], layout: str) -> None:
         click.echo("no order files; an order is a file *.yaml or *.yml at the top of the folder", err=True)
     counts = {"file": len(found.files), "valid order": len(found.orders), "name": names, "error": len(found.errors)}
     counts["warning"] = warnings
-    click.echo(", ".join(f"{n:,} {what}{'' if n == 1 else 's'}" for what, n in counts.items()), err=True)
+    reported = sum(not order.is_enforced for order in found.orders)
+    dry_run = f"; {reported:,} of the orders report only, refusing nothing" if reported else ""
+    click.echo(", ".join(f"{n:,} {what}{'' if n == 1 else 's'}" for what, n in counts.items()) + dry_run, err=True)
     sys.exit(1 if found.errors else 0)
 
 

@@ -15,8 +15,9 @@ import click
 from cdnblock.cli.options import at_option, geo_option, orders_option, rfc3339
 from cdnblock.cli.progress import progress_bar
 from cdnblock.geo.country import locate
-from cdnblock.matching.decision import Decision
+from cdnblock.matching.decision import Decision, Reason
 from cdnblock.matching.names import canonical
+from cdnblock.orders.model import Order
 from cdnblock.orders.instants import read_instant
 
 if TYPE_CHECKING:
@@ -87,16 +88,25 @@ def decision_as_json(decision: Decision, host: str, client: str | None, at: date
         "country": decision.country,
         "at": rfc3339(at, zone),
         "measures": {measure.value: variant for measure, variant in decision.measures.items()},
-        "orders": [
-            {"id": reason.id, "name": reason.name, "notice": reason.notice, "until": reason.until.isoformat()}
-            for reason in decision.reasons
-        ],
+        "orders": [*map(_reason, decision.reasons)],
+        "would": {measure.value: variant for measure, variant in decision.would.items()},
+        "would_orders": [*map(_reason, decision.would_reasons)],
         "not_applied": [
-            {"id": item.id, "name": item.name, "why": item.why.value} for item in decision.not_applied
+            {"id": item.id, "name": item.name, "why": item.why.value} | _mode(item.order)
+            for item in decision.not_applied
         ],
         "changes_at": decision.changes_at.isoformat() if decision.changes_at else None,
         "revision": decision.revision,
     }  # fmt: skip
+
+
+def _reason(reason: Reason) -> dict[str, Any]:
+    told = {"id": reason.id, "name": reason.name, "notice": reason.notice, "until": reason.until.isoformat()}
+    return told | _mode(reason.order)
+
+
+def _mode(order: Order) -> dict[str, str]:
+    return {} if order.is_enforced else {"mode": order.mode.value}
 
 
 def _read(batch: BinaryIO) -> Iterator[tuple[str, str | None, str | None]]:

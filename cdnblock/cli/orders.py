@@ -16,7 +16,7 @@ from cdnblock.matching.names import to_unicode
 from cdnblock.orders import calendar
 from cdnblock.orders.calendar import Holidays
 from cdnblock.orders.life import OrderState, ends_within, next_change, state_of
-from cdnblock.orders.model import Moment, Order
+from cdnblock.orders.model import Mode, Moment, Order
 from cdnblock.shown import json_text, shown
 
 _COLOURS: Final = {
@@ -103,6 +103,7 @@ def _described(order: Order, at: datetime, holidays: Holidays) -> dict[str, Any]
         "next_change": shown(next_change(order, at)),
         "territory": "world" if order.territory.world else sorted(order.territory.countries),
         "measures": {measure.value: variant for measure, variant in order.measures.items()},
+        "mode": order.mode.value,
         "names": order.size(),
         "listed": [
             {"name": name.name, "subdomains": name.subdomains, "note": name.note, "overbroad": name.overbroad}
@@ -133,7 +134,7 @@ def _table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     header = ("ID", "STATE", "STARTS", "ENDS", "DEADLINE", "NEXT CHANGE", "NAMES", "MEASURES", "TERRITORY")
     rows = [
         (
-            item["id"], item["state"].value, _short(item["starts"]), _short(item["ends"]), _short(item["deadline"]),
+            item["id"], _state(item), _short(item["starts"]), _short(item["ends"]), _short(item["deadline"]),
             _short(item["next_change"]), str(item["names"]), " ".join(item["measures"]), _territory(item, limit=5),
         )
         for item in found
@@ -162,6 +163,8 @@ def _page(item: dict[str, Any]) -> Iterator[str]:
         yield f"{key.replace('_', ' '):12} {shown(item[key]) if item[key] is not None else '-'}"
     yield f"{'territory':12} {_territory(item, limit=249)}"
     yield f"{'measures':12} {', '.join(f'{measure}: {variant}' for measure, variant in item['measures'].items())}"
+    dry_run = " (report only: nothing is refused)" if item["mode"] == Mode.REPORT else ""
+    yield f"{'mode':12} {item['mode']}{dry_run}"
     yield f"{'names':12} {item['names']}"
     for name in item["listed"]:
         scope = "" if name["subdomains"] else " (this exact name only)"
@@ -174,6 +177,10 @@ def _page(item: dict[str, Any]) -> Iterator[str]:
     for lifting in item["lifted"]:
         names = "the whole order" if lifting["names"] is None else ", ".join(map(_name, lifting["names"]))
         yield f"{'lifted':12} {names} at {lifting['at']}{': ' + shown(lifting['reason']) if lifting['reason'] else ''}"
+
+
+def _state(item: dict[str, Any]) -> str:
+    return f"{item['state'].value}{', report only' if item['mode'] == Mode.REPORT else ''}"
 
 
 def _name(name: str) -> str:

@@ -41,6 +41,8 @@ def test_the_whole_answer(orders, small_mmdb):
         "at": "2025-05-01T12:00:00+02:00",
         "measures": {"dns": "refuse", "cdn": "disable", "proxy": "terminate"},
         "orders": [{"id": "motogp", "name": "motogpstream.me", "notice": None, "until": "2025-11-17T00:00:00+01:00"}],
+        "would": {},
+        "would_orders": [],
         "not_applied": [{"id": "other", "name": "motogpstream.me", "why": "outside-territory"}],
         "changes_at": "2025-11-17T00:00:00+01:00",
     }
