@@ -32,7 +32,7 @@ FLOORS = {
     "cdnblock.metrics": 5.8,
     "cdnblock.adapters": 6,
     "cdnblock.exporters": 6,
-    "cdnblock.dashboard": 6,
+    "cdnblock.dashboard": 7,
     "cdnblock.reports": 6,
     # Above the exporters, which tell what each target can promise, and below all that asks running servers.
     "cdnblock.rpz_primary": 6.5,
