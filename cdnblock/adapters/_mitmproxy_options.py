@@ -8,6 +8,10 @@ from typing import Any, Final, Optional
 
 from mitmproxy import exceptions, options
 
+from cdnblock.audit.settings import ClientForm, Fsync, read_span
+from cdnblock.audit.settings import Settings as TrailSettings
+from cdnblock.errors import ConfigError
+
 _TEXT: Final = Optional[str]  # noqa: UP045 (mitmproxy goes by the type's spelling)
 
 OPTIONS: Final[tuple[tuple[str, Any, Any, str], ...]] = (
@@ -22,6 +26,10 @@ OPTIONS: Final[tuple[tuple[str, Any, Any, str], ...]] = (
     ("contact", _TEXT, None, "Whom to contact, for orders that name nobody; goes into the 451 notice and the DNS refusal."),
     ("on_error", str, "closed", "What happens to a request about which no decision can be made: closed (503, SERVFAIL) or open (let through)."),
     ("stream", bool, True, "Pass event streams, other endless bodies and those over 1 MiB on as they arrive instead of collecting them first; other addons do not see such bodies."),
+    ("audit", _TEXT, None, "Folder of this instance alone, for the trail of all that is enforced and of all that happens to orders."),
+    ("audit_clients", str, "network", "What the trail holds of a client's address: network (/24, /48), pseudonym or none."),
+    ("audit_retention", str, "365d", "How long the trail keeps records, such as 180d or 52w."),
+    ("audit_fsync", str, "second", "When records are made to outlast a loss of power: record, second or never."),
     ("clock", _TEXT, None, "Staging only: the file that says what time it is (cdnblock.sources.staging_clock)."),
 )  # fmt: skip
 
@@ -49,6 +57,10 @@ class Settings:
     client_header: str | None = None
     state: str | None = None
     report_only: bool = False
+    audit: str | None = None
+    audit_clients: str = "network"
+    audit_retention: str = "365d"
+    audit_fsync: str = "second"
     operator_url: str | None = None
     contact: str | None = None
     on_error: str = "closed"
@@ -60,7 +72,20 @@ class Settings:
         """What an `Enforcer` is made of: a change here means another one."""
         return (
             self.orders, self.geo, self.trusted_proxies, self.client_header, self.state, self.report_only, self.clock,
+            self.audit, self.audit_clients, self.audit_retention, self.audit_fsync,
         )  # fmt: skip
+
+
+def trail_settings(settings: Settings) -> TrailSettings:
+    """Return how the trail is to be kept. Raises ConfigError for what makes no sense."""
+    for value, known in ((settings.audit_clients, ClientForm), (settings.audit_fsync, Fsync)):
+        if value not in {member.value for member in known}:
+            raise ConfigError(f"{value!r} is not known; there are {', '.join(member.value for member in known)}")
+    return TrailSettings(
+        clients=ClientForm(settings.audit_clients),
+        retention=read_span(settings.audit_retention),
+        fsync=Fsync(settings.audit_fsync),
+    )
 
 
 def refuse_unsafe(of: options.Options) -> None:

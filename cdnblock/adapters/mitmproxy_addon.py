@@ -34,6 +34,7 @@ from cdnblock.adapters._mitmproxy_options import (
     options_error,
     read_settings,
     refuse_unsafe,
+    trail_settings,
     unknown_options,
 )
 from cdnblock.adapters._mitmproxy_requests import Notices
@@ -341,8 +342,8 @@ class CdnBlock:
             if self._enforcer is not None:
                 raise options_error("cdnblock_orders cannot be taken away while mitmproxy runs")
             return
-        if self._enforcer is not None and settings.state is not None:
-            raise options_error("options of the enforcer cannot change while it owns a state folder; restart mitmproxy")
+        if self._enforcer is not None and (settings.state is not None or settings.audit is not None):
+            raise options_error("options of the enforcer cannot change while it owns a folder; restart mitmproxy")
         try:
             enforcer = Enforcer(
                 settings.orders,
@@ -351,6 +352,8 @@ class CdnBlock:
                 client_header=settings.client_header,
                 state=settings.state,
                 report_only=settings.report_only,
+                audit=settings.audit,
+                audit_settings=trail_settings(settings),
                 clock=time.time if settings.clock is None else StagingClock(settings.clock),
             )
         except CdnblockError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,6 +13,9 @@ from cdnblock.errors import ConfigError
 
 _LEAST_SEGMENT: Final = 4096  # octets; smaller ones are for tests of nothing
 _LEAST: Final = timedelta(seconds=1)
+_LONGEST: Final = timedelta(days=365_000)  # a thousand years are for ever
+_SPAN: Final = re.compile(r"([0-9]{1,9}) ?(s|min|h|d|w)", re.ASCII)
+_UNITS: Final = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 class ClientForm(StrEnum):
@@ -36,6 +40,19 @@ class Fsync(StrEnum):
     """Once a second, where something was written."""
     NEVER = "never"
     """When the system pleases."""
+
+
+def read_span(text: str) -> timedelta:
+    """Return the span of time that a text names: a number and one of s, min, h, d, w.
+
+    Raises:
+        ConfigError: it is none.
+
+    """
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(f"{text!r} is no span of time; write a number and its unit: s, min, h, d or w, such as 365d")
+    return min(timedelta(seconds=int(found[1])), _LONGEST // _UNITS[found[2]]) * _UNITS[found[2]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import tempfile
@@ -17,11 +18,13 @@ import click
 from cdnblock.cli.dry_run import names_listed, report_only_option
 from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.options import geo_option, orders_option
+from cdnblock.cli.recording import recording_options
 from cdnblock.cli.serving_metrics import metrics_option, serving_metrics
 from cdnblock.shown import log_to_stderr
 
 if TYPE_CHECKING:
     from cdnblock.adapters.dns_server import Address, FrontSettings
+    from cdnblock.audit.settings import Settings
     from cdnblock.enforcer import Enforcer
 
 _MOST_WORKERS: Final = 256
@@ -97,6 +100,7 @@ _MOST_WORKERS: Final = 256
 )  # fmt: skip
 @metrics_option
 @report_only_option
+@recording_options
 @click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
 def command(  # noqa: PLR0913 (click hands options over by name)
     *,
@@ -122,6 +126,8 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     workers: int,
     metrics: str | None,
     report_only: bool,
+    audit: Path | None,
+    audit_settings: Settings,
     clock: Path | None,
 ) -> None:
     """Stand before a resolver: refuse the names of the orders to the clients they concern, forward everything else.
@@ -159,17 +165,19 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     )
     allow_many_files()
     settings = fitting(settings)
+    load = functools.partial(_enforcer, settings, orders, audit, audit_settings)
     if workers == 1:
-        _serve_alone(settings, orders, state, metrics)
+        with load(state) as enforcer:
+            _serve_alone(settings, enforcer, metrics)
     else:
-        _serve_with_workers(settings, orders, state, metrics, workers)
+        _serve_with_workers(settings, load, state, metrics, workers)
 
 
-def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None, metrics: str | None) -> None:
+def _serve_alone(settings: FrontSettings, enforcer: Enforcer, metrics: str | None) -> None:
     """Serve in this process until SIGTERM or SIGINT."""
     from cdnblock.adapters.dns_server import run, serve_front
 
-    async def serve(enforcer: Enforcer) -> None:
+    async def serve() -> None:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
@@ -184,12 +192,15 @@ def _serve_alone(settings: FrontSettings, orders: Path, state: Path | None, metr
                 _say(front.addresses, settings, enforcer, 1)
                 await ended.wait()
 
-    with _enforcer(settings, orders, state) as enforcer:
-        run(serve(enforcer))
+    run(serve())
 
 
 def _serve_with_workers(
-    settings: FrontSettings, orders: Path, state: Path | None, metrics: str | None, number: int
+    settings: FrontSettings,
+    load: Callable[[Path | None], Enforcer],
+    state: Path | None,
+    metrics: str | None,
+    number: int,
 ) -> None:
     """Supervise workers until SIGTERM or SIGINT."""
     from cdnblock.adapters.dns_server import Workers
@@ -200,7 +211,7 @@ def _serve_with_workers(
     with contextlib.ExitStack() as stack:
         if state is None:  # the files in force are handed on from a state folder
             state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cdnblock-dns-"))) / "state"
-        enforcer = stack.enter_context(_enforcer(settings, orders, state))
+        enforcer = stack.enter_context(load(state))
         signal.signal(signal.SIGHUP, lambda *_: _reload(enforcer))
         workers = stack.enter_context(Workers(enforcer, settings, number))
         stack.enter_context(_reporting(enforcer, metrics, workers.metrics))
@@ -218,14 +229,19 @@ def _reporting(enforcer: Enforcer, metrics: str | None, tell: Callable[[], Mappi
         yield
 
 
-def _enforcer(settings: FrontSettings, orders: Path, state: Path | None) -> Enforcer:
+def _enforcer(
+    settings: FrontSettings, orders: Path, audit: Path | None, audit_settings: Settings, state: Path | None
+) -> Enforcer:
     import time
 
     from cdnblock.enforcer import Enforcer
     from cdnblock.sources.staging_clock import StagingClock
 
     clock: Callable[[], float] = time.time if settings.clock is None else StagingClock(settings.clock)
-    return Enforcer(orders, geo=settings.geo, state=state, report_only=settings.report_only, clock=clock)
+    return Enforcer(
+        orders, geo=settings.geo, state=state, report_only=settings.report_only, audit=audit,
+        audit_settings=audit_settings, clock=clock,
+    )  # fmt: skip
 
 
 def _reload(enforcer: Enforcer) -> None:

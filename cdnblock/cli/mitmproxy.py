@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from cdnblock.audit.settings import Settings
 from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.open_files import allow_many_files
+from cdnblock.cli.recording import recording_options
 from cdnblock.errors import ConfigError
 
 DEFAULTS: Final[Mapping[str, object]] = {
@@ -35,6 +39,7 @@ DEFAULTS: Final[Mapping[str, object]] = {
 )
 @click.option("--state", envvar="CDNBLOCK_STATE", help="Folder in which the last good orders survive (cdnblock_state).")
 @report_only_option
+@recording_options
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(
     *,
@@ -43,6 +48,8 @@ def command(
     trusted_proxies: Sequence[str],
     state: str | None,
     report_only: bool,
+    audit: Path | None,
+    audit_settings: Settings,
     arguments: Sequence[str],
 ) -> None:
     """Run mitmdump and enforce the orders in it. ARGUMENTS are mitmdump's own.
@@ -55,9 +62,18 @@ def command(
     """
     wanted = [("cdnblock_orders", orders), ("cdnblock_geo", geo), ("cdnblock_state", state)]
     wanted += [("cdnblock_report_only", "true")] if report_only else []
+    wanted += [] if audit is None else [("cdnblock_audit", str(audit)), *_of_trail(audit_settings)]
     wanted += [("cdnblock_trusted_proxies", network) for network in trusted_proxies]
     allow_many_files()  # it holds an upstream socket for each client of its DNS for over a minute
     _run([*_as_settings(wanted, arguments), *arguments])
+
+
+def _of_trail(settings: Settings) -> list[tuple[str, str]]:
+    return [
+        ("cdnblock_audit_clients", settings.clients.value),
+        ("cdnblock_audit_retention", f"{settings.retention // timedelta(seconds=1)}s"),
+        ("cdnblock_audit_fsync", settings.fsync.value),
+    ]
 
 
 def _as_settings(wanted: Sequence[tuple[str, str | None]], arguments: Sequence[str]) -> list[str]:

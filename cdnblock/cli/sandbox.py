@@ -18,12 +18,14 @@ import click
 
 from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.options import geo_option
+from cdnblock.cli.recording import recording_options
 from cdnblock.errors import ConfigError
 from cdnblock.orders.instants import LEGAL_TIME, read_instant
 from cdnblock.orders.model import Measure
 from cdnblock.shown import shown
 
 if TYPE_CHECKING:
+    from cdnblock.audit.settings import Settings
     from cdnblock.sandbox.report import Report
     from cdnblock.sandbox.stage import Stage, StageSettings
 
@@ -56,8 +58,9 @@ def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> d
     help="Listen on N (proxy), N+1 (edge), N+2 (name server).  [default: any free ports]",
 )  # fmt: skip
 @report_only_option
+@recording_options
 @click.option("--break", "broken", type=click.Choice([measure.value for measure in Measure]), hidden=True)
-def command(
+def command(  # noqa: PLR0913 (each is an option)
     *,
     orders: Path | None,
     geo: Path | None,
@@ -66,6 +69,8 @@ def command(
     as_json: bool,
     port: int,
     report_only: bool,
+    audit: Path | None,
+    audit_settings: Settings,
     broken: str | None,
 ) -> None:
     """Rehearse orders: a real origin, edge, proxy and name server on loopback, probed as clients in five places.
@@ -86,6 +91,8 @@ def command(
         dns_port=port and port + 2,
         broken=Measure(broken) if broken else None,
         report_only=report_only,
+        audit=audit,
+        audit_settings=audit_settings,
     )
     try:
         failed = asyncio.run(_run(settings, at, stay=not (once or as_json), as_json=as_json))

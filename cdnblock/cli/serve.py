@@ -15,6 +15,7 @@ import click
 
 from cdnblock.cli.dry_run import names_listed, report_only_option
 from cdnblock.cli.options import geo_option, orders_option
+from cdnblock.cli.recording import recording_options
 from cdnblock.errors import ConfigError
 from cdnblock.shown import log_to_stderr
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cdnblock.adapters._decision_generations import Generations
     from cdnblock.adapters._decision_listening import Listen
     from cdnblock.adapters.decision_service import DecisionService
+    from cdnblock.audit.settings import Settings
     from cdnblock.enforcer import Enforcer
     from cdnblock.http_gate import HttpGate
 
@@ -53,6 +55,7 @@ def _octal(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @click.option("--on-failure", type=click.Choice(["closed", "open"]), default="closed", show_default=True,
               help="What a covered host gets when no decision can be made: 503, or served.")  # fmt: skip
 @report_only_option
+@recording_options
 @click.option("--socket-mode", callback=_octal, default="0660", show_default=True, help="Permissions of unix sockets.")
 def command(  # noqa: PLR0913 (each is an option)
     *,
@@ -66,6 +69,8 @@ def command(  # noqa: PLR0913 (each is an option)
     contact: str | None,
     on_failure: str,
     report_only: bool,
+    audit: Path | None,
+    audit_settings: Settings,
     socket_mode: int,
 ) -> None:
     """Answer proxies that ask before they serve: 200, or the 451 with its notice.
@@ -88,7 +93,7 @@ def command(  # noqa: PLR0913 (each is an option)
     def load() -> Enforcer:
         return Enforcer(
             orders, geo=geo, trusted_proxies=trusted, client_header="x-forwarded-for", state=state,
-            report_only=report_only,
+            report_only=report_only, audit=audit, audit_settings=audit_settings,
         )  # fmt: skip
 
     def decide_by(enforcer: Enforcer) -> tuple[HttpGate, Generations]:

@@ -9,12 +9,14 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from cdnblock.audit.settings import Settings
 from cdnblock.errors import ConfigError
 from cdnblock.orders.model import Measure
 from cdnblock.sandbox import front_script
@@ -38,6 +40,8 @@ class FrontSettings:
     http_port: int = 0
     broken: Measure | None = None
     report_only: bool = False
+    audit: Path | None = None
+    audit_settings: Settings = field(default_factory=Settings)
 
 
 @asynccontextmanager
@@ -84,6 +88,7 @@ async def _start(settings: FrontSettings, port: int) -> asyncio.subprocess.Proce
         *("--orders", settings.orders.absolute(), "--trusted-proxies", LOOPBACK),
         *(() if settings.geo is None else ("--geo", settings.geo.absolute())),
         *(("--report-only",) if settings.report_only else ()),
+        *_recording(settings),
         *("-q", "-s", front_script.__file__),
         *("--mode", f"reverse:http://{LOOPBACK}:{settings.edge_port}@{LOOPBACK}:{port}"),
         *(part for name, value in options.items() for part in ("--set", f"{name}={value}")),
@@ -105,6 +110,13 @@ async def _start(settings: FrontSettings, port: int) -> asyncio.subprocess.Proce
         },
         start_new_session=True,  # Ctrl-C is for the sandbox, which then ends the front
     )
+
+
+def _recording(settings: FrontSettings) -> Iterator[str | Path]:
+    if settings.audit is not None:
+        kept = settings.audit_settings
+        yield from ("--audit", settings.audit.absolute(), "--audit-clients", kept.clients, "--audit-fsync", kept.fsync)
+        yield from ("--audit-retention", f"{kept.retention // timedelta(seconds=1)}s")
 
 
 async def _listens(reading: asyncio.Task[None], ready: asyncio.Event) -> bool:

@@ -7,7 +7,7 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from cdnblock.adapters import dns_server
+from cdnblock.audit.settings import Settings
 from cdnblock.enforcer import Enforcer
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders.model import Measure
@@ -35,7 +36,8 @@ _NOTICED: Final = 3.0  # seconds within which a follower must have noticed the c
 class StageSettings:
     """What is staged. `broken` names the measure that is broken on purpose; ports of 0 mean free ones.
 
-    With `report_only` every order is read as one in mode report.
+    With `report_only` every order is read as one in mode report. `audit` is a folder for two trails: `edge`, with the
+    name server's, and `proxy`, mitmproxy's.
     """
 
     orders: Path
@@ -45,6 +47,8 @@ class StageSettings:
     dns_port: int = 0
     broken: Measure | None = None
     report_only: bool = False
+    audit: Path | None = None
+    audit_settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,8 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
                 geo=settings.geo,
                 trusted_proxies=[LOOPBACK],
                 report_only=settings.report_only,
+                audit=None if settings.audit is None else settings.audit / "edge",
+                audit_settings=settings.audit_settings,
                 clock=clock,
             )
         )
@@ -130,6 +136,8 @@ async def open_stage(settings: StageSettings) -> AsyncIterator[Stage]:
                     http_port=settings.http_port,
                     broken=settings.broken,
                     report_only=settings.report_only,
+                    audit=None if settings.audit is None else settings.audit / "proxy",
+                    audit_settings=settings.audit_settings,
                 )
             )
         )
