@@ -17,8 +17,8 @@ from cdnblock.cli.progress import progress_bar
 from cdnblock.geo.country import locate
 from cdnblock.matching.decision import Decision, Reason
 from cdnblock.matching.names import canonical
-from cdnblock.orders.model import Order
 from cdnblock.orders.instants import read_instant
+from cdnblock.orders.model import Order
 
 if TYPE_CHECKING:
     from cdnblock.geo.country import CountryTable
