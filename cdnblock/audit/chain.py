@@ -18,7 +18,9 @@ START: Final = bytes(32)
 _BEFORE: Final = b',"chain":"'
 _AFTER: Final = b'"}'
 _HEX: Final = 64
-_TAIL: Final = len(_BEFORE) + _HEX + len(_AFTER)
+TAIL: Final = len(_BEFORE) + _HEX + len(_AFTER)
+"""Octets of a line that are not its body."""
+
 _FIRST: Final = b'{"seq":'
 _MOST_DIGITS: Final = 18
 
@@ -44,7 +46,7 @@ def seal(before: bytes, body: bytes) -> tuple[bytes, bytes]:
 
 def read_line(line: bytes) -> Line | None:
     """Return the parts of a line (without its newline), None when it has not the form of a record."""
-    at = len(line) - _TAIL
+    at = len(line) - TAIL
     if at <= len(_FIRST) or line[at : at + len(_BEFORE)] != _BEFORE or line[-len(_AFTER) :] != _AFTER:
         return None
     seq = seq_of(line)

@@ -58,10 +58,21 @@ class Choice:
 
 def orders_of(record: dict[str, Any]) -> set[str]:
     """Return the ids of the orders that a record tells of."""
-    found = {record.get("order")}
-    for item in record.get("files") or () if record.get("kind") == Kind.LOADED else ():
-        found.add(item.get("order") if isinstance(item, dict) else None)
-    return {order for order in found if isinstance(order, str)}
+    found: set[Any] = {record["order"]} if isinstance(record.get("order"), str) else set()
+    if record.get("kind") == Kind.LOADED:
+        found |= {
+            item["order"]
+            for item in listed(record, "files")
+            if isinstance(item, dict) and isinstance(item.get("order"), str)
+        }
+        found |= {item for item in listed(record, "gone") if isinstance(item, str)}
+    return found
+
+
+def listed(record: dict[str, Any], field: str) -> list[Any]:
+    """Return the items of a list in a record, none where there is no such list."""
+    found = record.get(field)
+    return found if isinstance(found, list) else []
 
 
 def names_of(record: dict[str, Any]) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from cdnblock.audit.chain import anchor, link, read_anchor, seq_of
 from cdnblock.audit.folder import is_in_use
-from cdnblock.audit.reading import open_segment, whole_lines
+from cdnblock.audit.reading import listed, open_segment, whole_lines
 from cdnblock.audit.records import MAX_LINE, Kind
 from cdnblock.audit.segments import FILES, HEAD, Head, Segment, read_head, segments_of
 from cdnblock.audit.walking import Finding, Walk, Wrong
@@ -225,8 +225,8 @@ def _judge_order_files(folder: Path, walk: Walk) -> None:
     """Tell of order files that were kept and are not what they were."""
     digests: dict[str, tuple[str, int, int]] = {}
     for file, line, record in walk.told:
-        for item in record.get("files") or () if record.get("kind") == Kind.LOADED else ():
-            for each in (item, *(item.get("beside") or ())) if isinstance(item, dict) else ():
+        for item in listed(record, "files") if record.get("kind") == Kind.LOADED else ():
+            for each in (item, *listed(item, "beside")) if isinstance(item, dict) else ():
                 found = _DIGEST.match(str(each.get("digest"))) if isinstance(each, dict) else None
                 if found is not None:
                     digests.setdefault(found[1], (file, line, record["seq"]))

@@ -12,15 +12,13 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
-from cdnblock.audit.chain import START, Line, link, read_line, seq_of
+from cdnblock.audit.chain import START, TAIL, Line, link, read_line, seq_of
 from cdnblock.audit.reading import read_record
 from cdnblock.audit.records import Kind
 from cdnblock.audit.segments import Head
 
 MOST_FINDINGS: Final = 1_000  # that are kept; of the others only the number is
 
-_TAIL: Final = 76  # octets from `,"chain":"` to the end of a line
-_AT_TO_KIND: Final = 37  # octets: an instant, and `","kind":"`
 _READ: Final = tuple(f'{kind}"'.encode() for kind in (Kind.RETIRED, Kind.GAP, Kind.TRAIL_OPENED, Kind.LOADED))
 _CLOSED: Final = f'{Kind.TRAIL_CLOSED}"'.encode()
 
@@ -90,8 +88,8 @@ class Walk:
         """Take the next line, without its newline."""
         seq = self.seq + 1
         begin = b'{"seq":%d,"at":"' % seq
-        chain = sha256(self.chain + sha256(raw[:-_TAIL]).digest()).digest()
-        if raw[-_TAIL:] == b',"chain":"%b"}' % chain.hex().encode() and raw.startswith(begin):
+        chain = sha256(self.chain + sha256(raw[:-TAIL]).digest()).digest()
+        if raw[-TAIL:] == b',"chain":"%b"}' % chain.hex().encode() and raw.startswith(begin):
             self._other = None
             self._accept(raw, seq, chain, (file, number))
         else:
