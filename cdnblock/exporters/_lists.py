@@ -51,10 +51,16 @@ def exceptions_are_unknown(plan: Plan, options: Options) -> Iterator[Missing]:
 
 def by_orders(plan: Plan, names: Collection[str], why: str) -> Iterator[Missing]:
     """Yield a line for each set of orders: a list may have a hundred thousand such names."""
-    found: dict[str, list[str]] = {}
+    alike: dict[str, list[str]] = {}
+    groups: dict[str, Group | None] = {"": None}
     for name in names:
         group = plan.group_of(name) or plan.group_of(name.partition(".")[2])  # a name that is let go is so from another
-        found.setdefault(_orders(group), []).append(name)
+        group_id = group.id if group else ""
+        groups.setdefault(group_id, group)
+        alike.setdefault(group_id, []).append(name)
+    found: dict[str, list[str]] = {}
+    for group_id, those in alike.items():
+        found.setdefault(_orders(groups[group_id]), []).extend(those)
     for orders, those in found.items():
         more = f" (and {len(those) - 1:,} more)" if len(those) > 1 else ""
         yield Missing(orders, f"{those[0]}{more} {why}")

@@ -11,9 +11,9 @@ from cdnblock.orders.model import Measure
 
 
 def _render(work: Work) -> tuple[File, ...]:
-    meant = {name for table in (work.plan.exact, work.plan.suffixes) for name in table if work.plan.group_of(name)}
-    lines = "".join(f"0.0.0.0 {name}\n:: {name}\n" for name in sorted(meant))
-    return (File("cdnblock.hosts", work.top("#") + lines),)
+    found = {**work.plan.suffixes, **work.plan.exact}  # of a name itself, the table of hosts has the last word
+    meant = sorted(name for name, group in found.items() if group)
+    return (File("cdnblock.hosts", work.top("#") + "".join([f"0.0.0.0 {name}\n:: {name}\n" for name in meant])),)
 
 
 EXPORTER: Final = Exporter(
