@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "decide": "One decision, or a batch, as JSON.",
     "explain": "The same for people: every order that names the host, and why it applies or not.",
     "orders": "State, deadline and next change of each order.",
+    "report": "What was ordered and what was done, for courts and regulators; what is about to end.",
     "status": "What a running instance enforces, and what is wrong.",
     "reload": "Have a running instance reread its orders now.",
     "export": "Orders as configuration of other servers: HAProxy, nginx, plain lists.",

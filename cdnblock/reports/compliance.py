@@ -1,0 +1,129 @@
+"""Was a deadline kept? What trails and the order file say, and what nobody can tell. Pure.
+
+A trail proves that something was in force from a record on, and, where it reaches back before that, that it was not
+before. So there are three answers, and the third is honest: met, late by so much, cannot be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from cdnblock.orders.calendar import instant
+from cdnblock.orders.model import Moment
+from cdnblock.reports.trail_facts import Begin
+
+
+class Verdict(StrEnum):
+    """What is known of a deadline."""
+
+    MET = "met"
+    LATE = "late"
+    UNKNOWN = "cannot be told"
+    OPEN = "still open"
+    NONE = "no deadline"
+
+
+class Source(StrEnum):
+    """Who says so."""
+
+    TRAIL = "trail"
+    ORDER_FILE = "order file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compliance:
+    """A deadline (exclusive) against the moment at which enforcement really began, and who says that it did.
+
+    It began between `not_before` and `begun`, which are the same where the moment itself is known; None: it may have
+    begun at any time before. `late_by` counts up to `begun`.
+    """
+
+    deadline: datetime | None
+    verdict: Verdict
+    because: str
+    begun: datetime | None = None
+    not_before: datetime | None = None
+    source: Source | None = None
+    late_by: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one witness says: in force at `at`, and not yet at `not_before` (None: it does not say)."""
+
+    at: datetime
+    not_before: datetime | None
+    source: Source
+
+
+def claims_of(begins: Sequence[Begin | None], implemented: Moment | None, zone: str) -> tuple[Claim, ...]:
+    """Return what trails and the order file say of a beginning. A bare date may mean any moment of its day."""
+    found = [
+        Claim(at=begin.at, not_before=begin.not_before, source=Source.TRAIL) for begin in begins if begin is not None
+    ]
+    if implemented is not None:
+        latest = instant(implemented, zone, end_of_day=True)
+        earliest = instant(implemented, zone)
+        found.append(Claim(at=latest, not_before=earliest, source=Source.ORDER_FILE))
+    return tuple(found)
+
+
+def judge(deadline: datetime | None, claims: Sequence[Claim], now: datetime) -> Compliance:
+    """Return what is known of a deadline.
+
+    Trails come before the order file. Of several, one that proves lateness outweighs those that prove none: every
+    instance was bound. A trail that begins after the deadline, of an instance that came later, outweighs nothing.
+    """
+    trails = [claim for claim in claims if claim.source is Source.TRAIL]
+    verdicts = {_verdict(deadline, claim) for claim in trails}
+    for verdict, because in (
+        (Verdict.LATE, "a trail reaches from before the deadline to a later beginning"),
+        (Verdict.MET, "a trail has it in force before the deadline"),
+        (Verdict.NONE, "nothing says by when it had to be enforced"),
+    ):
+        if verdict in verdicts:
+            return _told(deadline, _worst(trails, deadline, verdict), verdict, because)
+    stated = next((claim for claim in claims if claim.source is Source.ORDER_FILE), None)
+    if stated is not None and (verdict := _verdict(deadline, stated)) is not Verdict.UNKNOWN:
+        return _told(deadline, stated, verdict, "the order file says so; no trail proves it")
+    if trails:
+        because = "the trails begin after the deadline, with it in force already"
+        return _told(deadline, min(trails, key=lambda claim: claim.at), Verdict.UNKNOWN, because)
+    if deadline is None:
+        return Compliance(deadline=None, verdict=Verdict.NONE, because="nothing says when")
+    if stated is not None:
+        return _told(deadline, stated, Verdict.UNKNOWN, "the order file has the day alone, and the deadline is on it")
+    verdict = Verdict.OPEN if now < deadline else Verdict.UNKNOWN
+    because = "the deadline is still to come" if now < deadline else "neither a trail nor the order file says when"
+    return Compliance(deadline=deadline, verdict=verdict, because=because)
+
+
+def _verdict(deadline: datetime | None, claim: Claim) -> Verdict:
+    if deadline is None:
+        return Verdict.NONE
+    if claim.at < deadline or (claim.source is Source.ORDER_FILE and claim.at == deadline != claim.not_before):
+        return Verdict.MET
+    if claim.not_before is not None and claim.not_before >= deadline:
+        return Verdict.LATE
+    return Verdict.UNKNOWN
+
+
+def _worst(trails: Sequence[Claim], deadline: datetime | None, verdict: Verdict) -> Claim:
+    """Return the last beginning among the trails of that verdict: from then on every instance enforced."""
+    return max((claim for claim in trails if _verdict(deadline, claim) is verdict), key=lambda claim: claim.at)
+
+
+def _told(deadline: datetime | None, claim: Claim, verdict: Verdict, because: str) -> Compliance:
+    late = claim.at - deadline if verdict is Verdict.LATE and deadline is not None else None
+    return Compliance(
+        deadline=deadline,
+        verdict=verdict,
+        because=because,
+        begun=claim.at,
+        not_before=claim.not_before,
+        source=claim.source,
+        late_by=late,
+    )

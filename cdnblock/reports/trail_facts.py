@@ -1,0 +1,216 @@
+"""What one trail tells of one order: when it came into force there, what was enforced, and where the trail is silent.
+
+Nothing here judges. A record is taken as it stands; whether the trail was tampered with is told beside it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+from zoneinfo import ZoneInfo
+
+from cdnblock.audit.reading import orders_of, records
+from cdnblock.audit.records import HITS, Kind, instant_of
+
+MOST: Final = 200  # gaps, clock steps, files and runs of one trail that are kept one by one
+
+Record: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """The first record by which something is in force: it was so at `at`, and was not yet at `not_before`.
+
+    None: the trail does not reach back to a moment at which it was not in force.
+    """
+
+    at: datetime
+    not_before: datetime | None
+    record: int | None
+
+
+class Hit(NamedTuple):
+    """What enforcements are counted by. The day is one of the order's legal time."""
+
+    day: date
+    country: str | None
+    measure: str
+    would: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """From when to when something was not recorded, and what, as the trail has it."""
+
+    since: datetime | None
+    until: datetime | None
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """Something that happened to the order: the instant it was for, and when the trail told of it."""
+
+    kind: str
+    at: datetime
+    instant: datetime | None
+    names: tuple[str, ...]
+    past: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class TrailFacts:
+    """All that one trail tells of one order. `read_trail` fills it."""
+
+    path: Path
+    order: str
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    in_force: Begin | None = None
+    notices: dict[str, Begin] = field(default_factory=dict)
+    first_enforced: datetime | None = None
+    last_enforced: datetime | None = None
+    notices_enforced: dict[str, datetime] = field(default_factory=dict)
+    hits: Counter[Hit] = field(default_factory=Counter)
+    turns: list[Turned] = field(default_factory=list)
+    runs: list[Record] = field(default_factory=list)
+    files: list[Record] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    clock_steps: list[Record] = field(default_factory=list)
+    applied: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def read_trail(path: Path, order: str, zone: str) -> TrailFacts:
+    """Return what a trail tells of an order; days are those of the time zone `zone`.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    return facts_of(records(path), path, order, zone)
+
+
+def facts_of(found: Iterable[Record], path: Path, order: str, zone: str) -> TrailFacts:
+    """Return what records, in their order, tell of an order."""
+    reader = _Reader(TrailFacts(path=path, order=order), ZoneInfo(zone))
+    for record in found:
+        try:
+            reader.take(record, instant_of(record))
+        except (ValueError, TypeError, OverflowError):
+            reader.facts.left_out["records that cannot be understood"] += 1
+    return reader.facts
+
+
+class _Reader:
+    def __init__(self, facts: TrailFacts, zone: ZoneInfo) -> None:
+        self.facts = facts
+        self._zone = zone
+        self._before_run: datetime | None = None  # the last record of the run before
+        self._starting = False  # what is told now was so when this run began
+
+    def take(self, record: Record, at: datetime) -> None:
+        facts, kind = self.facts, record.get("kind")
+        if kind == Kind.TRAIL_OPENED:
+            self._before_run, self._starting = facts.last_at, True
+            self._keep(facts.runs, record, "runs")
+        elif kind in HITS:
+            self._hit(record, at)
+        elif kind == Kind.GAP:
+            gap = Gap(since=_instant(record.get("from")), until=_instant(record.get("to")), what=_lost(record))
+            self._keep(facts.gaps, gap, "gaps")
+        elif kind == Kind.CLOCK_STEP:
+            self._keep(facts.clock_steps, record, "clock steps")
+        elif kind == Kind.LOADED:
+            self._starting = record.get("before") is None
+            if facts.order in orders_of(record):
+                self._keep(facts.files, record, "files")
+        elif record.get("order") == facts.order:
+            self._turn(record, at)
+        facts.first_at = facts.first_at or at
+        facts.last_at = at
+
+    def _turn(self, record: Record, at: datetime) -> None:
+        facts, kind = self.facts, str(record.get("kind"))
+        names = record.get("names")
+        turned = Turned(
+            kind=kind,
+            at=at,
+            instant=_instant(record.get("instant")),
+            names=tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else (),
+            past=record.get("past") is True,
+        )
+        self._keep(facts.turns, turned, "turns")
+        if turned.past and (kind == Kind.ORDER_ENDED or (kind == Kind.ORDER_LIFTED and not turned.names)):
+            self._over_already(turned)
+        if record.get("mode") == "report":
+            return
+        seq = record.get("seq")
+        begin = Begin(
+            at=at,
+            not_before=self._before_run if turned.past and self._starting else at,
+            record=seq if isinstance(seq, int) else None,
+        )
+        if kind == Kind.ORDER_STARTED and facts.in_force is None:
+            facts.in_force = begin
+        elif kind == Kind.ADDITION_STARTED and isinstance(notice := record.get("notice"), str):
+            facts.notices.setdefault(notice, begin)
+
+    def _over_already(self, turned: Turned) -> None:
+        """Take back what was told of as past together with its end: it was over before this trail could have it."""
+        facts = self.facts
+        if facts.in_force is None or turned.instant is None or turned.instant > facts.in_force.at:
+            return
+        facts.in_force = None
+        facts.notices = {notice: begin for notice, begin in facts.notices.items() if begin.at < turned.instant}
+
+    def _hit(self, record: Record, at: datetime) -> None:
+        facts = self.facts
+        if record.get("order") != facts.order:
+            return
+        kind, count = record.get("kind"), record.get("count", 1)
+        would = Kind.WOULD in (kind, record.get("of") if kind == Kind.COUNTED else None)
+        first = _instant(record.get("first")) or at
+        country, measure = record.get("country"), record.get("measure")
+        hit = Hit(
+            day=first.astimezone(self._zone).date(),
+            country=country if isinstance(country, str) else None,
+            measure=str(measure),
+            would=would,
+        )
+        facts.hits[hit] += count if isinstance(count, int) and count > 0 else 1
+        if would:
+            return
+        facts.first_enforced = facts.first_enforced or first
+        facts.last_enforced = at
+        if isinstance(notice := record.get("notice"), str):
+            facts.notices_enforced.setdefault(notice, first)
+
+    def _keep(self, into: list[Any], item: Any, what: str) -> None:
+        if len(into) < MOST:
+            into.append(item)
+        else:
+            self.facts.left_out[what] += 1
+
+
+def _lost(record: Record) -> str:
+    """Return in words what a gap's record says was lost, and why."""
+    lost, why = record.get("lost"), record.get("why")
+    if isinstance(lost, dict):
+        lost = ", ".join(f"{count} {what}" for what, count in lost.items())
+    said = f"{lost} lost" if lost else "nothing known to be lost"
+    return f"{said}: {why}" if why else said
+
+
+def _instant(text: object) -> datetime | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
