@@ -47,7 +47,8 @@ def command(state: Path, as_json: bool) -> None:  # noqa: FBT001 (click's way)
 
     \b
     Exits 0 when all that is on the disk is enforced,
-          1 when a file is invalid, a release is held back, or the last good orders cannot be kept on the disk,
+          1 when a file is invalid, a release is held back, the last good orders cannot be kept on the disk, or the trail
+            cannot be written,
           5 when no instance answers.
 
     Example: cdnblock status --state /var/lib/cdnblock
@@ -93,6 +94,7 @@ def is_anything_wrong(status: Mapping[str, Any]) -> bool:
         status["held"]
         or status["state_folder_error"]
         or status.get("apply", {}).get("failing")
+        or status.get("audit", {}).get("failing")
         or any(file["state"] not in (ENFORCED, REPORTED) for file in status["files"])
         or any(problem["severity"] == Severity.ERROR for problem in status["problems"])
     )
@@ -106,6 +108,8 @@ def problems_and_held(status: Mapping[str, Any], state: Path) -> Iterator[str]:
         yield f"{state}: {status['state_folder_error']}"
     if failing := status.get("apply", {}).get("failing"):
         yield from (f"{status['apply']['target']}: {line}" for line in failing.splitlines())
+    if failing := status.get("audit", {}).get("failing"):
+        yield f"{status['audit']['folder']}: nothing is recorded since {_legal(status['audit']['failing_since'])}: {failing}"
     for held in status["held"]:
         yield f"{held['file']}: would release {many(held['names'], 'name')} in force; held back since {_legal(held['since'])}"
     if status["held"]:
@@ -166,6 +170,8 @@ def _summary(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "engine", _engine(status["apply"])
     if "dns" in status:
         yield "DNS", _dns(status["dns"]["workers"])
+    if "audit" in status:
+        yield "trail", _trail(status["audit"], now)
 
 
 def _engine(applied: Mapping[str, Any]) -> str:
@@ -176,6 +182,14 @@ def _engine(applied: Mapping[str, Any]) -> str:
         else f"went by {applied['revision']} {_since(applied['at'], datetime.now(UTC))}"
     )
     return f"{applied['target']}, {'NOT IN STEP' if applied['failing'] else 'in step'}; {goes_by}"
+
+
+def _trail(audit: Mapping[str, Any], now: datetime) -> str:
+    """Return where the trail ends, and whether anything is missing in it."""
+    last = "nothing written yet" if audit["last"] is None else f"last written {_since(audit['last'], now)}"
+    missing = [many(audit[key], noun) for key, noun in (("gaps", "gap"), ("write_errors", "write error")) if audit[key]]
+    state = "NOT RECORDING; " if audit["failing"] else ""
+    return f"{state}{', '.join([last, *missing])}; head {audit['head']}"
 
 
 def _dns(workers: Sequence[Mapping[str, Any]]) -> str:
