@@ -35,7 +35,7 @@ def verify_evidence(path: Path | str, *, expect: str | None = None) -> Verificat
     """
     expected = Head(*read_anchor(expect)) if expect is not None else None
     name = Path(path).name
-    with open_segment(Path(path)) as file:
+    with open_segment(Path(path).resolve()) as file:
         octets = file.read(_MOST + 1)
     if len(octets) > _MOST:
         raise OSError(0, f"{path} is larger than any evidence")

@@ -98,6 +98,8 @@ def verify(folder: Path | str, *, expect: str | None = None, progress: Progress 
     if not in_use and walk.records and not walk.is_closed:
         notes.append("the last run ended without a closing record: up to a minute of repeats may be missing")
     _judge_beginning(walk, segments, expected)
+    if not segments and told is None:
+        walk.add(Wrong.MISSING, str(folder), None, None, "there is no trail here")
     if walk.records or told is None or told.seq:
         _judge_head(told, walk, has_segments=bool(segments))
     if expected is not None:

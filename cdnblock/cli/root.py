@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "report": "What was ordered and what was done, for courts and regulators; what is about to end.",
     "status": "What a running instance enforces, and what is wrong.",
     "reload": "Have a running instance reread its orders now.",
+    "audit": "Verify, show and export the trail of what was enforced.",
     "export": "Orders as configuration of other servers: HAProxy, nginx, plain lists.",
     "apply": "Keep a running engine in step with the orders: HAProxy, nginx, Varnish, Envoy, name servers.",
     "verify": "Ask a running edge or resolver, and compare what it does with the decision.",
