@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
+from cdnblock.audit.tally import Series
 from cdnblock.matching.decision import Decision
 from cdnblock.orders.model import Measure
 
@@ -55,6 +56,9 @@ class Tells(Protocol):
     ) -> None:
         """Count one enforcement."""
 
+    def series(self, measures: tuple[Measure, ...], action: str, adapter: str) -> Series:
+        """Return what counts one kind of enforcement."""
+
 
 _DNS: Final = (Measure.DNS,)
 _PROXY: Final = (Measure.PROXY,)
@@ -85,6 +89,8 @@ class Notes:
     def __init__(self, tally: Tells, adapter: str) -> None:
         self.failures = 0
         """How many enforcements could not be noted because something raised; logged once a minute."""
+        self.refusals = tally.series(_DNS, Acted.REFUSED, adapter)
+        """The refusals of DNS queries: a host may count repeats in its `cells` itself."""
         self._tally = tally
         self._adapter = adapter
         self._complained = -COMPLAIN_EVERY
@@ -110,9 +116,12 @@ class Notes:
     def dns(self, decision: Decision, name: str | bytes, client: str | None, *, refused: bool) -> None:
         """Tell what was done about a query for `name`, in text or as it stands in a packet."""
         try:
-            if refused:
+            would = Measure.DNS in decision.would
+            if refused and would:  # two things to tell, each time
                 self._tally.note(decision, name, client, measures=_DNS, action=Acted.REFUSED, adapter=self._adapter)
-            if Measure.DNS in decision.would:
+            elif refused:
+                self.refusals.note(decision, name, client)
+            if would:
                 self._tally.note(decision, name, client, measures=_DNS, action=Acted.WOULD, adapter=self._adapter)
         except Exception as error:  # noqa: BLE001 (as above)
             self._failed(error)

@@ -25,9 +25,9 @@ MANY: Final = "*"  # stands for several countries that were counted together
 
 # A cell is a list, because nothing in Python is quicker to count in.
 _Cell: TypeAlias = list[Any]
-_COUNT, _TOLD, _FIRST, _WHAT, _NAMES = range(5)
+COUNT, _TOLD, _FIRST, _WHAT, _NAMES = range(5)
 
-__all__ = ["Hit", "Tally"]
+__all__ = ["COUNT", "Hit", "Series", "Tally"]
 
 
 class Tally:
@@ -45,6 +45,7 @@ class Tally:
         self._gone: list[_Turn] = []  # turns that are over, in which somebody who just looked may still count
         self._base: Counter[tuple[str, str, str]] = Counter()
         self._turning = threading.Lock()
+        self._series: list[Series] = []
         self.recording = False
         self.wake: Callable[[], object] = _nothing
         self.rules: Callable[[], RuleSet | None] = _nothing
@@ -69,7 +70,14 @@ class Tally:
         except (KeyError, TypeError):
             self._first(decision, host, client, measures, action, adapter)
             return
-        cell[0] += 1
+        cell[COUNT] += 1
+
+    def series(self, measures: tuple[Measure, ...], action: str, adapter: str) -> Series:
+        """Return what counts one kind of enforcement by itself, for a host that counts nanoseconds."""
+        series = Series(self, measures, action, adapter)
+        with self._turning:
+            self._series.append(series)
+        return series
 
     @property
     def totals(self) -> Mapping[tuple[str, str, str], int]:
@@ -94,6 +102,8 @@ class Tally:
                 self._gone = [self._turn]
                 self._turn = _Turn(self._clock())
                 self._cells = self._turn.cells
+                for series in self._series:  # after the tally's own: see `Series.note`
+                    series.cells = {}
         rules = self.rules()
         return [hit for each in turns for hit in each.hits(rules, self._clock(), only_new=only_new)]
 
@@ -121,6 +131,32 @@ class Tally:
         self.wake()
 
 
+class Series:
+    """Counts the enforcements of one adapter, measure and action.
+
+    A repeat has a cell, `series.cells[id(decision), host]`, and is counted by whoever looked there: `cell[COUNT] += 1`.
+    What has none is for `note`.
+    """
+
+    __slots__ = ("_action", "_adapter", "_measures", "_tally", "cells")
+
+    def __init__(self, tally: Tally, measures: tuple[Measure, ...], action: str, adapter: str) -> None:
+        self._tally = tally
+        self._measures = measures
+        self._action = action
+        self._adapter = adapter
+        self.cells: dict[tuple[int, str | bytes], list[Any]] = {}
+
+    def note(self, decision: Decision, host: str | bytes, client: str | None) -> None:
+        """Count an enforcement, as `Tally.note` does. Repeats are found in `cells` from now on, if there is room."""
+        mine, cells = self.cells, self._tally._cells  # noqa: SLF001 (its other half)
+        # In this order, and the tally turns in the other one: no cell of a turn that is over gets among newer ones.
+        self._tally.note(decision, host, client, measures=self._measures, action=self._action, adapter=self._adapter)
+        cell = cells.get((id(decision), host, self._measures, self._action, self._adapter))
+        if cell is not None:
+            mine[id(decision), host] = cell
+
+
 class _Turn:
     """The cells between two turns, and by what they are found."""
 
@@ -137,7 +173,7 @@ class _Turn:
     def add(self, key: Any, what: What, at: float, rules: RuleSet | None, *, apart: bool) -> None:
         """Count one more, in the cell where it belongs."""
         cell = self._of_group(what, at, rules) if apart else self._of_totals(what, at)
-        cell[_COUNT] += 1
+        cell[COUNT] += 1
         # A fold is not found by its key: each new name is to be counted.
         if len(self.cells) < MOST_CELLS and not cell[_WHAT].folded and isinstance(key[1], (str, bytes, type(None))):
             try:
@@ -152,7 +188,7 @@ class _Turn:
         for cell in list(self._all):
             what: What = cell[_WHAT]
             for measure in what.measures:
-                found[what.adapter, str(measure), what.action] += cell[_COUNT]
+                found[what.adapter, str(measure), what.action] += cell[COUNT]
         return found
 
     def hits(self, rules: RuleSet | None, now: float, *, only_new: bool) -> Iterator[Hit]:
@@ -162,10 +198,10 @@ class _Turn:
         if not only_new:
             self._drained = now
         for cell in new if only_new else list(self._all):
-            count = cell[_COUNT] - cell[_TOLD]
+            count = cell[COUNT] - cell[_TOLD]
             if count:
                 first = max(cell[_FIRST], before) if cell[_TOLD] else cell[_FIRST]
-                last = first if cell[_COUNT] == 1 else max(first, now)
+                last = first if cell[COUNT] == 1 else max(first, now)
                 cell[_TOLD] += count
                 yield from hits_of(cell[_WHAT], rules, (first, last, count), cell[_NAMES])
 

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from cdnblock.adapters._dns_front.memos import Clients, Decides, WireNames
+from cdnblock.audit.tally import COUNT
 from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import Uncovered
@@ -57,7 +58,9 @@ class QueryJudge:
         fails_open: bool = False,
     ) -> None:
         self._enforcer = enforcer
+        self._decide = enforcer.decide_query_name
         self._notes = Notes(enforcer.tally, "dns_server")
+        self._counted = self._notes.refusals
         self._contact = contact
         networks = tuple(trusted_forwarders)
         self._forwarders = TrustedProxies(networks)
@@ -81,6 +84,34 @@ class QueryJudge:
         What is forwarded is a standard query (RFC 1035 §4.1.1) with one question that can be read and is not to be
         refused; what else is wrong with it, and which version of EDNS it speaks, is for the upstream to say.
         """
+        # All that is kept is of one revision, that of `_revision`.
+        try:
+            end = packet.index(0, 12) + 5
+            asked = packet[12 : end - 4].lower()
+            name = self._names[asked]
+            if name is None:
+                is_standard = packet[2] < 8 and packet[4:6] == b"\0\1" and len(packet) >= end  # noqa: PLR2004
+                if is_standard and self._enforcer.rules.revision is self._revision:
+                    self.forwarded += 1
+                    return FORWARD
+            elif (client := self._clients[peer]) is not None:
+                # The decision is of now: one of another revision has been neither counted nor kept.
+                decision = self._decide(name, client)
+                cell = self._counted.cells[id(decision), asked]
+                shape = self._shapes[packet[2:12] + packet[end:]]
+                _, head, rest = shape.canned[id(decision)]
+                answer = packet[:2] + head + packet[12:end] + rest
+                size = len(answer)
+                if limit is None or (size <= limit and size <= shape.room):
+                    cell[COUNT] += 1
+                    self.refused += 1
+                    return answer
+        except Exception:  # noqa: BLE001, S110 (met for the first time, unusual, or broken: told apart from its first octet on)
+            pass
+        return self._judge_anew(packet, peer, limit)
+
+    def _judge_anew(self, packet: bytes, peer: str, limit: int | None) -> bytes | Verdict | None:
+        """Judge whatever comes, from its first octet on."""
         try:
             if packet[2] < 8 and packet[4:6] == b"\0\1":  # noqa: PLR2004 (neither QR nor an opcode)
                 rules = self._enforcer.rules
