@@ -93,8 +93,12 @@ def _folder(status: Mapping[str, Any]) -> Iterator[Alarm]:
 
 def _trail(status: Mapping[str, Any]) -> Iterator[Alarm]:
     audit = status.get("audit")
-    if audit and audit.get("error"):
-        yield Alarm(level=Level.ALARM, key="audit", details=(str(audit["error"]),))
+    if audit and audit.get("failing"):
+        since = audit.get("failing_since")
+        at = datetime.fromisoformat(since) if since else None
+        yield Alarm(level=Level.ALARM, key="audit", details=(f"{audit['folder']}: {audit['failing']}",), at=at)
+    if audit and audit.get("gaps"):
+        yield Alarm(level=Level.WARNING, key="gaps", values={"n": audit["gaps"]})
 
 
 def _deadlines(status: Mapping[str, Any]) -> Iterator[Alarm]:

@@ -106,12 +106,17 @@ def read_token(path: Path) -> str:
     return token
 
 
-def must_have_token(host: str) -> bool:
-    """Tell whether others than this machine could connect to an address."""
+def keep_strangers_out(host: str, token: str | None) -> None:
+    """Raise ConfigError when others than this machine could connect to an address, and there is no token."""
     try:
-        return not ipaddress.ip_address(host).is_loopback
+        is_own = ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host.lower().rstrip(".") != "localhost"
+        is_own = host.lower().rstrip(".") == "localhost"
+    if token is None and not is_own:
+        raise ConfigError(
+            f"the dashboard at {host} could be read from elsewhere; "
+            "bind it to 127.0.0.1, or give it a token: --dashboard-token-file FILE"
+        )
 
 
 def _without_port(host: str) -> str:

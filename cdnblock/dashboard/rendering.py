@@ -1,6 +1,6 @@
 """Values into HTML: the one place where text from outside meets markup.
 
-Every expression of every template passes `shown` before it is escaped: characters that nobody can see, that reorder
+Every expression of every template passes `seen` before it is escaped: characters that nobody can see, that reorder
 what stands beside them or that steer a terminal come out as escapes, wherever they were hidden. A template cannot
 forget it.
 """
@@ -20,8 +20,8 @@ from markupsafe import Markup
 from cdnblock.dashboard.assets import assets
 from cdnblock.dashboard.language import Wording
 from cdnblock.matching.names import to_unicode
+from cdnblock.shown import shown
 
-_SPACES: Final = frozenset("\u00a0\u202f")  # of our own French; they do no harm
 _LINKED: Final = ("http", "https")
 
 
@@ -53,13 +53,9 @@ class Page:
     status: int = 200
 
 
-def shown(value: Any) -> Any:
+def seen(value: Any) -> Any:
     """Return a value of a template without characters that hide, reorder or steer; markup of ours stays as it is."""
-    if isinstance(value, Markup) or not isinstance(value, str) or value.isprintable():
-        return value
-    return "".join(
-        c if c.isprintable() or c in _SPACES else c.encode("unicode_escape", "surrogatepass").decode() for c in value
-    )
+    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def render(page: Page, asked: Asked, common: Mapping[str, Any], *, block: str | None = None) -> str:
@@ -121,7 +117,7 @@ def _environment() -> Environment:
         loader=PackageLoader("cdnblock.dashboard"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=shown,
+        finalize=seen,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,

@@ -23,7 +23,7 @@ from cdnblock.adapters._decision_listening import Listen, listening
 from cdnblock.dashboard import answers
 from cdnblock.dashboard.alarms import Level, alarms_of
 from cdnblock.dashboard.assets import assets
-from cdnblock.dashboard.door import COOKIE, SESSION_SECONDS, Door, must_have_token
+from cdnblock.dashboard.door import COOKIE, SESSION_SECONDS, Door, keep_strangers_out
 from cdnblock.dashboard.language import LANGUAGES, Wording
 from cdnblock.dashboard.pages.order import order
 from cdnblock.dashboard.pages.orders import orders
@@ -32,7 +32,6 @@ from cdnblock.dashboard.pages.trail import decisions, trail
 from cdnblock.dashboard.pages.try_it import try_it
 from cdnblock.dashboard.rendering import Asked, Page, render
 from cdnblock.dashboard.view import View
-from cdnblock.errors import ConfigError
 from cdnblock.measures.notice.negotiation import choose_language
 
 THEMES: Final = ("auto", "light", "dark")
@@ -77,11 +76,8 @@ class Dashboard:
             ConfigError: nobody can listen there, or others could connect and there is no token.
 
         """
-        if where.path is None and self._door.token is None and must_have_token(where.host):
-            raise ConfigError(
-                f"the dashboard at {where.host} could be read from elsewhere; "
-                "bind it to 127.0.0.1, or give it a token: --dashboard-token-file FILE"
-            )
+        if where.path is None:
+            keep_strangers_out(where.host, self._door.token)
         runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=_DRAIN)
         with listening(where) as listener:
             await runner.setup()
