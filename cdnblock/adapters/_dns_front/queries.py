@@ -58,7 +58,6 @@ class QueryJudge:
         fails_open: bool = False,
     ) -> None:
         self._enforcer = enforcer
-        self._decide = enforcer.decide_query_name
         self._notes = Notes(enforcer.tally, "dns_server")
         self._counted = self._notes.refusals
         self._contact = contact
@@ -94,9 +93,9 @@ class QueryJudge:
                 if is_standard and self._enforcer.rules.revision is self._revision:
                     self.forwarded += 1
                     return FORWARD
-            elif (client := self._clients[peer]) is not None:
+            elif len(packet) >= end and (client := self._clients[peer]) is not None:
                 # The decision is of now: one of another revision has been neither counted nor kept.
-                decision = self._decide(name, client)
+                decision = self._enforcer.decide_query_name(name, client)
                 cell = self._counted.cells[id(decision), asked]
                 shape = self._shapes[packet[2:12] + packet[end:]]
                 _, head, rest = shape.canned[id(decision)]
