@@ -16,7 +16,7 @@ from typing import Any, Final
 from cdnblock.errors import OrderError
 from cdnblock.geo.country import country_code
 from cdnblock.matching.claims import Claim, Listing, claims_of, in_force
-from cdnblock.matching.coverage import Coverage
+from cdnblock.matching.coverage import Coverage, Held
 from cdnblock.matching.decision import Decision, Reason
 from cdnblock.matching.index import NameIndex
 from cdnblock.matching.lookup import Kind, Lookup, Memo, Uncovered
@@ -135,6 +135,10 @@ class RuleSet:
     def holding(self, name: str, at: datetime, *, exact: bool) -> tuple[Reason, ...]:
         """Return each order that is enforced at `at` on such a name itself (`exact`), or on any other host below it."""
         return self._lookup.coverage_of(self._lookup.held(name, exact=exact)).holding(timestamp(at))
+
+    def listings(self, name: str, *, exact: bool) -> tuple[Held, ...]:
+        """Return each listing that covers such a name itself (`exact`), or any other host below it, whenever it holds."""
+        return tuple(self._lookup.held(name, exact=exact))
 
     def names_in_force(self, at: datetime) -> Iterator[str]:
         """Yield each listed name that some order holds in force at `at`; between its windows an order is in force."""
