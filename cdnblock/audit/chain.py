@@ -83,7 +83,10 @@ def read_anchor(text: str) -> tuple[int, bytes]:
 
     """
     seq, _, chain = text.strip().partition(":")
-    octets = bytes.fromhex(chain) if chain.isalnum() else b""
+    try:
+        octets = bytes.fromhex(chain)
+    except ValueError:
+        octets = b""
     if not (seq.isascii() and seq.isdigit()) or len(seq) > _MOST_DIGITS or len(octets) != len(START):
         raise ValueError(f"{text!r} is no head of a trail; write it like 1234:followed by 64 hexadecimal digits")
     return int(seq), octets

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -60,18 +61,18 @@ class Key:
 
 
 class Keys:
-    """The keys of pseudonyms in their file, which only this user may read.
+    """The keys of pseudonyms in their file, which only this user may read; `folder` is where the trail is now.
 
     Raises:
         ConfigError: the file cannot be read, or others may read it.
 
     """
 
-    def __init__(self, folder: Folder, every: timedelta, kept: timedelta) -> None:
+    def __init__(self, folder: Callable[[], Folder], every: timedelta, kept: timedelta) -> None:
         self._folder = folder
         self._every = every.total_seconds()
         self._kept = kept.total_seconds()
-        self._keys = _read(folder)
+        self._keys = _read(folder())
 
     @property
     def current(self) -> Key | None:
@@ -97,7 +98,7 @@ class Keys:
             if not self._kept:
                 over += [key for key in keys if key.until is not None]
                 keys = [key for key in keys if key.until is None]
-        self._folder.put(KEYS, json.dumps([asdict(key) for key in keys]).encode())
+        self._folder().put(KEYS, json.dumps([asdict(key) for key in keys]).encode())
         self._keys = keys
         return {"key": keys[-1].id, "deleted": [key.id for key in over]}
 

@@ -8,9 +8,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cdnblock.audit.records import rfc3339
+from cdnblock.audit.records import HITS, rfc3339
 
-MOST_KEPT: Final = 1_000  # events that are told late; what is enforced meanwhile is counted, and needs no room
+MOST_KEPT: Final = 1_000  # events of a sort that are told late; what is enforced meanwhile is counted
 _COMPLAIN_EVERY: Final = 60.0  # seconds
 
 _LOG: Final = logging.getLogger("cdnblock.audit")
@@ -35,11 +35,19 @@ class Outage:
     seqs: tuple[int, int] | None = None
     lost: Counter[str] = field(default_factory=Counter)
     kept: deque[Event] = field(default_factory=deque)
+    kept_hits: int = 0
 
     def keep(self, event: Event) -> None:
-        """Keep an event to be told late; where there are too many, it is counted as lost."""
-        if len(self.kept) < MOST_KEPT:
+        """Keep an event to be told late; where there are too many, it is counted as lost.
+
+        What tells of requests takes no room from what tells of orders.
+        """
+        is_hit = event.kind in HITS
+        if self.kept_hits < MOST_KEPT if is_hit else len(self.kept) - self.kept_hits < MOST_KEPT:
             self.kept.append(event)
+            self.kept_hits += is_hit
+        elif is_hit:
+            self.lost["enforcements"] += event.fields.get("count", 1)
         else:
             self.lost[event.kind] += 1
 

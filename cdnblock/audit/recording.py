@@ -13,14 +13,15 @@ from typing import Any, Final
 from cdnblock.audit.chain import anchor
 from cdnblock.audit.clients import Clients, Keys
 from cdnblock.audit.clocks import circumstances
+from cdnblock.audit.lasting import LastingWriter
 from cdnblock.audit.minutes import Minutes, first_fields
-from cdnblock.audit.outage import Complaints, Event, Outage
-from cdnblock.audit.records import HITS, Kind, rfc3339
+from cdnblock.audit.outage import Complaints, Event
+from cdnblock.audit.records import Kind, rfc3339
 from cdnblock.audit.recovery import forget_torn
 from cdnblock.audit.segments import Head
-from cdnblock.audit.settings import ClientForm, Fsync, Settings
+from cdnblock.audit.settings import ClientForm, Settings
 from cdnblock.audit.tally import Hit
-from cdnblock.audit.writing import TakenAwayError, Writer
+from cdnblock.audit.writing import Writer
 from cdnblock.errors import ConfigError
 
 _RECENT: Final = 500
@@ -41,19 +42,19 @@ class Recorder:
         *,
         clock: Callable[[], float],
         file_of: Callable[[str, str], str | None],
+        texts: Callable[[], Iterable[bytes]],
         on_error: Complaints,
     ) -> None:
         self._path = path
         self._settings = settings
         self._clock = clock
         self._file_of = file_of
+        self._texts = texts
         self._complaints = on_error
         self._minutes = Minutes()
         self._minute = int(clock() // _MINUTE)
-        self._outage: Outage | None = None
         self._overflow: Counter[str] = Counter()
         self._keys: Keys | None = None
-        self._unsynced = self._unsettled = False
         self._looked = (clock(), time.monotonic())
         self._next_retirement = 0.0
         self.recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
@@ -62,12 +63,12 @@ class Recorder:
     @property
     def head(self) -> Head:
         """Where the trail ends."""
-        return self._writer.head
+        return self._lasting.writer.head
 
     @property
     def last_before(self) -> datetime | None:
         """When the last record was made that there was before this opening, None where none was."""
-        last = self._writer.found.last_at
+        last = self._lasting.writer.found.last_at
         try:
             return None if last is None else datetime.fromisoformat(last)
         except ValueError:
@@ -76,7 +77,7 @@ class Recorder:
     @property
     def failing(self) -> str | None:
         """Why nothing can be written at the moment, None when it can."""
-        return None if self._outage is None else self._outage.why
+        return None if self._lasting.outage is None else self._lasting.outage.why
 
     def open(self) -> None:
         """Open the folder, and record that, and what was found.
@@ -86,15 +87,19 @@ class Recorder:
 
         """
         try:
-            self._writer = Writer(self._path, segment_size=self._settings.segment_size, on_record=self._told)
+            writer = Writer(self._path, segment_size=self._settings.segment_size, on_record=self._told)
         except OSError as error:
             raise ConfigError(f"{self._path}: the trail in it cannot be gone on with: {error}") from error
+        self._lasting = LastingWriter(
+            writer, self._settings.fsync, self._complaints,
+            pending=lambda: len(self._minutes), counted=self._counted, texts=self._texts,
+        )  # fmt: skip
         try:
-            self._keys = self._opened_keys()
+            self._keys = self._opened_keys(writer)
             self._clients = Clients(self._settings.clients, self._keys)
-            self._record_opening()
+            self._record_opening(writer)
         except (OSError, ConfigError) as error:
-            self._writer.close()
+            writer.close()
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"{self._path}: cannot be written to: {error}") from error
@@ -106,20 +111,19 @@ class Recorder:
     def take(self, hits: Iterable[Hit], waiting: Iterable[Event | Hit], *, turn: bool, is_full: bool) -> None:
         """Record hits and events in the order in which they happened; `turn` ends a minute. Never raises OSError."""
         now = self._clock()
-        if self._outage is not None:
-            self._resume(now)
+        self._lasting.resume(now)
         events = [item for item in waiting if isinstance(item, Event)]
-        tell = self._outage is None
+        tell = self._lasting.outage is None
         both = (*hits, *(item for item in waiting if isinstance(item, Hit)))
         events += [self._first(first) for hit in both if (first := self._minutes.add(hit, tell=tell)) is not None]
         if is_full:
             events += self._noticed(now)
         events.sort(key=lambda event: event.at)
-        if turn and self._outage is None:
+        if turn and self._lasting.outage is None:
             events += self._counted()
         if turn:
             self._minute = int(now // _MINUTE)
-        self._record(events, now, is_full=is_full)
+        self._lasting.record(events, now, is_full=is_full)
 
     def lose(self, item: Event | Hit) -> None:
         """Count what there was no room for. Any thread."""
@@ -128,11 +132,11 @@ class Recorder:
 
     def status(self) -> dict[str, Any]:
         """Return the state of the trail as JSON has it; `head` is what to write down elsewhere."""
-        outage, head = self._outage, self.head
+        outage, head = self._lasting.outage, self.head
         return {
             "folder": str(self._path),
             "head": anchor(head.seq, head.chain),
-            "segment": self._writer.segment,
+            "segment": self._lasting.writer.segment,
             "recorded": self.recorded,
             "gaps": self.gaps,
             "failing": None if outage is None else outage.why,
@@ -146,88 +150,13 @@ class Recorder:
     def close(self) -> None:
         """Record that this is the end, and let go of the folder."""
         now = self._clock()
-        self._record([Event(at=now, kind=Kind.TRAIL_CLOSED, fields=circumstances(now))], now, is_full=True)
-        self._writer.close()
+        self._lasting.resume(now, at_once=True)
+        self._lasting.record([Event(at=now, kind=Kind.TRAIL_CLOSED, fields=circumstances(now))], now, is_full=True)
+        self._lasting.writer.close()
 
     def leave(self) -> None:
         """Let go of the folder without a word: it is another process's."""
-        self._writer.close()
-
-    def _record(self, events: list[Event], now: float, *, is_full: bool) -> None:
-        written = 0
-        try:
-            if events or is_full:
-                self._writer.check()
-            for event in events:
-                self._write(event, now)
-                written += 1
-            self._settle(is_full=is_full)
-        except (OSError, ConfigError) as error:
-            self._begin_outage(error, now)
-            for event in events[written:]:
-                self._keep(event)
-            if isinstance(error, TakenAwayError):
-                self._resume(now)
-
-    def _write(self, event: Event, now: float) -> None:
-        for text in event.texts:
-            self._writer.keep(text)
-        self._writer.append(event.at, now, event.kind, event.fields)
-        self._unsynced |= event.kind not in HITS
-        self._unsettled = True
-
-    def _settle(self, *, is_full: bool) -> None:
-        """Tell the head, and have what was written outlast a loss of power where it is to."""
-        if self._unsettled:
-            self._writer.tell_head()
-            self._unsettled = False
-        match self._settings.fsync:
-            case Fsync.RECORD:
-                due = True
-            case Fsync.SECOND:
-                due = is_full
-            case Fsync.NEVER:
-                due = False
-        if due or self._unsynced:
-            self._writer.sync()
-            self._unsynced = False
-
-    def _begin_outage(self, error: OSError | ConfigError, now: float) -> None:
-        self._complaints.add(f"{self._path}: nothing can be recorded", error)
-        lost = error.lost if isinstance(error, TakenAwayError) else None
-        if self._outage is None:
-            self._outage = Outage(since=now, why=str(error), seqs=lost)
-        elif lost is not None:
-            self._outage.seqs = lost
-
-    def _keep(self, event: Event) -> None:
-        if self._outage is not None:
-            self._outage.keep(event)
-
-    def _resume(self, now: float) -> None:
-        """Try to write again: the gap, then what was kept, then what was counted meanwhile."""
-        outage = self._outage
-        if outage is None:
-            return
-        try:
-            self._check_twice()
-            self._writer.append(now, now, Kind.GAP, outage.gap(now, len(self._minutes)))
-            self._unsettled = self._unsynced = True
-            self._settle(is_full=True)
-        except (OSError, ConfigError) as error:
-            self._begin_outage(error, now)
-            return
-        _LOG.warning("cdnblock: %s: recording goes on after %.0f s", self._path, now - outage.since)
-        self._outage = None
-        self._record([*outage.kept, *self._counted()], now, is_full=True)
-
-    def _check_twice(self) -> None:
-        """See that there is a place to write to; what was taken away is told of once, and then begun anew."""
-        try:
-            self._writer.check()
-        except TakenAwayError as error:
-            self._begin_outage(error, self._clock())
-            self._writer.check()
+        self._lasting.writer.close()
 
     def _first(self, hit: Hit) -> Event:
         kind, fields = first_fields(hit, self._clients.told(hit.client), self._file_of(hit.revision, hit.order))
@@ -250,33 +179,34 @@ class Recorder:
             lost, self._overflow = dict(self._overflow), Counter()
             fields = {"from": rfc3339(before[0]), "to": rfc3339(now), "lost": lost, "why": "too much came at once"}
             events.append(Event(at=now, kind=Kind.GAP, fields=fields))
-        if self._outage is None:
+        if self._lasting.outage is None:
             events += self._tidied(now)
         return events
 
     def _tidied(self, now: float) -> list[Event]:
         """Change keys, begin a day's segment, and delete those whose time is over."""
+        writer = self._lasting.writer
         try:
             rotated = self._keys.rotate(now) if self._keys is not None else None
-            self._writer.check()
-            if self._writer.rotate_if_due(now):
-                self._unsettled = self._unsynced = True
+            writer.check()
+            if writer.rotate_if_due(now):
+                self._lasting.settle(is_full=True, wrote=True)
             if time.monotonic() >= self._next_retirement:
                 self._next_retirement = time.monotonic() + _HOUR
-                for fields in self._writer.retire(now, self._settings.retention):
+                for fields in writer.retire(now, self._settings.retention):
                     _LOG.info("cdnblock: %s: %s is over and was deleted", self._path, fields.get("segment"))
         except (OSError, ConfigError) as error:
-            self._begin_outage(error, now)
+            self._lasting.begin_outage(error, now)
             return []
         return [] if rotated is None else [Event(at=now, kind=Kind.KEY_ROTATED, fields=rotated)]
 
-    def _opened_keys(self) -> Keys | None:
+    def _opened_keys(self, writer: Writer) -> Keys | None:
         if self._settings.clients is not ClientForm.PSEUDONYM:
             return None
-        return Keys(self._writer.folder, self._settings.key_every, self._settings.key_kept)
+        return Keys(lambda: writer.folder, self._settings.key_every, self._settings.key_kept)
 
-    def _record_opening(self) -> None:
-        now, found = self._clock(), self._writer.found
+    def _record_opening(self, writer: Writer) -> None:
+        now, found = self._clock(), writer.found
         before = {"at": found.last_at, "closed": found.closed}
         if found.closed is False:
             before["told"] = "it ended without a closing record: up to a minute of repeats may be missing"
@@ -288,9 +218,9 @@ class Recorder:
         if self._keys is not None and (key := self._keys.rotate(now)) is not None:
             events.append(Event(at=now, kind=Kind.KEY_ROTATED, fields=key))
         for event in events:
-            self._write(event, now)
-        self._settle(is_full=True)
-        forget_torn(self._writer.folder)
+            self._lasting.write(event, now)
+        self._lasting.settle(is_full=True)
+        forget_torn(writer.folder)
 
     def _told(self, record: dict[str, Any]) -> None:
         self.recent.append(record)

@@ -87,9 +87,9 @@ def body_of(seq: int, at: float, kind: str, fields: Mapping[str, Any]) -> bytes:
     """Return a record's octets but for the chain: all that is chained. Never raises for any value."""
     head: dict[str, Any] = {"seq": seq, "at": rfc3339(at), "kind": kind}
     own = {key: value for key, value in fields.items() if key not in _RESERVED}
-    body = _octets(head | {key: bounded(value) for key, value in own.items()})
+    body = _octets(head | {key: _told(value) for key, value in own.items()})
     if len(body) > _ROOM:
-        shorter = {key: bounded(value) for key, value in own.items() if isinstance(value, (int, float, type(None)))}
+        shorter = {key: _told(value) for key, value in own.items() if isinstance(value, (int, float, type(None)))}
         body = _octets(head | shorter | {"cut": f"{len(body)} octets are too many for one record"})
     return body[:-1]
 
@@ -116,7 +116,7 @@ def instant_of(record: Record) -> datetime:
 def bounded(value: Any, depth: int = 0) -> Any:
     """Return a value as JSON can hold it, no longer than a record may be; what is cut off is told in its place."""
     if value is None or isinstance(value, (bool, int)):
-        return value if not isinstance(value, int) or abs(value) < 1 << 63 else str(value)[:40]
+        return value if value is None or abs(value) < 1 << 63 else f"a number of {value.bit_length()} bits"
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)  # NaN compares with nothing, and comes out as text
     if isinstance(value, str):
@@ -131,6 +131,13 @@ def bounded(value: Any, depth: int = 0) -> Any:
         some = [bounded(item, depth + 1) for item in items[:_MOST_ITEMS]]
         return some if len(items) <= _MOST_ITEMS else [*some, f"… {len(items) - _MOST_ITEMS} more"]
     return bounded(value.decode("latin-1") if isinstance(value, (bytes, bytearray)) else str(value))
+
+
+def _told(value: Any) -> Any:
+    try:
+        return bounded(value)
+    except Exception as error:  # noqa: BLE001 (whatever a value does, a record must be made)
+        return f"cannot be told: {type(error).__name__}"
 
 
 def _octets(fields: Mapping[str, Any]) -> bytes:

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -73,6 +73,7 @@ class Trail:
             settings or Settings(),
             clock=clock,
             file_of=self._file_of,
+            texts=self._texts,
             on_error=self._complaints,
         )
         self._recorder.open()
@@ -211,6 +212,10 @@ class Trail:
 
     def _file_of(self, revision: str, order: str) -> str | None:
         return self._digests.get(revision, {}).get(order)
+
+    def _texts(self) -> Iterator[bytes]:
+        for order, _ in self._known.values():
+            yield from (order.text, *order.beside.values())
 
     def _leave_to_parent(self) -> None:
         """In a child made by `os.fork`: hold on to nothing, so that no orphan keeps the next owner out."""
