@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_MARKDOWN: Final = re.compile(r"[\\`*_\[\]|~]")
+_MARKDOWN: Final = re.compile(r"[\\`*\[\]|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")  # inside a word _ is no markup
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _LINK: Final = re.compile(r"://|(?i:\bwww\.)|@")  # what GitHub's Markdown turns into a link by itself
 _LINK_ENTITIES: Final = {":": "&#58;", ".": "&#46;", "@": "&#64;"}
-_BLOCK: Final = re.compile(r"^(?:[#+=-]|[0-9]+[.)])")  # what begins a heading, a list or a rule
+_BLOCK: Final = re.compile(r"^(?:[#+=-]|[0-9]+[.)](?=\s|$))")  # what begins a heading, a list or a rule
 # https://owasp.org/www-community/attacks/CSV_Injection, and the full-width forms that some programs read alike.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "|", "%")
 

@@ -38,7 +38,7 @@ dl { display: grid; grid-template-columns: minmax(9rem, 15rem) 1fr; gap: .45rem 
 dt { color: var(--soft) }
 dd { margin: 0 }
 .wide { overflow-x: auto; margin: 0 0 1.2rem }
-table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; width: 100%; overflow-wrap: break-word; font-size: .93rem; font-variant-numeric: tabular-nums }
 caption { text-align: left; color: var(--soft); padding: 0 0 .4rem }
 th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); min-width: 6rem }
 th { font-weight: 600 }

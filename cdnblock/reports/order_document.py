@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -64,8 +64,12 @@ class _Shown:
     def lead(self) -> Iterator[Sentence]:
         report, order = self._report, self._report.order
         title = f"{order.title}. " if order.title else ""
-        until = f"until {self.instant(report.over)}"
-        yield Sentence(f"{title}{order.court}, {order.decided.isoformat()}. State: {report.state.value}, {until}.")
+        when = (
+            f"since {self.instant(report.over)}"
+            if report.made_at >= report.over
+            else f"until {self.instant(report.over)}"
+        )
+        yield Sentence(f"{title}{order.court}, {order.decided.isoformat()}. State: {report.state.value}, {when}.")
         said = self.verdict(report.compliance)
         yield Sentence(f"Deadline: {said}.", _TONES.get(report.compliance.verdict, Tone.PLAIN))
 
@@ -252,8 +256,15 @@ def _summed(caption: str, what: str, rows: tuple[DayRow, ...], *, by_country: bo
         enforced[key] += row.enforced
         would[key] += row.would
     keys = sorted(enforced, key=lambda key: (-enforced[key], key))
-    found = tuple((key, enforced[key], would[key]) for key in keys)
-    return Table(caption, (what, "refused", "would be refused"), found[:SHOWN], more=max(0, len(found) - SHOWN))
+    return _counted(caption, (what,), [(key, enforced[key], would[key]) for key in keys])
+
+
+def _counted(caption: str, header: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Table:
+    """Return a table whose last two columns are counts; where nothing would have been refused, there is but one."""
+    more = max(0, len(rows) - SHOWN)
+    if any(row[-1] for row in rows):
+        return Table(caption, (*header, "refused", "would be refused"), tuple(rows[:SHOWN]), more)
+    return Table(caption, (*header, "refused"), tuple(row[:-1] for row in rows[:SHOWN]), more)
 
 
 def _chart(rows: tuple[DayRow, ...]) -> Chart | None:

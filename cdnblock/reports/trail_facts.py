@@ -6,7 +6,7 @@ Nothing here judges. A record is taken as it stands; whether the trail was tampe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -81,61 +81,82 @@ class TrailFacts:
     files: list[Record] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     clock_steps: list[Record] = field(default_factory=list)
-    applied: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def read_trail(path: Path, order: str, zone: str) -> TrailFacts:
-    """Return what a trail tells of an order; days are those of the time zone `zone`.
+def read_trail(path: Path, orders: Mapping[str, str]) -> dict[str, TrailFacts]:
+    """Return what a trail tells of each of these orders (id -> time zone, whose days its hits are counted by).
 
     Raises:
         OSError: it cannot be read.
 
     """
-    return facts_of(records(path), path, order, zone)
+    return facts_of(records(path), path, orders)
 
 
-def facts_of(found: Iterable[Record], path: Path, order: str, zone: str) -> TrailFacts:
-    """Return what records, in their order, tell of an order."""
-    reader = _Reader(TrailFacts(path=path, order=order), ZoneInfo(zone))
+def facts_of(found: Iterable[Record], path: Path, orders: Mapping[str, str]) -> dict[str, TrailFacts]:
+    """Return what records, in their order, tell of each of these orders."""
+    reader = _Reader(path, orders)
     for record in found:
         try:
             reader.take(record, instant_of(record))
         except (ValueError, TypeError, OverflowError):
-            reader.facts.left_out["records that cannot be understood"] += 1
-    return reader.facts
+            reader.not_understood()
+    return reader.finish()
 
 
 class _Reader:
-    def __init__(self, facts: TrailFacts, zone: ZoneInfo) -> None:
-        self.facts = facts
-        self._zone = zone
+    """What has been read so far: of each order what is its own, and of all of them what is the trail's."""
+
+    def __init__(self, path: Path, orders: Mapping[str, str]) -> None:
+        self._facts = {order: TrailFacts(path=path, order=order) for order in orders}
+        self._zones = {order: ZoneInfo(zone) for order, zone in orders.items()}
         self._before_run: datetime | None = None  # the last record of the run before
+        self._first: datetime | None = None
+        self._last: datetime | None = None
+        self._odd = 0
         self._starting = False  # what is told now was so when this run began
 
     def take(self, record: Record, at: datetime) -> None:
-        facts, kind = self.facts, record.get("kind")
-        if kind == Kind.TRAIL_OPENED:
-            self._before_run, self._starting = facts.last_at, True
-            self._keep(facts.runs, record, "runs")
-        elif kind in HITS:
-            self._hit(record, at)
-        elif kind == Kind.GAP:
-            gap = Gap(since=_instant(record.get("from")), until=_instant(record.get("to")), what=_lost(record))
-            self._keep(facts.gaps, gap, "gaps")
-        elif kind == Kind.CLOCK_STEP:
-            self._keep(facts.clock_steps, record, "clock steps")
+        kind, own = record.get("kind"), self._facts.get(str(record.get("order")))
+        if kind in HITS:
+            if own is not None:
+                self._hit(own, record, at)
         elif kind == Kind.LOADED:
             self._starting = record.get("before") is None
-            if facts.order in orders_of(record):
-                self._keep(facts.files, record, "files")
-        elif record.get("order") == facts.order:
-            self._turn(record, at)
-        facts.first_at = facts.first_at or at
-        facts.last_at = at
+            for order in self._facts.keys() & orders_of(record):
+                _keep(self._facts[order], self._facts[order].files, record, "files")
+        elif own is not None:
+            self._turn(own, record, at)
+        else:
+            self._of_the_trail(record, kind)
+        self._first, self._last = self._first or at, at
 
-    def _turn(self, record: Record, at: datetime) -> None:
-        facts, kind = self.facts, str(record.get("kind"))
+    def not_understood(self) -> None:
+        self._odd += 1
+
+    def finish(self) -> dict[str, TrailFacts]:
+        """Return what was read, with what holds for the whole trail."""
+        for facts in self._facts.values():
+            facts.first_at, facts.last_at = self._first, self._last
+            if self._odd:
+                facts.left_out["records that cannot be understood"] = self._odd
+        return self._facts
+
+    def _of_the_trail(self, record: Record, kind: object) -> None:
+        if kind == Kind.TRAIL_OPENED:
+            self._before_run, self._starting = self._last, True
+        gap = Gap(since=_instant(record.get("from")), until=_instant(record.get("to")), what=_lost(record))
+        for facts in self._facts.values():
+            if kind == Kind.TRAIL_OPENED:
+                _keep(facts, facts.runs, record, "runs")
+            elif kind == Kind.GAP:
+                _keep(facts, facts.gaps, gap, "gaps")
+            elif kind == Kind.CLOCK_STEP:
+                _keep(facts, facts.clock_steps, record, "clock steps")
+
+    def _turn(self, facts: TrailFacts, record: Record, at: datetime) -> None:
+        kind = str(record.get("kind"))
         names = record.get("names")
         turned = Turned(
             kind=kind,
@@ -144,9 +165,9 @@ class _Reader:
             names=tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else (),
             past=record.get("past") is True,
         )
-        self._keep(facts.turns, turned, "turns")
+        _keep(facts, facts.turns, turned, "turns")
         if turned.past and (kind == Kind.ORDER_ENDED or (kind == Kind.ORDER_LIFTED and not turned.names)):
-            self._over_already(turned)
+            _over_already(facts, turned)
         if record.get("mode") == "report":
             return
         seq = record.get("seq")
@@ -160,24 +181,13 @@ class _Reader:
         elif kind == Kind.ADDITION_STARTED and isinstance(notice := record.get("notice"), str):
             facts.notices.setdefault(notice, begin)
 
-    def _over_already(self, turned: Turned) -> None:
-        """Take back what was told of as past together with its end: it was over before this trail could have it."""
-        facts = self.facts
-        if facts.in_force is None or turned.instant is None or turned.instant > facts.in_force.at:
-            return
-        facts.in_force = None
-        facts.notices = {notice: begin for notice, begin in facts.notices.items() if begin.at < turned.instant}
-
-    def _hit(self, record: Record, at: datetime) -> None:
-        facts = self.facts
-        if record.get("order") != facts.order:
-            return
+    def _hit(self, facts: TrailFacts, record: Record, at: datetime) -> None:
         kind, count = record.get("kind"), record.get("count", 1)
         would = Kind.WOULD in (kind, record.get("of") if kind == Kind.COUNTED else None)
         first = _instant(record.get("first")) or at
         country, measure = record.get("country"), record.get("measure")
         hit = Hit(
-            day=first.astimezone(self._zone).date(),
+            day=first.astimezone(self._zones[facts.order]).date(),
             country=country if isinstance(country, str) else None,
             measure=str(measure),
             would=would,
@@ -190,11 +200,20 @@ class _Reader:
         if isinstance(notice := record.get("notice"), str):
             facts.notices_enforced.setdefault(notice, first)
 
-    def _keep(self, into: list[Any], item: Any, what: str) -> None:
-        if len(into) < MOST:
-            into.append(item)
-        else:
-            self.facts.left_out[what] += 1
+
+def _over_already(facts: TrailFacts, turned: Turned) -> None:
+    """Take back what was told of as past together with its end: it was over before this trail could have it."""
+    if facts.in_force is None or turned.instant is None or turned.instant > facts.in_force.at:
+        return
+    facts.in_force = None
+    facts.notices = {notice: begin for notice, begin in facts.notices.items() if begin.at < turned.instant}
+
+
+def _keep(facts: TrailFacts, into: list[Any], item: Any, what: str) -> None:
+    if len(into) < MOST:
+        into.append(item)
+    else:
+        facts.left_out[what] += 1
 
 
 def _lost(record: Record) -> str:

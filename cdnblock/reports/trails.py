@@ -14,7 +14,7 @@ from cdnblock.audit.verifying import verify
 from cdnblock.errors import ConfigError
 from cdnblock.orders.model import Order
 from cdnblock.reports.order import TrailReport
-from cdnblock.reports.trail_facts import read_trail
+from cdnblock.reports.trail_facts import TrailFacts, read_trail
 from cdnblock.sources.order_folder import parse_kept, read_bounded
 
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
@@ -30,7 +30,7 @@ def read_trails(paths: Iterable[Path], order: Order) -> Iterator[TrailReport]:
     """
     for path in paths:
         try:
-            facts = read_trail(path, order.id, order.timezone)
+            facts = read_trail(path, {order.id: order.timezone})[order.id]
             found = verify(path)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read as a trail: {error.strerror or error}") from error
@@ -46,24 +46,43 @@ def read_trails(paths: Iterable[Path], order: Order) -> Iterator[TrailReport]:
         )
 
 
-def order_of_trails(paths: Iterable[Path], order_id: str) -> Order | None:
-    """Return an order as its file was in force last, according to trails, which keep such files; None if none did.
+def facts_of_trails(paths: Iterable[Path], orders: Iterable[Order]) -> list[dict[str, TrailFacts]]:
+    """Return what each trail tells of each order, unverified.
 
     Raises:
         ConfigError: a folder cannot be read.
 
     """
-    found: tuple[str, Path, dict[str, Any]] | None = None
+    zones = {order.id: order.timezone for order in orders}
+    found = []
     for path in paths:
         try:
-            for record in records(path, order=order_id, kinds={Kind.LOADED}):
-                items = (item for item in record.get("files") or () if isinstance(item, dict))
-                latest = next((item for item in items if item.get("order") == order_id), None)
-                if latest is not None and (found is None or str(record["at"]) >= found[0]):
-                    found = str(record["at"]), path, latest
+            found.append(read_trail(path, zones))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read as a trail: {error.strerror or error}") from error
-    return None if found is None else _kept_order(found[1], found[2])
+    return found
+
+
+def orders_of_trails(paths: Iterable[Path]) -> dict[str, Order]:
+    """Return each order as its file was in force last, by id, according to trails, which keep such files.
+
+    Raises:
+        ConfigError: a folder cannot be read.
+
+    """
+    latest: dict[str, tuple[str, Path, dict[str, Any]]] = {}
+    for path in paths:
+        try:
+            for record in records(path, kinds={Kind.LOADED}):
+                at = str(record.get("at"))
+                for item in record.get("files") or ():
+                    order = str(item.get("order")) if isinstance(item, dict) else ""
+                    if order and (order not in latest or at >= latest[order][0]):
+                        latest[order] = at, path, item
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read as a trail: {error.strerror or error}") from error
+    found = {order: _kept_order(path, item) for order, (_, path, item) in latest.items()}
+    return {order_id: order for order_id, order in found.items() if order is not None and order.id == order_id}
 
 
 def _kept_order(path: Path, item: dict[str, Any]) -> Order | None:
