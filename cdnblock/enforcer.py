@@ -234,6 +234,10 @@ class Enforcer:
             holidays, _ = load_holidays(self._live.folder)
             own: dict[str, Any] = {"pid": os.getpid(), "started": self._started.isoformat()}
             now = self._now()
+            own["enforced"] = [
+                {"adapter": adapter, "measure": measure, "action": action, "count": count}
+                for (adapter, measure, action), count in sorted(self.tally.totals.items())
+            ]
             own["expiring"] = [as_json(item, now) for item in self._ends.near(self._rules, now)]
             told = own | describe(self._live, now, self._last_reload, holidays)
         return told | {name: tell() for name, tell in self._reports.items()}

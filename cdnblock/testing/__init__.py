@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cdnblock.testing.contract import AdapterContract
 from cdnblock.testing.scenarios import Need
 from cdnblock.testing.site import AsgiSite, Asked, Page, Site, aiohttp_site
-from cdnblock.testing.stage import REWRITES, Host, Stage, reload_by_state
+from cdnblock.testing.stage import REWRITES, Host, Stage, counted_by, counted_by_state, reload_by_state
 
 if TYPE_CHECKING:
     from cdnblock.testing.dns_contract import DnsContract
@@ -32,6 +32,8 @@ __all__ = [
     "Site",
     "Stage",
     "aiohttp_site",
+    "counted_by",
+    "counted_by_state",
     "on_loopback",
     "reload_by_state",
 ]

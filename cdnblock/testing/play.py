@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+from cdnblock.testing.counting import Counted
 from cdnblock.testing.judging import OK, SWITCHING, Told, wrong_beside, wrong_with
 from cdnblock.testing.scenarios import Action, Outcome, Protocol, Scenario, Step
 from cdnblock.testing.site import MARK, TRACE
@@ -22,6 +23,7 @@ from cdnblock.testing.wire2 import Http2
 CUT_WITHIN: Final = 3.0  # seconds; how quickly it really is, benchmarks tell
 _FLOWS: Final = 3.0  # seconds within which something that goes on must have shown that it does
 _ON_ITS_WAY: Final = 0.1  # seconds that octets may be on their way to us
+_COUNTED_WITHIN: Final = 2.0  # seconds
 _QUIET_END: Final = 3.0  # seconds within which a connection that is to be closed is closed
 WITNESS: Final = "witness.example"
 """A host that no scenario's order names: by it the site is asked."""
@@ -37,6 +39,7 @@ def play(scenario: Scenario, protocol: Protocol, host: Host, stage: Stage) -> It
             names = ascii(" ".join((*step.request.hosts, *step.labels, *step.orders)))
             for complaint in playing.step(step):
                 yield f"step {number} ({step.says or step.action} {names}): {complaint}"
+        yield from playing.miscounted()
 
 
 class Play:
@@ -49,6 +52,8 @@ class Play:
         self._opened: dict[str, _Opened] = {}
         self._before: dict[str, Answer] = {}
         self._leaving = contextlib.ExitStack()
+        self._counted = None if host.counted is None else host.counted()
+        self._came = Counted()
 
     def __enter__(self) -> Self:
         return self
@@ -82,6 +87,15 @@ class Play:
         except (AssertionError, OSError) as error:
             yield f"{type(error).__name__}: {error}"
 
+    def miscounted(self) -> Iterator[str]:
+        """Yield what the host has counted otherwise than it came: an enforcement that it missed, or counted twice."""
+        if self._counted is None or self._host.counted is None:
+            return
+        deadline = time.monotonic() + _COUNTED_WITHIN
+        while (wrong := [*self._came.differing(self._counted, self._host.counted())]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield from wrong
+
     def _ask_within(self, step: Step) -> list[str]:
         """Ask; where the step leaves time for it, again until nothing is wrong."""
         deadline = time.monotonic() + step.seconds
@@ -99,6 +113,7 @@ class Play:
         request = _as_sent(step, trace)
         with self._connection(step) as connection:
             answer = connection.ask(request)
+            self._came.take(answer, step.expect.outcome)
             seen: list[Told] = ask_site(self._host, "seen", trace).get(trace, [])
             yield from wrong_with(step.expect, request, answer, seen, self._stage.operator_url)
             if step.expect.outcome is Outcome.UPGRADED and answer.status == SWITCHING and not _echoes(connection):
@@ -114,6 +129,7 @@ class Play:
     def _answers(self, step: Step) -> Iterator[str]:
         for label in step.labels:
             answer = self._begun[label]()
+            self._came.take(answer, None if step.action is Action.ANSWERED else Outcome.CLOSED)
             served = answer.status == OK and answer.of(MARK[0]) == [MARK[1]] and answer.whole
             if served != (step.action is Action.ANSWERED):
                 yield f"{label} got {answer.status} {answer.body[:100]!r}"
@@ -123,6 +139,7 @@ class Play:
         connection = self._connect(step) if step.connection is None else self._named(step)
         running = connection.start(_as_sent(step, uuid.uuid4().hex))
         self._opened[label] = opened = _Opened(label, running, connection)
+        self._came.take(running.head, None)
         wanted = SWITCHING if step.expect.outcome is Outcome.UPGRADED else OK
         if running.head.status != wanted:
             yield f"{label} did not begin: {running.head.status}"
@@ -134,6 +151,7 @@ class Play:
         for opened in self._those(step):
             while not opened.running.is_over() and time.monotonic() < deadline:
                 opened.take(0.05)
+            self._came.ended += opened.running.is_over()
             if not opened.running.is_over():
                 yield f"{opened.label} was not cut within {CUT_WITHIN:.0f} s"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from cdnblock.enforcer import Enforcer
 from cdnblock.errors import ConfigError
 from cdnblock.sources import control_socket
 from cdnblock.testing.places import country_table
@@ -54,11 +56,32 @@ class Host:
     """A host that runs. `address` speaks HTTP/1.1 in clear; `tls` HTTP/2 (and 1.1) over TLS, None if it has none.
 
     `reload` makes the orders folder as it is now take effect, and returns when it has; it may take ten seconds.
+    `counted` tells how often the host has done what (`answer`, `close`, `cut`, `uncached`) by its own count, None
+    where nobody can tell: then nobody sees whether each enforcement is counted, once.
     """
 
     address: tuple[str, int]
     tls: tuple[str, int] | None = None
     reload: Callable[[], object]
+    counted: Callable[[], Mapping[str, int]] | None = None
+
+
+def counted_by(enforcer: Enforcer) -> Mapping[str, int]:
+    """Return what was done how often, as the enforcer's tally has it."""
+    return _by_action((action, count) for (_, _, action), count in enforcer.tally.totals.items())
+
+
+def counted_by_state(stage: Stage) -> Mapping[str, int]:
+    """Return the same of a host that was started with `stage.state`, by its control socket."""
+    told = control_socket.ask(stage.state, {"command": "status"}, _TIMEOUT)
+    return _by_action((row["action"], row["count"]) for row in told["enforced"])
+
+
+def _by_action(rows: Iterable[tuple[str, int]]) -> Mapping[str, int]:
+    found: Counter[str] = Counter()
+    for action, count in rows:
+        found[str(action)] += count
+    return found
 
 
 def reload_by_state(stage: Stage) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cdnblock.adapters.aiohttp_middleware import CdnblockMiddleware
 from cdnblock.enforcer import Enforcer
 from cdnblock.http_gate import HttpGate
-from cdnblock.testing import AdapterContract, Host, Need, aiohttp_site
+from cdnblock.testing import AdapterContract, Host, Need, aiohttp_site, counted_by
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -31,4 +31,4 @@ class TestAiohttp(AdapterContract):
             app = aiohttp_site(rewrites=stage.rewrites)
             CdnblockMiddleware(HttpGate(enforcer, operator_url=stage.operator_url)).install(app)
             with serving_aiohttp(app) as address:
-                yield Host(address=address, reload=enforcer.reload)
+                yield Host(address=address, reload=enforcer.reload, counted=lambda: counted_by(enforcer))

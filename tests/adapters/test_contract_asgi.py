@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cdnblock.testing import AdapterContract, Host, Need, reload_by_state
+from cdnblock.testing import AdapterContract, Host, Need, counted_by_state, reload_by_state
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -43,7 +43,7 @@ class TestUvicornH11(AdapterContract):
     def serve(self, stage):
         """Run it as a process."""
         with serving("uvicorn-h11", stage) as (address, _):
-            yield Host(address=address, reload=lambda: reload_by_state(stage))
+            yield Host(address=address, reload=lambda: reload_by_state(stage), counted=lambda: counted_by_state(stage))
 
 
 class TestUvicornHttptools(AdapterContract):
@@ -60,7 +60,7 @@ class TestUvicornHttptools(AdapterContract):
     def serve(self, stage):
         """Run it as a process."""
         with serving("uvicorn-httptools", stage) as (address, _):
-            yield Host(address=address, reload=lambda: reload_by_state(stage))
+            yield Host(address=address, reload=lambda: reload_by_state(stage), counted=lambda: counted_by_state(stage))
 
 
 class TestGranian(AdapterContract):
@@ -81,7 +81,12 @@ class TestGranian(AdapterContract):
             serving("granian", stage, arguments=tls) as (address, _),
             on_a_loop_of_its_own(pumping(address)) as port,
         ):
-            yield Host(address=("127.0.0.1", port), tls=address, reload=lambda: reload_by_state(stage))
+            yield Host(
+                address=("127.0.0.1", port),
+                tls=address,
+                reload=lambda: reload_by_state(stage),
+                counted=lambda: counted_by_state(stage),
+            )
 
 
 @asynccontextmanager

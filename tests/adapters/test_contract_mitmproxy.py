@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cdnblock.testing import AdapterContract, Host, Need, reload_by_state
+from cdnblock.testing import AdapterContract, Host, Need, counted_by_state, reload_by_state
 
 pytest.importorskip("mitmproxy", reason="the adapter's host, an extra of this package, is not installed")
 
@@ -52,7 +52,12 @@ class TestMitmproxy(AdapterContract):
         try:
             wait_for(proxy, port)
             address = ("127.0.0.1", port)
-            yield Host(address=address, tls=address, reload=lambda: reload_by_state(stage))
+            yield Host(
+                address=address,
+                tls=address,
+                reload=lambda: reload_by_state(stage),
+                counted=lambda: counted_by_state(stage),
+            )
             # Looked at before it is stopped: at its end mitmproxy itself complains of connections that are still open.
             assert not any(word in proxy.said for word in ("Traceback", "crashed", "Addon error")), proxy.said
         finally:

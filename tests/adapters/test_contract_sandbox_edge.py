@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from cdnblock.enforcer import Enforcer
 from cdnblock.sandbox.edge import Edge
-from cdnblock.testing import AdapterContract, Host, Need
+from cdnblock.testing import AdapterContract, Host, Need, counted_by
 
 
 class TestSandboxEdge(AdapterContract):
@@ -26,7 +26,7 @@ class TestSandboxEdge(AdapterContract):
         with Enforcer(stage.orders, geo=stage.geo, trusted_proxies=stage.trusted_proxies) as enforcer:
             edge = Edge(stage.origin, enforcer, operator_url=stage.operator_url)
             with served_apart(edge.serve()) as port:
-                yield Host(address=("127.0.0.1", port), reload=enforcer.reload)
+                yield Host(address=("127.0.0.1", port), reload=enforcer.reload, counted=lambda: counted_by(enforcer))
 
 
 @contextmanager

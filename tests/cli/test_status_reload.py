@@ -28,6 +28,7 @@ BROKEN = "cdnblock: 1\nid: [\n"
 STABLE = {
     "pid", "started", "revision", "orders", "names", "names_in_force", "next_change", "last_reload", "files",
     "problems", "held", "deadlines", "state_folder_error", "report_only", "orders_reported", "expiring",
+    "enforced",
 }  # fmt: skip
 
 
