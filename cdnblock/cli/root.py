@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "explain": "The same for people: every order that names the host, and why it applies or not.",
     "orders": "State, deadline and next change of each order.",
     "report": "What was ordered and what was done, for courts and regulators; what is about to end.",
+    "diff": "What a change of the orders would block, release or prolong, before it goes live.",
     "status": "What a running instance enforces, and what is wrong.",
     "reload": "Have a running instance reread its orders now.",
     "audit": "Verify, show and export the trail of what was enforced.",

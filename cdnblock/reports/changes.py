@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeAlias
 
-from cdnblock.matching.comparison import Effect, Kin, Outcome, Places, Shift, Variants, compare
+from cdnblock.matching.comparison import Kin, Outcome, Places, Shift, Variants, compare
+from cdnblock.matching.coverage import Held
 from cdnblock.matching.revision import revision_of
 from cdnblock.matching.ruleset import RuleSet
-from cdnblock.orders.model import Measure, Order
+from cdnblock.orders.model import Addition, Measure, Order, UnknownLocation
 from cdnblock.reports.order_fields import FieldChange, field_changes
 from cdnblock.sources.release_guard import Verdict, judged
 
@@ -170,7 +171,8 @@ def _listed(order: Order | None) -> set[str]:
     if order is None:
         return set()
     names: set[str] = set()
-    for part in (order, *order.additions):
+    parts: tuple[Order | Addition, ...] = (order, *order.additions)
+    for part in parts:
         names.update(item.name for item in part.names)
         if part.names_file is not None:
             names.update(part.names_file.names)
@@ -208,8 +210,8 @@ def _turns(shifts: Outcome) -> Iterator[Turn]:
                     measures=measures,
                     instead_of=was,
                     places=shift.places,
-                    since=instant(shift.since),
-                    until=until(shift),
+                    since=_instant(shift.since),
+                    until=_until(shift),
                 )
 
 
@@ -257,9 +259,7 @@ def _stays(order_id: str, outcomes: Iterable[tuple[Kin, Outcome, Outcome]]) -> t
             {
                 item.order.id
                 for item in kin.held[0]
-                if item.order.id != order_id
-                and item.order.is_enforced
-                and any(item.timeline.why_not(shift.since) is None for shift in lost)
+                if item.order.id != order_id and any(_holds(item, shift) for shift in lost)
             }
         )
         found.setdefault(tuple(others), []).extend(kin.names)
@@ -271,16 +271,21 @@ def _loses(shift: Shift) -> bool:
     return any(measure not in after for measure, _ in shift.before.measures)
 
 
-def instant(seconds: float) -> datetime:
+def _holds(item: Held, shift: Shift) -> bool:
+    """Tell whether a listing blocks somebody in a shift's places as it begins."""
+    order, places = item.order, shift.places
+    if not order.is_enforced or item.timeline.why_not(shift.since) is not None:
+        return False
+    codes = order.territory.countries
+    somebody = bool(codes - places.countries) if places.all_but else bool(codes & places.countries)
+    return order.territory.world or somebody or (places.unknown and order.unknown_location is UnknownLocation.ENFORCE)
+
+
+def _instant(seconds: float) -> datetime:
     """Return an instant."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def until(shift: Shift) -> datetime | None:
+def _until(shift: Shift) -> datetime | None:
     """Return when a shift is over, None if never."""
-    return None if shift.until == float("inf") else instant(shift.until)
-
-
-def effect_in_words(effect: Effect) -> str:
-    """Return what is done as a short text, such as `dns refuse, proxy close`."""
-    return ", ".join(f"{measure.value} {variant}" for measure, variant in effect.measures)
+    return None if shift.until == float("inf") else _instant(shift.until)

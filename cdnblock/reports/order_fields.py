@@ -91,9 +91,8 @@ def _some(names: tuple[str, ...]) -> str:
 
 def _scopes(order: Order) -> str:
     """Return the names without their sub-domains: those that the list has with them are the rule."""
-    return _some(
-        tuple(sorted(name.name for part in (order, *order.additions) for name in part.names if not name.subdomains))
-    )
+    parts: tuple[Order | Addition, ...] = (order, *order.additions)
+    return _some(tuple(sorted(name.name for part in parts for name in part.names if not name.subdomains)))
 
 
 def _local(at: datetime, order: Order) -> str:

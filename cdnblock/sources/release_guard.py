@@ -7,13 +7,14 @@ meant (order-file.md, "The folder and hot reload").
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from cdnblock.matching.ruleset import RuleSet
+from cdnblock.orders import calendar
 from cdnblock.orders.model import Addition, Order
 
 MAX_SHARE: Final = 3  # one name in so many may be released without asking
@@ -48,6 +49,46 @@ def must_be_confirmed(old: RuleSet, new: RuleSet, gone: int, at: datetime, *, pe
     """
     emptied = not new.enforced and old.next_turn(at) is not None
     return emptied or (gone > 0 and gone * MAX_SHARE > old.count_in_force(at) + pending)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the guard would say of a change: whether it is held back, and how many names it would release.
+
+    `now` of the `in_force` names that are in force would be released at once; `later` others when an order that is
+    still to start does.
+    """
+
+    held: bool
+    now: int
+    later: int
+    in_force: int
+
+
+def judged(old: RuleSet, new: RuleSet, at: datetime, changed: Collection[Order]) -> Verdict:
+    """Return what the guard of an instance that enforces `old` would say of `new`.
+
+    `changed` are the orders of `old` whose files are others or gone.
+    """
+    gone_now = released(old, new, at)
+    starts = {start for order in changed if (start := calendar.starts_at(order)) > at}
+    gone = gone_now.union(*(released(old, new, start) for start in starts))
+    pending = sum(order.size() for order in old.enforced if at < calendar.starts_at(order))
+    too_much = must_be_confirmed(old, new, len(gone_now), at) or must_be_confirmed(
+        old, new, len(gone), at, pending=pending
+    )
+    held = too_much and any(_lets_go(order, new, gone, at) for order in changed)
+    return Verdict(held=held, now=len(gone_now), later=len(gone - gone_now), in_force=old.count_in_force(at))
+
+
+def _lets_go(order: Order, new: RuleSet, gone: set[str], at: datetime) -> bool:
+    """Tell whether a change takes names of this order out of force, or the order before its time."""
+    if not order.is_enforced:
+        return False
+    kept = new.orders.get(order.id)
+    return bool(how_many_listed(order, gone)) or (
+        (kept is None or not kept.is_enforced) and at < calendar.ends_at(order)
+    )
 
 
 def how_many_listed(order: Order, names: set[str]) -> int:
