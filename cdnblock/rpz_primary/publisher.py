@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from cdnblock.enforcer import Enforcer
+from cdnblock.errors import ConfigError
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders.model import Measure
 from cdnblock.rpz_primary.planning import Planning
@@ -30,6 +31,8 @@ _LOG: Final = logging.getLogger("cdnblock.rpz")
 _QUIET: Final = 5.0  # seconds without a change before the bulk is written anew, which keeps resolvers busy
 _LOOKS: Final = 0.25  # seconds between two looks for what is due
 _AGAIN: Final = 1.0  # seconds after which what failed is tried again
+_DISK: Final = 1.0  # seconds between two looks whether the files are there
+_DISK_AGAIN: Final = 10.0  # seconds more after which they are tried again: a bulk is large
 _SHOWN: Final = 100  # names that the status lists at most
 
 
@@ -79,7 +82,10 @@ class Publisher:
         self._clock = clock
         self._pace = pace or Pace()
         self._refuses_otherwise = refuses_otherwise
+        self._path = folder
         self._folder = open_folder(folder)
+        self._lost = 0
+        self._looked_at = time.monotonic()
         self._sets = [ZoneSet(one, suffix, self._folder) for one in clients]
         self._changed = threading.Event()
         self._closing = threading.Event()
@@ -92,7 +98,7 @@ class Publisher:
         longest = longest_name(self._sets)
         self._planning = Planning(enforcer.rules, self._now(), clients, layers, longest=longest)
         for each in self._sets:
-            each.take_up(self._changed_at)
+            each.take_up(self._changed_at, clock())
         self._follow()
         self._thread = threading.Thread(target=self._run, name="cdnblock-rpz", daemon=True)
 
@@ -130,6 +136,7 @@ class Publisher:
             "revision": self._revision,
             "divided": list(self._planning.divided),
             "unwritable": list(self._planning.unwritable[:_SHOWN]),
+            "lost_from_disk": self._lost,
             "zones": {
                 zone.name: {
                     "serial": zone.version.serial,
@@ -152,6 +159,7 @@ class Publisher:
             if self._closing.is_set():
                 return
             try:
+                self._look_at_disk()
                 told = self._follow() if is_changed else self._keep_up()
             except Exception:  # noqa: BLE001 (logged with its trace; tried again)
                 _LOG.exception("cdnblock: the zones stay as they are; tried again in a second")
@@ -195,6 +203,49 @@ class Publisher:
                 layers.settle(monotonic - settle)
                 told += each.publish_front(self._planning.front(layers), now)
         return told
+
+    def _look_at_disk(self) -> None:
+        """Write again what somebody took away: it is served from memory, but a restart would not know of it."""
+        monotonic = time.monotonic()
+        if monotonic < self._looked_at + _DISK:
+            return
+        self._looked_at = monotonic
+        zones = [zone for zone in self.zones.values() if not zone.is_kept()]
+        if not zones:
+            return
+        self._looked_at += _DISK_AGAIN  # if it fails
+        news = [zone for zone in zones if not zone.failing]
+        self._lost += len(news)
+        problem = self._reopened()
+        for zone in zones:
+            zone.keep()
+            zone.failing = problem or zone.failing
+        failing = sorted({zone.failing for zone in zones if zone.failing})
+        if not failing:
+            self._looked_at = monotonic
+        if news:
+            names = ", ".join(zone.name for zone in news)
+            end = f"that fails: {failing[0]}" if failing else "done"
+            _LOG.error("cdnblock: %s: files of %s were taken away or changed; writing them again: %s",
+                       self._path, names, end)  # fmt: skip
+        elif not failing:
+            _LOG.warning("cdnblock: %s: zones are kept on disk again", self._path)
+
+    def _reopened(self) -> str:
+        """Have the folder there, made anew if it was taken away; return why that cannot be, "" where it is there."""
+        try:
+            there, own = self._path.stat(), os.fstat(self._folder)
+            if (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino):
+                return ""
+        except OSError:
+            pass
+        try:
+            folder = open_folder(self._path)
+        except ConfigError as error:
+            return str(error)
+        os.dup2(folder, self._folder, inheritable=False)  # in its place, for whoever has its number
+        os.close(folder)
+        return ""
 
     def _say(self) -> None:
         """Say what cannot be said to resolvers, each once."""

@@ -76,6 +76,8 @@ class Counters:
     wrong_signatures: int = 0
     replayed: int = 0
     malformed: int = 0
+    ahead: int = 0
+    """Requests of secondaries that have a later serial than we: they take nothing of ours."""
 
 
 class Desk:
@@ -138,6 +140,7 @@ class Desk:
             case wire.SOA:
                 bodies = iter([(wire.soa(version.serial), 1)])
             case wire.IXFR if not stream:  # RFC 1995 §2: our serial alone, so that he comes back over TCP
+                self._look_ahead(question, _serial(request), version.serial)
                 bodies = iter([(wire.soa(version.serial), 1)])
             case wire.IXFR if (serial := _serial(request)) is not None:
                 self.counters.incremental += 1
@@ -150,10 +153,13 @@ class Desk:
                 return _alone(signer.sign(_plain(packet, Rcode.REFUSED, question)))
         return _messages(packet, question, bodies, opt, signer)
 
-    def _look_ahead(self, question: bytes, theirs: int, ours: int) -> None:
+    def _look_ahead(self, question: bytes, theirs: int | None, ours: int) -> None:
         """Say once of each zone when somebody has a later serial than we: he takes nothing of ours any more."""
         zone = question[:-4].lower()
-        if is_newer(theirs, ours) and zone not in self._behind:
+        if theirs is None or not is_newer(theirs, ours):
+            return
+        self.counters.ahead += 1
+        if zone not in self._behind:
             self._behind.add(zone)
             _LOG.error(
                 "cdnblock: a secondary has serial %d of %s, and ours is %d: was the state folder lost, or the clock"

@@ -102,6 +102,19 @@ class StoredZone:
         self._journal_size += len(framed)
         self._sound = True
 
+    def is_there(self) -> bool:
+        """Tell whether both files are in the folder as they were written last."""
+        try:
+            journal = os.stat(f"{self._name}.journal", dir_fd=self._folder, follow_symlinks=False)
+            own = os.fstat(self._journal) if self._journal >= 0 else None
+            return (
+                own is not None
+                and (journal.st_ino, journal.st_size) == (own.st_ino, self._journal_size)
+                and self._size("zone") == self._whole_size
+            )
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Let go of the files."""
         self._close()
@@ -167,7 +180,7 @@ class StoredZone:
             return file.read()
 
     def _size(self, kind: str) -> int:
-        return os.stat(f"{self._name}.{kind}", dir_fd=self._folder).st_size
+        return os.stat(f"{self._name}.{kind}", dir_fd=self._folder, follow_symlinks=False).st_size
 
     def _open_journal(self) -> int:
         return os.open(f"{self._name}.journal", os.O_WRONLY | os.O_APPEND | SAFELY, dir_fd=self._folder)

@@ -10,7 +10,7 @@ from cdnblock.errors import ConfigError
 from cdnblock.matching.names import canonical
 from cdnblock.rpz_primary.layers import Front, Layers
 from cdnblock.rpz_primary.policies import NO_POLICY, Clients, Policy
-from cdnblock.rpz_primary.serials import next_serial
+from cdnblock.rpz_primary.serials import clock_is_behind, next_serial
 from cdnblock.rpz_primary.stored_zones import StoredZone
 from cdnblock.rpz_primary.wire import zone_wire
 from cdnblock.rpz_primary.zones import Change, Version, changed
@@ -50,9 +50,19 @@ class Zone:
         self.version = loaded or Version(serial=0, policies={})
         self.failing = ""
 
-    def publish(self, names: Sequence[tuple[str, Policy, Policy]], policies: Mapping[str, Policy], now: float) -> bool:
-        """Serve these policies, which are those of now after a change of `names`; tell whether that is anything new."""
-        if not names and self.is_there:
+    def publish(
+        self,
+        names: Sequence[tuple[str, Policy, Policy]],
+        policies: Mapping[str, Policy],
+        now: float,
+        *,
+        always: bool = False,
+    ) -> bool:
+        """Serve these policies, which are those of now after a change of `names`; tell whether that is anything new.
+
+        With `always` there is a new serial even for what has not changed.
+        """
+        if not names and self.is_there and not always:
             return False
         before = self.version
         serial = next_serial(before.serial if self.is_there else None, now)
@@ -70,6 +80,32 @@ class Zone:
             _LOG.error("cdnblock: %s: cannot be kept on disk: %s; it is served all the same", self.name, self.failing)
         self.version, self.is_there = after, True
         return True
+
+    def renew(self, now: float) -> None:
+        """Give what was taken up from the disk a serial of now.
+
+        Who knows what was served since it was written: it may be older than what secondaries have, if somebody restored
+        it or its journal was cut, and they would take nothing until its serial has passed theirs.
+        """
+        last = self.version.serial
+        if clock_is_behind(last, now):
+            _LOG.error(
+                "cdnblock: %s: the last serial, %d, is far ahead of the clock, by which serials go: is it wrong? If the"
+                " state folder is an older one, secondaries take nothing until their serial is passed", self.name, last,
+            )  # fmt: skip
+        self.publish((), self.version.policies, now, always=True)
+
+    def is_kept(self) -> bool:
+        """Tell whether the files are as they were left."""
+        return self._stored.is_there()
+
+    def keep(self) -> None:
+        """Write what is served to the disk once more."""
+        try:
+            self._stored.write(self.version)
+            self.failing = ""
+        except OSError as error:
+            self.failing = error.strerror or str(error)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -112,8 +148,11 @@ class ZoneSet:
         names = [(name, before.get(name, NO_POLICY), after.get(name, NO_POLICY)) for name in touched]
         return [zone] if zone.publish(names, after, now) else []
 
-    def take_up(self, monotonic: float) -> None:
+    def take_up(self, monotonic: float, now: float) -> None:
         """After a restart: leave in front for a while what is there, for resolvers may have an older bulk."""
+        for zone in self.zones.values():
+            if zone.is_there:
+                zone.renew(now)
         for layer in ("pass", "delta"):
             self.layers.linger(self.zones[layer].version.policies, monotonic)
 

@@ -142,12 +142,12 @@ def test_another_name_server_may_stand_in_between(tmp_path, between):
         assert after["incremental"] > before["incremental"]
 
 
-@needs("unbound", "unbound")
-def test_a_killed_primary_goes_on_where_it_was(tmp_path):
-    """Killed, and orders changed meanwhile: zones come back with later serials, and the change goes out by increment."""
+@pytest.mark.parametrize("kind", RESOLVERS)
+def test_a_killed_primary_goes_on_where_it_was(tmp_path, kind):
+    """Killed, and orders changed meanwhile: zones come back with later serials, and what changed goes out by increment."""
     with open_dns_stage(tmp_path, {"one": ONE}) as stage, ExitStack() as leaving:
         primary = Primary(stage.folder, stage.orders, sets=("fr",))
-        resolver = Unbound(stage.folder, primary, stage.upstream)
+        resolver = kind(stage.folder, primary, stage.upstream)
         with primary.run():
             leaving.enter_context(resolver.run())
             primary.arrived()
@@ -159,8 +159,7 @@ def test_a_killed_primary_goes_on_where_it_was(tmp_path):
         with primary.run():
             primary.arrived()
             after = primary.serials()
-            assert {name for name in after if after[name] != serials[name]} == {"delta-fr"}
-            assert after["delta-fr"] > serials["delta-fr"]
+            assert all(after[name] > serials[name] for name in serials)
             assert said(resolver, "more.example") == "NXDOMAIN"
             assert primary.status()["rpz_primary"]["transfers"] == 0
 

@@ -101,7 +101,7 @@ def _exactly(sock, size):
 
 
 @contextlib.contextmanager
-def serving(folder, names=("one.example", "two.example"), *, clients=("fr=FR",), **options):
+def serving(folder, names=("one.example", "two.example"), *, clients=("fr=FR",), clock=time.time, **options):
     """Serve until the end of the block."""
     orders = folder / "orders"
     orders.mkdir(exist_ok=True)
@@ -115,7 +115,7 @@ def serving(folder, names=("one.example", "two.example"), *, clients=("fr=FR",),
 
     async def run(enforcer):
         ended.extend((asyncio.get_running_loop(), asyncio.Event()))
-        async with serve_primary(settings, enforcer) as primary:
+        async with serve_primary(settings, enforcer, clock) as primary:
             found.append(primary)
             ready.set()
             await ended[1].wait()

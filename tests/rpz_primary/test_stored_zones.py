@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from primaries import serving, targets
 
 from cdnblock.rpz_primary.serials import is_newer
 from cdnblock.rpz_primary.stored_zones import StoredZone
@@ -126,6 +131,47 @@ def test_a_disk_that_fails_is_told_and_stops_nothing(tmp_path, caplog):
     loaded = StoredZone(folder, "z").load()
     assert (loaded.serial, loaded.policies, len(loaded.history)) == (1_002, {"a.example": 5}, 2)
     os.close(folder)
+
+
+@pytest.mark.parametrize("what", ["folder", "zone", "journal", "changed"])
+def test_files_that_are_taken_away_are_told_and_written_again(tmp_path, what, caplog):
+    """Of a primary that runs: it serves on, says so once, counts, and a restart has everything."""
+    zones = tmp_path / "zones"
+    with serving(tmp_path) as primary:
+        primary.put("more", ["more.example"])
+        if what == "folder":
+            shutil.rmtree(zones)
+        elif what == "changed":
+            (zones / "delta-fr.zone").write_bytes(b"")
+        else:
+            (zones / f"delta-fr.{what}").unlink()
+        until = time.monotonic() + 20
+        while not (primary.primary.status()["lost_from_disk"] and (zones / "delta-fr.journal").exists()):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert targets(primary.transferred("delta-fr")) == {"more.example": ".", "*.more.example": "."}
+        primary.put("even", ["even.example"])
+        assert not any("failing" in zone for zone in primary.primary.status()["zones"].values())
+        assert primary.primary.status()["lost_from_disk"] == (3 if what == "folder" else 1)
+    assert caplog.text.count("were taken away or changed; writing them again: done") == 1
+    descriptor = os.open(zones, os.O_RDONLY | os.O_DIRECTORY)
+    assert {*StoredZone(descriptor, "delta-fr").load().policies} == {"more.example", "even.example"}
+    os.close(descriptor)
+
+
+def test_a_folder_that_cannot_be_made_again_is_told_and_stops_nothing(tmp_path, caplog):
+    """Something else stands in its place: served on, `failing` says why; once that is gone, all is kept again."""
+    zones = tmp_path / "zones"
+    with serving(tmp_path) as primary:
+        shutil.rmtree(zones)
+        zones.write_text("no folder")
+        until = time.monotonic() + 20
+        while "failing" not in primary.primary.status()["zones"]["base-fr"]:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert "cannot be the state folder" in primary.primary.status()["zones"]["base-fr"]["failing"]
+        assert len(targets(primary.transferred("base-fr"))) == 4
+        assert "that fails" in caplog.text
 
 
 def _failing(_descriptor):
