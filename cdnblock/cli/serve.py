@@ -1,13 +1,15 @@
-"""`cdnblock serve`: the decision service, which nginx, Caddy, Traefik, Envoy, HAProxy and Varnish can ask."""
+"""`cdnblock serve`: the decision service, which nginx, Caddy, Traefik, Envoy, HAProxy and Varnish can ask; the dashboard."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ import click
 from cdnblock.cli.dry_run import names_listed, report_only_option
 from cdnblock.cli.options import geo_option, orders_option
 from cdnblock.cli.recording import recording_options
+from cdnblock.cli.showing import DashboardSettings, dashboard_options, showing
 from cdnblock.errors import ConfigError
 from cdnblock.shown import log_to_stderr
 
@@ -39,7 +42,7 @@ def _octal(ctx: click.Context, param: click.Parameter, value: str) -> int:
     epilog="Example: cdnblock serve --orders orders/ --state /var/lib/cdnblock --listen unix:/run/cdnblock/decide.sock"
 )
 @click.option(
-    "--listen", multiple=True, required=True, metavar="ADDRESS",
+    "--listen", multiple=True, metavar="ADDRESS",
     help="HOST:PORT or unix:/path; haproxy@HOST:PORT for HAProxy, which needs an address of its own. Can be repeated.",
 )  # fmt: skip
 @orders_option
@@ -56,6 +59,7 @@ def _octal(ctx: click.Context, param: click.Parameter, value: str) -> int:
               help="What a covered host gets when no decision can be made: 503, or served.")  # fmt: skip
 @report_only_option
 @recording_options
+@dashboard_options
 @click.option("--socket-mode", callback=_octal, default="0660", show_default=True, help="Permissions of unix sockets.")
 def command(  # noqa: PLR0913 (each is an option)
     *,
@@ -71,12 +75,15 @@ def command(  # noqa: PLR0913 (each is an option)
     report_only: bool,
     audit: Path | None,
     audit_settings: Settings,
+    dashboard: DashboardSettings,
     socket_mode: int,
 ) -> None:
     """Answer proxies that ask before they serve: 200, or the 451 with its notice.
 
     examples/decision_service has the configuration of each proxy. SIGHUP has the orders reread, SIGTERM lets it
     answer what was asked and end. /livez, /readyz and /metrics are for callers, too.
+
+    --dashboard 127.0.0.1:9460 shows what this instance does, with or without --listen.
     """
     from cdnblock.adapters._decision_generations import Generations
     from cdnblock.adapters._decision_listening import Callers, parse_listen
@@ -84,6 +91,8 @@ def command(  # noqa: PLR0913 (each is an option)
     from cdnblock.enforcer import Enforcer
     from cdnblock.http_gate import HttpGate
 
+    if not listen and dashboard.where is None:
+        raise click.UsageError("nothing to serve: give --listen ADDRESS, --dashboard HOST:PORT, or both")
     addresses = [parse_listen(text) for text in listen]
     callers = _split(trusted_caller)
     if not callers and any(address.path is None for address in addresses):
@@ -102,7 +111,8 @@ def command(  # noqa: PLR0913 (each is an option)
 
     log_to_stderr()
     service = DecisionService(callers=Callers(callers))
-    asyncio.run(_serve(service, addresses, socket_mode, load, decide_by))
+    shown = functools.partial(showing, dashboard, orders=orders, audit=audit)
+    asyncio.run(_serve(service, addresses, socket_mode, load, decide_by, shown))
 
 
 async def _serve(
@@ -111,6 +121,7 @@ async def _serve(
     mode: int,
     load: Callable[[], Enforcer],
     decide_by: Callable[[Enforcer], tuple[HttpGate, Generations]],
+    shown_by: Callable[[Enforcer], AbstractAsyncContextManager[None]],
 ) -> None:
     """Listen at once, load the rules, decide until SIGTERM or SIGINT."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
@@ -125,8 +136,10 @@ async def _serve(
             loop.add_signal_handler(signal.SIGHUP, _reload, enforcer)
             service.decide_by(gate, generations)
             shown = ", ".join(_shown(address, port) for address, port in zip(addresses, ports, strict=True))
-            click.echo(f"cdnblock: deciding on {shown}; {names_listed(enforcer)}", err=True)
-            await ended.wait()
+            doing = f"deciding on {shown}" if shown else "following the orders"
+            click.echo(f"cdnblock: {doing}; {names_listed(enforcer)}", err=True)
+            async with shown_by(enforcer):
+                await ended.wait()
             unfollow()
 
 
