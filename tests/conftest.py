@@ -3,12 +3,11 @@
 Everything takes a quarter of an hour: `CDNBLOCK_TESTS=all` in the environment. Otherwise each of other people's servers
 gets a third of the scenarios, and each another third, so that all are replayed here and there every time; the servers
 inside this process (tests/adapters) get them all. The same goes for what `apply` does, but for two engines. Benchmarks
-that take half a minute to say that they still run are not tried.
+that take half a minute to say that they still run are not tried, and of random examples of the rules a third is.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -17,13 +16,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from thoroughness import EVERYTHING
+
 ALWAYS = ("TestHAProxy", "TestNginx")  # are kept in step before all eyes every time
 LONG = ("test_all_benchmarks_make_one_table", "test_the_cost_of_a_request", "test_the_rendering_of_a_target")
 
 
 def pytest_collection_modifyitems(config, items):
     """Leave out the same tests in each process."""
-    if os.environ.get("CDNBLOCK_TESTS") == "all":
+    if EVERYTHING:
         return
     left_out = [item for item in items if _is_left_out(item)]
     if left_out:

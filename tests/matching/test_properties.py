@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from cdnblock.matching.difference import differing_names
 from cdnblock.matching.names import canonical
@@ -108,7 +109,7 @@ def boundary_instants(folder):
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(data=st.data(), folder=folders(), country=PLACES)
 def test_the_rules_equal_a_naive_loop_over_the_orders(data, folder, country):
     """Measures, applying orders and the reasons why others do not apply are those of the naive reading."""
@@ -127,7 +128,7 @@ def test_the_rules_equal_a_naive_loop_over_the_orders(data, folder, country):
         assert {item.id: item.why.value for item in decision.not_applied} == sparing | would_spare
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(folder=folders(), host=hosts(), country=PLACES, at=INSTANTS)
 def test_a_decision_tells_when_it_changes_next(folder, host, country, at):
     """Until `changes_at` the same orders apply by the same names; at it they do not; None means never again."""
@@ -147,7 +148,7 @@ def test_a_decision_tells_when_it_changes_next(folder, host, country, at):
         assert all(applying(instant) == applying(at) for instant in later if instant < changes_at)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(data=st.data(), folder=folders(), host=hosts(), country=PLACES, at=INSTANTS)
 def test_spelling_never_changes_a_decision(data, folder, host, country, at):
     """Case, a trailing dot, a port, full-width letters, ideographic dots and escapes are all the same host."""
@@ -168,7 +169,7 @@ def test_spelling_never_changes_a_decision(data, folder, host, country, at):
     assert rules.decide(spelling.encode(), country=country, at=at) == plain
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(folder=folders(), extra=orders(99), host=hosts(), country=PLACES, at=INSTANTS)
 def test_adding_an_order_never_unblocks(folder, extra, host, country, at):
     """With one more order, every measure that applied still applies, at least as strictly."""
@@ -179,7 +180,7 @@ def test_adding_an_order_never_unblocks(folder, extra, host, country, at):
         assert ranking.index(after[measure]) <= ranking.index(variant)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(folder=folders(), host=hosts(), country=PLACES, at=INSTANTS)
 def test_what_is_only_reported_changes_nothing_that_is_enforced(folder, host, country, at):
     """Without the orders in mode report, everything that asks what is enforced gets the same answer."""
@@ -201,7 +202,7 @@ def test_what_is_only_reported_changes_nothing_that_is_enforced(folder, host, co
         assert list(differing_names(alone, at, rules, at, measure)) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(order=orders(1), host=hosts(), country=PLACES, at=INSTANTS)
 def test_outside_its_dates_or_territory_an_order_does_nothing(order, host, country, at):
     """Before its start, from its end on, and for a country that it does not name."""
@@ -213,7 +214,7 @@ def test_outside_its_dates_or_territory_an_order_does_nothing(order, host, count
         assert not rules.decide(host, country="JP", at=at)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     folder=folders(),
     host=st.one_of(st.text(), st.binary(), hosts().map(lambda h: h + "\0"), st.text(min_size=300)),
@@ -226,7 +227,7 @@ def test_no_input_raises(folder, host, at):
         rules.decide(host, country=country, at=at).explain()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(host=st.one_of(st.text(), NAMES, st.from_regex(r"[a-zA-Z0-9._:%\[\]@-]{1,80}", fullmatch=True)))
 def test_a_canonical_form_is_its_own_canonical_form(host):
     """Canonicalising twice is canonicalising once (IPv6 text, which loses its brackets, aside)."""

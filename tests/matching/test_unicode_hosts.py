@@ -8,6 +8,7 @@ import ada_url
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from cdnblock.matching.names import MAX_UNICODE, canonical, canonical_query_name
 
@@ -30,7 +31,7 @@ def by_the_url_parser(host):
     return name if len(name) <= 253 and all(0 < len(label) <= 63 for label in name.split(".")) else None
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=examples(2_000), deadline=None)
 @given(st.lists(PARTS, min_size=1, max_size=40).map("".join).filter(lambda host: len(host) <= 250))
 @example("\u03b1\u0345\u0301" * 20 + ".a")
 @example("a." * 20 + "xn--a_." + "ü.example")
