@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -128,7 +129,8 @@ async def _serve(supervisor: Connection, settings: FrontSettings, rules: ToldRul
             try:
                 _obey(supervisor, rules, counted)
             finally:
-                loop.call_soon_threadsafe(ended.set)
+                with suppress(RuntimeError):  # the loop has ended already: what was counted is still being told
+                    loop.call_soon_threadsafe(ended.set)
 
         threading.Thread(target=obey, name="cdnblock-obey", daemon=True).start()
         await ended.wait()
