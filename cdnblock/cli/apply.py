@@ -17,15 +17,18 @@ import click
 from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.export import hosts_listed, networks_of, setting_of
 from cdnblock.cli.options import geo_option, orders_option, printable
+from cdnblock.cli.recording import recording_options
 from cdnblock.errors import CdnblockError, ConfigError, Severity
 from cdnblock.shown import log_to_stderr
 
 if TYPE_CHECKING:
+    from cdnblock.audit.settings import Settings
     from cdnblock.enforcer import Enforcer
+    from cdnblock.engines import EngineKind
     from cdnblock.engines._probes import Prober, Table
     from cdnblock.engines.applying import Applied, Applier
-    from cdnblock.exporters import Exporter
-    from cdnblock.verification.clients import Client, Told
+    from cdnblock.exporters import Exporter, Options
+    from cdnblock.verification.clients import Client
 
 _EXIT_INVALID: Final = 1
 _EXIT_UNREACHABLE: Final = 5
@@ -91,6 +94,7 @@ _LOOPBACK: Final = "127.0.0.1"
 @click.option("--folder", metavar="PATH", help="Where the engine sees the files.  [default: --out]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As of `cdnblock export`.")
 @report_only_option
+@recording_options
 @click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
 def command(  # noqa: PLR0913 (click hands each option over by name)
     *,
@@ -117,6 +121,8 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
     folder: str | None,
     settings: tuple[str, ...],
     report_only: bool,
+    audit: Path | None,
+    audit_settings: Settings,
     clock: Path | None,
 ) -> None:
     """Keep a running engine, the TARGET, in step with the orders.
@@ -157,11 +163,15 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
     kind, exporter, table, tick = load(target), load_exporter(target), open_geo_table(geo), _clock(clock)
     seen_as, trusted = folder or str(out.absolute()), networks_of(trusted_proxies)
     engine = kind.make(kind.means(Path(seen_as), [setting_of(text) for text in means], patience))
+    options = Options(
+        folder=seen_as, operator_url=operator_url, contact=contact, trusted_proxies=trusted,
+        settings=dict(map(setting_of, settings)),
+    )  # fmt: skip
     prober = None
     if probe is not None:
         clients = [_client(text, probe_told) for text in probe_clients]
-        believed = any(ip_address(_LOOPBACK) in ip_network(network) for network in trusted)
-        prober = _prober(probe, exporter, table, clients, kind.believes if believed else None, patience)
+        is_believed = any(ip_address(_LOOPBACK) in ip_network(network) for network in trusted)
+        prober = _prober(probe, kind, exporter, table, clients, options, patience, is_believed=is_believed)
 
     def now() -> datetime:
         return datetime.fromtimestamp(tick(), UTC)
@@ -169,15 +179,18 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
     with ExitStack() as stack:
         applier = Applier(
             exporter=exporter, engine=engine, folder=stack.enter_context(ConfigFolder(out)), table=table,
-            options=Options(
-                folder=seen_as, operator_url=operator_url, contact=contact, trusted_proxies=trusted,
-                settings=dict(map(setting_of, settings)),
-            ),
-            prober=prober, now=now, served=None if served is None else tuple(hosts_listed(served)), partial=partial,
+            options=options, prober=prober, now=now, served=None if served is None else tuple(hosts_listed(served)), partial=partial,
         )  # fmt: skip
         enforcer = stack.enter_context(
             Enforcer(
-                orders, geo=table, state=state or out / ORDERS, report_only=report_only, clock=tick, follow=not once
+                orders,
+                geo=table,
+                state=state or out / ORDERS,
+                report_only=report_only,
+                clock=tick,
+                follow=not once,
+                audit=audit,
+                audit_settings=audit_settings,
             )
         )
         if once:
@@ -195,6 +208,7 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
 
 def _once(applier: Applier, enforcer: Enforcer) -> int:
     from cdnblock.engines._engine import DownError
+    from cdnblock.engines._recorded import record_applied, record_failure
 
     kept = enforcer.status()["held"]
     for held in kept:
@@ -204,11 +218,20 @@ def _once(applier: Applier, enforcer: Enforcer) -> int:
             err=True,
         )
     try:
-        _say(applier.apply(enforcer.rules))
+        applied = applier.apply(enforcer.rules)
+        _say(applied)
+        record_applied(enforcer.trail, applier.exporter.name, applied, is_probed=applier.prober is not None)
     except CdnblockError as error:
+        record_failure(enforcer.trail, applier.exporter.name, enforcer.rules.revision, str(error))
         click.echo(f"cdnblock: {applier.exporter.name} is not in step: {printable_lines(str(error))}", err=True)
         return _EXIT_UNREACHABLE if isinstance(error, DownError) else _EXIT_INVALID
-    return _EXIT_INVALID if kept or any(problem.severity is Severity.ERROR for problem in enforcer.problems) else 0
+    for wrong in applied.wrong:
+        click.echo(f"cdnblock: {applier.exporter.name} is not in step for a name: {printable(wrong)}", err=True)
+    return (
+        _EXIT_INVALID
+        if kept or applied.wrong or any(problem.severity is Severity.ERROR for problem in enforcer.problems)
+        else 0
+    )
 
 
 def printable_lines(text: str) -> str:
@@ -226,14 +249,19 @@ def _say(applied: Applied) -> None:
 
 
 def _prober(
-    url: str, exporter: Exporter, table: Table, clients: Sequence[Client], told: Told | None, patience: float
-) -> Prober:
+    url: str, kind: EngineKind, exporter: Exporter, table: Table, clients: Sequence[Client], options: Options,
+    patience: float, *, is_believed: bool,
+) -> Prober:  # fmt: skip
     from cdnblock.engines._probes import Prober
+    from cdnblock.measures.notice.contents import web_link
     from cdnblock.verification.servers import read_server
 
-    server = read_server(url)
-    prober = Prober(server=server, exporter=exporter, table=table, clients=clients, told=told, patience=patience)
-    if exporter.territory and not clients and told is None:
+    prober = Prober(
+        server=read_server(url), exporter=exporter, table=table, clients=clients, patience=patience, own=kind.own,
+        told=kind.believes if is_believed else None, says_why=kind.says_why(options.settings),
+        links=web_link(options.operator_url) is not None,
+    )  # fmt: skip
+    if exporter.territory and not clients and prober.told is None:
         click.echo(
             "cdnblock: the engine is asked from this machine alone, which is in no territory: name addresses that it may"
             " be asked from, --probe-client FR=ADDRESS, or let it believe us, --trusted-proxies 127.0.0.1",

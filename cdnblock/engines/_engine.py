@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from cdnblock.engines._blame import Own
 from cdnblock.errors import CdnblockError, ConfigError
 from cdnblock.verification.clients import Told
 
@@ -135,6 +136,20 @@ class Engine(ABC):
         """Return what the checker has to read: all files, or less where the rest was accepted before."""
         return change.after
 
+    def astray(self, files: Mapping[str, bytes]) -> list[str]:
+        """Return those of the files that the running engine itself shows otherwise; none where it cannot be asked."""
+        del files
+        return []
+
+    def is_older(self, files: Mapping[str, bytes]) -> bool:
+        """Tell whether the engine read its configuration before these files were put in place, where that can be told."""
+        del files
+        return False
+
+    def generation(self) -> str | None:
+        """Return what each reload changes, whoever asks for it; None where nothing does or nobody runs."""
+        return None
+
     def purge(self, names: Collection[tuple[str, bool]]) -> None:
         """Drop what is stored of these names; each is with its sub-domains if so said.
 
@@ -147,13 +162,16 @@ class Engine(ABC):
 class EngineKind:
     """One kind of engine: how to make one from what the operator says of it.
 
-    `believes` is how a trusted proxy tells it where a client is, None if it has no ear for that.
+    `believes` is how a trusted proxy tells it where a client is, None if it has no ear for that. `own` is a request that
+    it answers itself. `says_why` tells by the target's settings whether its refusals carry an extended error.
     """
 
     name: str
     make: Callable[[Means], Engine]
     settings: Mapping[str, Setting]
     believes: Told | None = None
+    own: Own | None = None
+    says_why: Callable[[Mapping[str, str]], bool] = lambda _settings: False
 
     def means(self, folder: Path, said: Collection[tuple[str, str]], patience: float = 30.0) -> Means:
         """Return the means with defaults filled in. Raises ConfigError for a setting that there is not, or is no command."""

@@ -1,20 +1,22 @@
-"""Which names an engine is asked for after a change, and as whom: as a client inside the territory, and one outside."""
+"""Asks an engine as its clients do: after a change and now and then, inside the territory and outside."""
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
-from itertools import islice
+from random import randrange
 from typing import Final, Protocol
 
+from cdnblock.engines._blame import Actions, Blame, Own, blamed
 from cdnblock.engines._engine import DownError, NotTakenError
+from cdnblock.engines._samples import STRANGER, Sample, in_turn, sample
 from cdnblock.exporters import Exporter, ListableTable
 from cdnblock.exporters._exporter import Cannot
-from cdnblock.exporters._plan import Group, Plan
+from cdnblock.exporters._plan import Plan
 from cdnblock.geo.addresses import IPV4
 from cdnblock.matching.decision import Decision
 from cdnblock.verification.clients import Client, Told
@@ -24,16 +26,15 @@ from cdnblock.verification.servers import Server
 
 PATIENCE: Final = 30.0  # seconds that an engine has until it answers as decided: nginx takes 14 for a million names
 
-_OF_A_KIND: Final = 2  # names asked for of those that changed alike
-_MOST_CHANGED: Final = 16
-_MOST_STEADY: Final = 8
 _MOST_COUNTRIES: Final = 4  # in which a client is made up
-_STRANGER: Final = "nobody.cdnblock.invalid"  # a host that no order names
 _NOWHERE: Final = "100.64.0.7"  # RFC 6598: behind a carrier's NAT, in no country
-_ANSWER: Final = 5.0  # seconds for one answer
+_ANSWER: Final = 2.0  # seconds for one answer: what an engine says itself comes sooner, and a slow site's is no matter
 _SHOWN: Final = 3  # findings that a message holds
+_MOST_KNOWN: Final = 64  # names that are known to get something else and asked for at each look
 
 Decide = Callable[[str, str | None], Decision]
+Judged = tuple[Finding, Blame]
+_Key = tuple[str, str]  # a name, and as whom it was asked for
 
 
 class Table(ListableTable, Protocol):
@@ -43,11 +44,12 @@ class Table(ListableTable, Protocol):
         """Return the country of an address."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Prober:
     """Asks a running engine as its clients do. `clients` are those that the operator named, none for made-up ones.
 
-    `told` is how the engine believes this machine where a client is, None if it does not.
+    `told` is how the engine believes this machine where a client is, None if it does not. `own` is a request that it
+    answers itself. `says_why`: its refusals carry an extended error; `links`: its notices say who blocks.
     """
 
     server: Server
@@ -56,12 +58,18 @@ class Prober:
     clients: Sequence[Client] = ()
     told: Told | None = None
     patience: float = PATIENCE
+    own: Own | None = None
+    says_why: bool = False
+    links: bool = False
     _found: dict[tuple[str, ...], tuple[Client, ...]] = field(default_factory=dict)
+    _known: dict[_Key, str] = field(default_factory=dict)  # what single names get otherwise, in words
+    _turn: int = field(default_factory=lambda: randrange(1 << 30))  # noqa: S311 (so that runs that ask once do not all ask the same)
 
     @property
     def _promises(self) -> Promises:
-        """What has to be there for a change to have arrived; whether an answer also says why is for `verify`."""
-        return replace(Promises.of(self.exporter), ede=False, negative_ttl=None, link=False)
+        """What has to be there for a change to have arrived; how long an answer may be kept is for `verify`."""
+        promises = Promises.of(self.exporter)
+        return replace(promises, ede=self.says_why, negative_ttl=None, link=self.links, orders=True)
 
     def answers(self) -> bool:
         """Tell whether somebody takes connections there."""
@@ -69,37 +77,85 @@ class Prober:
             return True
         return False
 
-    def require(self, before: Plan | None, after: Plan, decide: Decide, patience: float | None = None) -> None:
-        """Return when the engine answers as decided; `before` is the plan that it went by, None where nobody knows.
+    def look(self, plan: Plan, decide: Decide, patience: float, *, written: Iterable[str] | None = None) -> list[str]:
+        """Do what `require` does with nothing changed, for the names as well whose turn it is.
+
+        `written` are names that may be new to the engine, where nobody knows what it went by.
+        """
+        turns, self._turn = in_turn(plan, self._turn)
+        turns += [*dict.fromkeys(name for name, _ in self._known)][:_MOST_KNOWN]
+        return self._require(sample(None, plan, written=written, turns=turns), None, plan, decide, patience)
+
+    def require(
+        self,
+        before: Plan | None,
+        after: Plan,
+        decide: Decide,
+        patience: float | None = None,
+        *,
+        written: Iterable[str] | None = None,
+    ) -> list[str]:
+        """Return when the engine answers as decided, or only single names do not: then with what is wrong with these.
+
+        `before` is the plan that it went by, None where nobody knows; `written` are the names in what its files say
+        otherwise. An engine that goes by the new files for one name of those that changed has taken them, and if then
+        another name is not as decided, that is no reason to take the orders of all others back.
 
         Raises:
-            NotTakenError: it still answers otherwise after `patience` (s).
+            NotTakenError: nothing that changed is as decided after `patience` (s), or most of what did not change is not.
             DownError: it does not answer at all.
 
         """
-        deadline = time.monotonic() + (self.patience if patience is None else patience)
-        names, clients = names_to_ask(before, after), self._asking(after)
-        pause = 0.01
+        patience = self.patience if patience is None else patience
+        return self._require(sample(before, after, written=written), before, after, decide, patience)
+
+    def _require(self, some: Sample, before: Plan | None, after: Plan, decide: Decide, patience: float) -> list[str]:
+        deadline = time.monotonic() + patience
+        clients, actions = self._asking(after), _actions_of(before, after)
+        names, pause = some.names, 0.01
+        found: dict[_Key, tuple[Finding, Blame]] = {}
         while True:
-            findings, down = self._ask(names, clients, decide)
-            if not findings and down is None:
-                return
+            asked, down = self._ask(names, clients, decide, actions)
+            found = {_key(finding): (finding, blame) for finding, blame in asked}
+            new = [key for key in found if key not in self._known or key[0] in some.changed]
+            if down is None and not new:
+                break
             if time.monotonic() > deadline:
                 break
-            if findings:
-                names = [*dict.fromkeys(finding.probe.name for finding in findings)]
+            if new:
+                names = [*dict.fromkeys(name for name, _ in found)]
             time.sleep(pause)
             pause = min(0.25, pause * 1.5)
         if down is not None:
             raise DownError(f"nobody answers at {self.server}: {down}")
-        more = f"; and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
-        raise NotTakenError(
-            f"{self.server} answers otherwise than decided: {'; '.join(map(str, findings[:_SHOWN]))}{more}"
-        )
+        self._judge(some, found, lambda names: self._ask(names, clients, decide, actions)[0])
+        asked_now = {*some.names}
+        self._known = {key: said for key, said in self._known.items() if key[0] not in asked_now} | {
+            key: f"{finding} ({blame.value})" for key, (finding, blame) in found.items()
+        }
+        return [*self._known.values()]
+
+    def _judge(
+        self, some: Sample, found: Mapping[_Key, Judged], ask: Callable[[Sequence[str]], Sequence[Judged]]
+    ) -> None:
+        """Raise NotTakenError where the engine itself is wrong, and not only what single names get."""
+        new = {key: (finding, blame) for key, (finding, blame) in found.items() if blame is not Blame.WORDS}
+        wrong = {name for name, _ in new}
+        arrived = [name for name in some.changed if name not in wrong]
+        if some.changed and not arrived and some.reserve:
+            also = {finding.probe.name for finding, blame in ask(some.reserve) if blame is not Blame.WORDS}
+            arrived = [name for name in some.reserve if name not in also]
+        proven = {key for key, (_, blame) in new.items() if blame is Blame.ENGINE and key not in self._known}
+        steady = {name for name, _ in proven} & {*some.steady}
+        everybody = any(name == STRANGER for name, _ in proven)
+        if (some.changed and not arrived) or 2 * len(steady) > len(some.steady) or everybody:
+            told = [str(finding) for finding, _ in new.values()]
+            more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+            raise NotTakenError(f"{self.server} answers otherwise than decided: {'; '.join(told[:_SHOWN])}{more}")
 
     def _ask(
-        self, names: Sequence[str], clients: Sequence[Client], decide: Decide
-    ) -> tuple[Sequence[Finding], OSError | None]:
+        self, names: Sequence[str], clients: Sequence[Client], decide: Decide, actions: Actions
+    ) -> tuple[Sequence[Judged], OSError | None]:
         def decided(name: str, country: str | None) -> Decision:
             return as_carried(decide(name, country), self.exporter)
 
@@ -110,7 +166,8 @@ class Prober:
             )  # fmt: skip
         except OSError as error:
             return (), error
-        return found, None
+        told = blamed(found, self.server, self.own, self._promises, actions, _ANSWER)
+        return [(finding, blame) for finding, blame in told if blame is not Blame.SITE], None
 
     def _asking(self, plan: Plan) -> Sequence[Client]:
         if not self.clients and plan.countries not in self._found:
@@ -133,20 +190,18 @@ class Prober:
         )
 
 
-def names_to_ask(before: Plan | None, after: Plan) -> list[str]:
-    """Return some names of each kind of change, then some of each group that stayed, then one that nobody names."""
-    changed: dict[tuple[str, str], list[str]] = {}
-    if before is not None:
-        for name, old, new in _changes(before, after):
-            alike = changed.setdefault((old, new), [])
-            if len(alike) < _OF_A_KIND:
-                alike.append(name)
-    first = list(islice((name for names in changed.values() for name in names), _MOST_CHANGED))
-    steady: dict[str, str] = {}
-    for name, group in (*after.exact.items(), *after.suffixes.items()):
-        if group is not None and group.id not in steady and len(steady) < _MOST_STEADY:
-            steady[group.id] = name
-    return [*dict.fromkeys((*first, *steady.values(), _STRANGER))]
+def _key(finding: Finding) -> _Key:
+    return finding.probe.name, finding.probe.client.label
+
+
+def _actions_of(*plans: Plan | None) -> Actions:
+    """Return what tells what is, or was, done about a name anywhere."""
+
+    def actions(name: str) -> set[str]:
+        groups = (plan.group_of(name) for plan in plans if plan is not None)
+        return {outcome.action("") for group in groups if group for outcome in group.outcomes.values()}
+
+    return actions
 
 
 def as_carried(decision: Decision, exporter: Exporter) -> Decision:
@@ -158,21 +213,6 @@ def as_carried(decision: Decision, exporter: Exporter) -> Decision:
         if given is not None:
             measures[measure] = given
     return replace(decision, measures=measures)
-
-
-def _changes(before: Plan, after: Plan) -> Iterator[tuple[str, str, str]]:
-    """Yield each host of the tables that fares otherwise, with its group of before and of now; those of now first."""
-    for tables in ((after.suffixes, before.suffixes), (after.exact, before.exact)):
-        for one, other in (tables, tables[::-1]):
-            for name, group in one.items():
-                if name not in other or _id(other[name]) != _id(group):
-                    old, new = _id(before.group_of(name)), _id(after.group_of(name))
-                    if old != new:
-                        yield name, old, new
-
-
-def _id(group: Group | None) -> str:
-    return group.id if group else ""
 
 
 def _own_address(server: Server) -> str | None:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -72,6 +72,24 @@ def running(pid_file: str, program: str) -> int:
     if name != program:
         raise DownError(f"{program} does not run: {pid_file} names the process {pid}, which is {name}")
     return pid
+
+
+def started(pid: int) -> float | None:
+    """Return when a process was started, in seconds since 1970 to a hundredth; None where nobody knows."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def put_in_place(folder: Path, names: Iterable[str]) -> float:
+    """Return when the last of some files came to be where it is, in seconds since 1970; whatever date it bears."""
+    found = [0.0]
+    for name in names:
+        with suppress(OSError):
+            found.append((folder / name).stat().st_ctime)
+    return max(found)
 
 
 def send(pid: int, number: signal.Signals, program: str) -> None:

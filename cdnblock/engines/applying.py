@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +12,9 @@ from typing import Final, NoReturn, TypeVar
 
 from cdnblock.engines._engine import ApplyError, Change, DownError, Engine, NotTakenError
 from cdnblock.engines._folder import ConfigFolder, Swap, Uncached
-from cdnblock.engines._probes import Prober, Table
+from cdnblock.engines._probes import Decide, Prober, Table
+from cdnblock.engines._rendering import Rendering, no_collections
+from cdnblock.engines._samples import names_written
 from cdnblock.exporters import Exporter, Options, export
 from cdnblock.exporters._plan import Plan
 from cdnblock.matching.ruleset import RuleSet
@@ -28,39 +28,21 @@ _LOG: Final = logging.getLogger("cdnblock.apply")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What an engine goes by now. `changed` are the files that this took, `seconds` what each step of it took."""
+    """What an engine goes by now. `changed` are the files that this took, `seconds` what each step of it took.
+
+    `wrong` is what single names get otherwise than decided, although the engine goes by the files.
+    """
 
     revision: str
     until: datetime | None
     changed: tuple[str, ...]
     missing: tuple[str, ...]
+    wrong: tuple[str, ...]
     seconds: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rendering:
-    """A configuration, and of what it is one: it holds for these rules from `at` until its plan says."""
-
-    rules: RuleSet
-    at: datetime
-    plan: Plan
-    files: Mapping[str, bytes]
-    missing: tuple[str, ...]
-
-    def holds(self, rules: RuleSet, at: datetime) -> bool:
-        return self.rules is rules and self.at <= at and (self.plan.until is None or at < self.plan.until)
-
-
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """Put garbage collections off: a hundred thousand new names would start many, which find nothing."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+def _deciding(rules: RuleSet, at: datetime) -> Decide:
+    return lambda name, country: rules.decide(name, country=country, at=at)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -82,9 +64,11 @@ class Applier:
     partial: bool = False
     _plan: Plan | None = field(init=False, default=None)
     _goes_by: Mapping[str, bytes] | None = field(init=False, default=None)  # None: nobody knows
-    _rendering: _Rendering | None = field(init=False, default=None)
-    _coming: _Rendering | None = field(init=False, default=None)  # of the next instant, checked
+    _rendering: Rendering | None = field(init=False, default=None)
+    _coming: Rendering | None = field(init=False, default=None)  # of the next instant, checked
+    _generation: str | None = field(init=False, default=None)
     _took: dict[str, float] = field(init=False, default_factory=dict)
+    wrong: tuple[str, ...] = field(init=False, default=())  # as of `Applied`, also after `is_still_so`
 
     def apply(self, rules: RuleSet) -> Applied:
         """Make the engine go by the orders as they are now, if it does not.
@@ -92,21 +76,21 @@ class Applier:
         Raises:
             UnsupportedError: the target cannot say what an order asks for.
             RefusedError: the engine's checker does not accept the configuration; nothing was put in place.
-            NotTakenError: the engine answers otherwise; what was right before is in place again.
+            NotTakenError: the engine answers otherwise, and not only for single names; what was right before is back.
             DownError: it does not run; the checked configuration is in place.
             OSError: the folder cannot be written to; it is as it was.
 
         """
         self._took = {}
-        with _no_collections():
+        with no_collections():
             return self._apply(rules)
 
     def is_still_so(self, rules: RuleSet) -> bool:
-        """Tell whether files and answers are still what they were; if not, the next `apply` begins from nothing."""
+        """Tell whether files, engine and answers are still as they were; if not, the next `apply` begins from nothing."""
         if self._goes_by is not None and self._plan is not None:
             if self.folder.differing(self._goes_by):
                 _LOG.error("cdnblock: somebody changed the files in %s", self.folder.path)
-            elif self.prober is None or self._is_in_step(rules, self._plan, self.now()):
+            elif self._shows(self._goes_by) and self._is_in_step(rules, self._plan, self.now()):
                 return True
         self._goes_by = None
         return False
@@ -118,7 +102,7 @@ class Applier:
         """
         if self._plan is None or self._plan.until is None or self._goes_by is None:
             return
-        with _no_collections():
+        with no_collections():
             coming = self._rendered(rules, self._plan.until)
             if coming is not self._coming:
                 change = Change(folder=Path(self.options.folder), before=self._goes_by, after=coming.files)
@@ -131,47 +115,55 @@ class Applier:
         rendering = self._timed("render", lambda: self._rendered(rules, at))
         files, plan = rendering.files, rendering.plan
         before = self.folder.right if self._goes_by is None else self._goes_by
+        is_older = self._goes_by is None and self.engine.is_older(files)
         change = Change(
             folder=Path(self.options.folder),
             before=before or self._there(files),
             after=files,
-            whole=self._goes_by is None,
+            whole=self._goes_by is None or self._generation != self.engine.generation(),
+            forced=is_older,
         )
         astray = self.folder.differing(files)
-        if not astray and files == before and (self._goes_by is not None or self._is_in_step(rules, plan, at)):
+        is_right = not astray and files == before and not is_older
+        if is_right and (self._goes_by is not None or (self._shows(files) and self._is_in_step(rules, plan, at))):
             changed: tuple[str, ...] = ()
         else:
             changed = tuple(astray)
             self._change(change, rules, plan, at)
         self._plan, self._goes_by, self._rendering = plan, files, rendering
+        self._generation = self.engine.generation()
         self._keep(rules, files, at)
         return Applied(
             revision=rules.revision,
             until=plan.until,
             changed=changed,
             missing=rendering.missing,
+            wrong=self.wrong,
             seconds=self._took,
         )
 
-    def _rendered(self, rules: RuleSet, at: datetime) -> _Rendering:
+    def _rendered(self, rules: RuleSet, at: datetime) -> Rendering:
         """Return the configuration for an instant; one that was rendered before, if it still holds then."""
         for known in (self._rendering, self._coming):
             if known is not None and known.holds(rules, at):
                 return known
+        last = self._coming or self._rendering
         done = export(
-            self.exporter, rules, self.table, at, self.options, served=self.served, partial=self.partial
+            self.exporter, rules, self.table, at, self.options, served=self.served, partial=self.partial,
+            since=None if last is None else last.export,
         )  # fmt: skip
-        return _Rendering(
+        return Rendering(
             rules=rules,
             at=at,
             plan=done.plan,
             files={file.name: file.octets for file in done.files},
             missing=tuple(map(str, done.missing)),
+            export=done,
         )
 
     def _change(self, change: Change, rules: RuleSet, plan: Plan, at: datetime) -> None:
         """Check, swap, reload, probe; where that goes wrong, leave what was right."""
-        says_more = change.whole or bool(change.names())
+        says_more = change.is_news
         is_checked = self._coming is not None and change.after is self._coming.files and not change.whole
         if says_more and not is_checked:
             self._timed("check", lambda: self._check(change))
@@ -202,28 +194,46 @@ class Applier:
         """Have the engine take a change, by force where gentleness does not help."""
         strongest = change.forced or not self.engine.gentle
         try:
-            strongest = self._timed("reload", lambda: self.engine.take(change))
-            self._timed("probe", lambda: self._probe(rules, plan, at, patience if strongest else _SOON))
+            strongest, known = self._timed("reload", lambda: self.engine.take(change)), {*self.wrong}
+            self._timed("probe", lambda: self._probe(change, rules, plan, at, patience if strongest else _SOON))
+            self._require_enough(known, strongest=strongest)
         except NotTakenError as error:
             if strongest:
                 raise
             _LOG.warning("cdnblock: %s; trying stronger means", error)
             self._take(replace(change, forced=True), rules, plan, at, patience)
 
-    def _probe(self, rules: RuleSet, plan: Plan, at: datetime, patience: float | None = None) -> None:
+    def _probe(self, change: Change, rules: RuleSet, plan: Plan, at: datetime, patience: float | None) -> None:
         """Ask the engine; raises NotTakenError when it answers otherwise than was decided for `at`."""
         if self.prober is not None:
-            self.prober.require(
-                self._plan, plan, lambda name, country: rules.decide(name, country=country, at=at), patience
-            )
+            written = names_written(change.before, change.after)
+            self.wrong = tuple(
+                self.prober.require(self._plan, plan, _deciding(rules, at), patience, written=written)
+            )  # fmt: skip
+
+    def _require_enough(self, known: Collection[str], *, strongest: bool) -> None:
+        """Raise NotTakenError where a name is not as decided that was so before, and there are stronger means."""
+        new = [wrong for wrong in self.wrong if wrong not in known]
+        if new and not strongest:
+            raise NotTakenError(new[0])
+
+    def _shows(self, files: Mapping[str, bytes]) -> bool:
+        """Tell whether the engine, asked itself, goes by the files; that nobody can ask it is no sign against it."""
+        astray = self.engine.astray(files)
+        if astray:
+            _LOG.error("cdnblock: %s goes by something else than its %s", self.exporter.name, ", ".join(astray))
+        return not astray
 
     def _is_in_step(self, rules: RuleSet, plan: Plan, at: datetime) -> bool:
+        """Tell whether the engine answers as decided; without anybody to ask, that is known only of what we did."""
+        if self.prober is None:
+            return self._goes_by is not None
         try:
-            self._probe(rules, plan, at, _SOON)
+            self.wrong = tuple(self.prober.look(plan, _deciding(rules, at), _SOON))
         except ApplyError as error:
             _LOG.warning("cdnblock: %s", error)
             return False
-        return self.prober is not None
+        return True
 
     def _go_back(self, swap: Swap, change: Change, why: Exception) -> NoReturn:
         """Put what was right before in place and have the engine take it; raises NotTakenError with what was wrong."""

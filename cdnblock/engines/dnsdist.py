@@ -45,4 +45,5 @@ ENGINE: Final = EngineKind(
         "check": CHECK,
         "reload": RELOAD,
     },
+    says_why=lambda _settings: True,
 )

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import signal
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from cdnblock.engines._blame import CONNECT
 from cdnblock.engines._engine import (
     CHECK,
     RELOAD,
@@ -27,7 +28,17 @@ from cdnblock.engines._engine import (
     Setting,
     below,
 )  # fmt: skip
-from cdnblock.engines._programs import PATIENCE, checked, reloaded_by_operator, running, send, wait_until
+from cdnblock.engines._haproxy_maps import Map, bridge, chunks, differing, entries, read_map
+from cdnblock.engines._programs import (
+    PATIENCE,
+    checked,
+    put_in_place,
+    reloaded_by_operator,
+    running,
+    send,
+    started,
+    wait_until,
+)
 from cdnblock.engines._shadow import shadow
 from cdnblock.errors import ConfigError
 from cdnblock.verification.clients import Told
@@ -38,14 +49,10 @@ ACTIONS: Final = "cdnblock-actions.map"
 NOTICES: Final = "cdnblock-notices.map"
 _MAPS: Final = (HOSTS, TERRITORY, ACTIONS, NOTICES)
 _LONG: Final = (HOSTS, TERRITORY)  # lines without any regard to each other: what was accepted stays acceptable
-_OTHER: Final = "other"  # the place of clients in a country that no order mentions
 _FEW: Final = 300  # changes of a map that are made one by one: a whole map costs HAProxy as long
-_CHUNK: Final = 15_000  # octets of a command: HAProxy takes 16 384 at a time
 _SOCKET: Final = re.compile(r"^\s*stats\s+socket\s+(\S+)", re.MULTILINE)
 _PID: Final = re.compile(r"^\s*pidfile\s+(\S+)", re.MULTILINE)
 _SHORT: Final = 10.0  # seconds for one answer of the runtime API, but for a commit
-
-Map = Mapping[str, str]
 
 
 class HAProxy(Engine):
@@ -91,6 +98,22 @@ class HAProxy(Engine):
         if change.whole or changed:
             self._change_maps(change, changed)
         return False
+
+    def astray(self, files: Mapping[str, bytes]) -> list[str]:
+        """Return the maps that HAProxy shows otherwise: somebody changed them by its runtime API."""
+        with suppress(NotTakenError, DownError):
+            return [name for name in _MAPS if name in files and self._shown(name) != entries(files[name])]
+        return []
+
+    def is_older(self, files: Mapping[str, bytes]) -> bool:
+        """Tell whether its process was started before what no map holds was put in place."""
+        worker = self._worker()
+        since = started(int(worker)) if worker else None
+        return since is not None and since < put_in_place(self._means.folder, files.keys() - {*_MAPS})
+
+    def generation(self) -> str | None:
+        """Return the process: each reload starts another one, which has read its maps from the files."""
+        return self._worker()
 
     def purge(self, names: Collection[tuple[str, bool]]) -> None:
         """Start a new process where the operator wants it: HAProxy has no other way to empty its small cache."""
@@ -144,7 +167,7 @@ class HAProxy(Engine):
 
     def _amend(self, path: str, before: Map, after: Map) -> None:
         """Change single entries of a map; each of them is there at every moment."""
-        for chunk in _chunks({key: value for key, value in after.items() if key not in before}):
+        for chunk in chunks({key: value for key, value in after.items() if key not in before}):
             self._must(f"add map {path} <<\n{chunk}\n")
         for key, value in after.items():
             if before.get(key, value) != value:
@@ -162,9 +185,13 @@ class HAProxy(Engine):
         if found is None:
             raise NotTakenError(f"haproxy does not have the map {path}: {said.strip()}")
         version = found[1]
-        for chunk in _chunks(entries):
+        for chunk in chunks(entries):
             self._must(f"add map @{version} {path} <<\n{chunk}\n")
         self._must(f"commit map @{version} {path}\n", PATIENCE)
+
+    def _shown(self, name: str) -> list[str]:
+        said = self._ask(f"show map {self._path(name)}\n", PATIENCE)
+        return sorted(line.partition(" ")[2].strip() for line in said.split("\n") if line)
 
     def _must(self, command: str, patience: float = _SHORT) -> None:
         said = self._ask(command, patience).strip()
@@ -205,51 +232,6 @@ class HAProxy(Engine):
         return None
 
 
-def read_map(text: bytes) -> dict[str, str]:
-    """Return what a map's file says: each key with its value."""
-    lines = (line.partition(" ") for line in text.decode().split("\n") if line and not line.startswith("#"))
-    return {key: value for key, _, value in lines}
-
-
-def differing(before: bytes, after: bytes) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what two files of a map say differently: the entries of before, and those of after."""
-    old, new = {*before.split(b"\n")}, {*after.split(b"\n")}
-    return read_map(b"\n".join(old - new)), read_map(b"\n".join(new - old))
-
-
-def bridge(before: Map, after: Map, places: Iterable[str]) -> dict[str, str]:
-    """Return actions that are right for hosts and networks of before as of after, in any mixture of these.
-
-    A place that one side does not know is there what other countries are.
-    """
-    both = {**before, **after}
-    others = [(key.partition(":")[2], value) for key, value in both.items() if key.startswith(f"{_OTHER}:")]
-    elsewhere = {f"{place}:{group}": value for place in places for group, value in others}
-    for side in (before, after):
-        known = {key.partition(":")[0] for key in side}
-        groups = {key.partition(":")[2] for key in side}
-        for key in [*elsewhere]:
-            place, _, group = key.partition(":")
-            if group in groups and place in known and key not in side:
-                del elsewhere[key]  # that side has such clients go free
-    return {**elsewhere, **both}
-
-
-def _chunks(entries: Map) -> Iterator[str]:
-    """Yield the entries as lines, in texts that are short enough for a command."""
-    lines: list[str] = []
-    size = 0
-    for key, value in entries.items():
-        line = f"{key} {value}\n"
-        if lines and size + len(line.encode()) > _CHUNK:
-            yield "".join(lines)
-            lines, size = [], 0
-        lines.append(line)
-        size += len(line.encode())
-    if lines:
-        yield "".join(lines)
-
-
 def _connected(address: str, patience: float) -> socket.socket:
     """Connect to the runtime API: a path, or HOST:PORT."""
     path = address.removeprefix("unix@")
@@ -279,4 +261,5 @@ ENGINE: Final = EngineKind(
         "reload": RELOAD,
     },
     believes=Told.X_FORWARDED_FOR,
+    own=CONNECT,
 )

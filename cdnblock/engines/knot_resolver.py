@@ -14,4 +14,4 @@ class KnotResolver(Watched):
     watched = "cdnblock-orders.txt"
 
 
-ENGINE: Final = EngineKind(name="knot-resolver", make=KnotResolver, settings=SETTINGS)
+ENGINE: Final = EngineKind(name="knot-resolver", make=KnotResolver, settings=SETTINGS, says_why=lambda _settings: True)

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from cdnblock.engines._blame import TOO_LONG
 from cdnblock.engines._configured import Configured
-from cdnblock.engines._engine import CHECK, RELOAD, Change, EngineKind, Means, NotTakenError, Setting
-from cdnblock.engines._programs import children, reloaded_by_operator, running, send, wait_until
+from cdnblock.engines._engine import CHECK, RELOAD, Change, DownError, EngineKind, Means, NotTakenError, Setting
+from cdnblock.engines._programs import (
+    children,
+    put_in_place,
+    reloaded_by_operator,
+    running,
+    send,
+    started,
+    wait_until,
+)
 from cdnblock.engines._shadow import files_of
 from cdnblock.errors import ConfigError
 from cdnblock.measures.cache_disable import names_cover
@@ -24,6 +34,7 @@ _INCLUDE: Final = re.compile(r"""(?<![\w$.-])include\s+(["']?)(?P<path>[^"';{}\s
 _PID: Final = re.compile(r"""^\s*pid\s+(["']?)([^"';]+?)\1\s*;""", re.MULTILINE)
 _USUAL_PID: Final = "/run/nginx.pid"
 _WORKER: Final = "nginx: worker process"  # the title of one that takes connections
+_TICK: Final = 0.02  # seconds by which a process may seem to have been started too early
 _HEAD: Final = 4096  # octets of a stored answer that hold its key
 _KEY: Final = re.compile(rb"\nKEY: ([^\n]*)\n")
 _SCHEME: Final = re.compile(r"^https?(?:://)?")
@@ -57,6 +68,20 @@ class Nginx(Configured):
             "nginx was told to reload, and its workers have not changed (its error log says why)",
         )
         return True
+
+    def is_older(self, files: Mapping[str, bytes]) -> bool:
+        """Tell whether its workers were started before the files were put in place."""
+        with suppress(DownError):
+            since = [started(pid) for pid in _workers(running(self._pid_file(), "nginx"))]
+            place = put_in_place(self.means.folder, files)
+            return bool(since) and all(at is not None and at + _TICK < place for at in since)
+        return False
+
+    def generation(self) -> str | None:
+        """Return its workers: each reload starts others, with what is in the files then."""
+        with suppress(DownError):
+            return " ".join(map(str, sorted(_workers(running(self._pid_file(), "nginx")))))
+        return None
 
     def purge(self, names: Collection[tuple[str, bool]]) -> None:
         """Delete what is stored of the names: nginx takes a file that has vanished for a miss."""
@@ -123,4 +148,5 @@ ENGINE: Final = EngineKind(
         "reload": RELOAD,
     },
     believes=Told.X_FORWARDED_FOR,
+    own=TOO_LONG,
 )

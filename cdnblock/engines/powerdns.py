@@ -50,4 +50,5 @@ ENGINE: Final = EngineKind(
         "reload": RELOAD,
     },
     believes=Told.CLIENT_SUBNET,
+    says_why=lambda _settings: True,
 )

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cdnblock.enforcer import Enforcer
 from cdnblock.engines._engine import DownError
+from cdnblock.engines._recorded import record_applied, record_failure
 from cdnblock.engines.applying import Applied, Applier
 from cdnblock.errors import CdnblockError
 
@@ -43,6 +44,7 @@ class Service:
     _complained_at: float = field(init=False, default=0.0)
     _applied: Applied | None = field(init=False, default=None)
     _applied_at: datetime | None = field(init=False, default=None)
+    _wrong: tuple[str, ...] = field(init=False, default=())
 
     def run(self) -> None:
         """Keep the engine in step until `end`; what has begun then is finished first."""
@@ -53,6 +55,7 @@ class Service:
                 pause = self._prepare(self._pass())
                 if not self._woken.wait(pause) and not self._ended and self._failures == 0:
                     self.applier.is_still_so(self.enforcer.rules)
+                    self._tell_wrong()
         finally:
             unsubscribe()
             notify("STOPPING=1")
@@ -75,7 +78,7 @@ class Service:
             "at": None if self._applied_at is None else self._applied_at.isoformat(),
             "until": None if applied is None or applied.until is None else applied.until.isoformat(),
             "missing": [] if applied is None else list(applied.missing),
-            "failing": self._complaint or None,
+            "failing": self._complaint or "; ".join(self._wrong) or None,
         }
 
     def _pass(self) -> float:
@@ -91,8 +94,10 @@ class Service:
         if self._failures:
             _LOG.warning("cdnblock: %s is in step again", self.applier.exporter.name)
         self._failures, self._complaint = 0, ""
+        self._tell_wrong()
         if applied.changed or self._applied is None:
             self.said(applied)
+            record_applied(self.enforcer.trail, self._engine, applied, is_probed=self.applier.prober is not None)
         self._applied, self._applied_at = applied, self.now()
         notify(f"READY=1\nSTATUS=in step with {applied.revision}")
         return self.look
@@ -111,7 +116,22 @@ class Service:
             self._complain(f"what is to be in force at {until.isoformat()} will not be: {error}")
         return pause
 
+    def _tell_wrong(self) -> None:
+        """Say what single names get otherwise than decided, once."""
+        for wrong in self.applier.wrong:
+            if wrong not in self._wrong:
+                _LOG.error("cdnblock: %s is not in step for a name: %s", self.applier.exporter.name, wrong)
+        if self._wrong and not self.applier.wrong:
+            _LOG.warning("cdnblock: %s is in step for every name again", self.applier.exporter.name)
+        self._wrong = self.applier.wrong
+
+    @property
+    def _engine(self) -> str:
+        return self.applier.exporter.name
+
     def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            record_failure(self.enforcer.trail, self._engine, self.enforcer.rules.revision, complaint)
         if complaint != self._complaint or time.monotonic() - self._complained_at > _REPEAT:
             _LOG.error("cdnblock: %s is not in step: %s", self.applier.exporter.name, complaint)
             self._complained_at = time.monotonic()

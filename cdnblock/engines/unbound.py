@@ -65,4 +65,5 @@ ENGINE: Final = EngineKind(
         "check": CHECK,
         "reload": RELOAD,
     },
+    says_why=lambda settings: settings.get("ede") == "yes",
 )

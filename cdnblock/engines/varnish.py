@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from cdnblock.engines._blame import CONNECT
 from cdnblock.engines._configured import QUOTED_INCLUDE, Configured
 from cdnblock.engines._engine import (
     CHECK,
@@ -24,7 +25,7 @@ from cdnblock.engines._engine import (
     RefusedError,
     Setting,
 )
-from cdnblock.engines._programs import checked, run
+from cdnblock.engines._programs import checked, put_in_place, run
 from cdnblock.exporters.varnish import bans
 from cdnblock.verification.clients import Told
 
@@ -85,6 +86,18 @@ class Varnish(Configured):
                     self._say("vcl.discard", old)
         return True
 
+    def is_older(self, files: Mapping[str, bytes]) -> bool:
+        """Tell whether the VCL in use was loaded by us, and before the files were put in place."""
+        number = (self.generation() or "").removeprefix(_OURS)
+        return number.isdecimal() and int(number) / 1e9 < put_in_place(self.means.folder, files)
+
+    def generation(self) -> str | None:
+        """Return the VCL that is in use."""
+        with suppress(NotTakenError, DownError):
+            lines = self._say("vcl.list", within=_TO_ANSWER).splitlines()
+            return next((line.split()[-1] for line in lines if line.startswith("active ")), None)
+        return None
+
     def purge(self, names: Collection[tuple[str, bool]]) -> None:
         """Ban what is stored of the names."""
         self._say("ping", within=_TO_ANSWER)
@@ -117,4 +130,5 @@ ENGINE: Final = EngineKind(
         "check": CHECK,
     },
     believes=Told.X_FORWARDED_FOR,
+    own=CONNECT,
 )

@@ -1,0 +1,62 @@
+"""HAProxy's maps as texts: what two of them say differently, and what is right for both. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from cdnblock.exporters._plan import OTHER
+
+_CHUNK: Final = 15_000  # octets of a command: HAProxy takes 16 384 at a time
+
+Map = Mapping[str, str]
+
+
+def entries(text: bytes) -> list[str]:
+    """Return the lines of a map's file, sorted."""
+    return sorted(line.strip() for line in text.decode().split("\n") if line and not line.startswith("#"))
+
+
+def read_map(text: bytes) -> dict[str, str]:
+    """Return what a map's file says: each key with its value."""
+    lines = (line.partition(" ") for line in text.decode().split("\n") if line and not line.startswith("#"))
+    return {key: value for key, _, value in lines}
+
+
+def differing(before: bytes, after: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what two files of a map say differently: the entries of before, and those of after."""
+    old, new = {*before.split(b"\n")}, {*after.split(b"\n")}
+    return read_map(b"\n".join(old - new)), read_map(b"\n".join(new - old))
+
+
+def bridge(before: Map, after: Map, places: Iterable[str]) -> dict[str, str]:
+    """Return actions that are right for hosts and networks of before as of after, in any mixture of these.
+
+    A place that one side does not know is there what other countries are.
+    """
+    both = {**before, **after}
+    others = [(key.partition(":")[2], value) for key, value in both.items() if key.startswith(f"{OTHER}:")]
+    elsewhere = {f"{place}:{group}": value for place in places for group, value in others}
+    for side in (before, after):
+        known = {key.partition(":")[0] for key in side}
+        groups = {key.partition(":")[2] for key in side}
+        for key in [*elsewhere]:
+            place, _, group = key.partition(":")
+            if group in groups and place in known and key not in side:
+                del elsewhere[key]  # that side has such clients go free
+    return {**elsewhere, **both}
+
+
+def chunks(entries: Map) -> Iterator[str]:
+    """Yield the entries as lines, in texts that are short enough for a command."""
+    lines: list[str] = []
+    size = 0
+    for key, value in entries.items():
+        line = f"{key} {value}\n"
+        if lines and size + len(line.encode()) > _CHUNK:
+            yield "".join(lines)
+            lines, size = [], 0
+        lines.append(line)
+        size += len(line.encode())
+    if lines:
+        yield "".join(lines)
