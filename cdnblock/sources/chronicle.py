@@ -140,8 +140,8 @@ class Chronicle:
                 continue
             turns = turns_of(order)
             self._turns[order.id] = order, turns
-            told = set() if before is None else set(before[1])
-            self._tell_turns((turn for turn in turns if turn not in told), now)
+            told = set() if before is None else set(map(_what, before[1]))
+            self._tell_turns((turn for turn in turns if _what(turn) not in told), now)
 
     def _tell_turns(self, turns: Iterable[Turn], now: datetime) -> None:
         for turn in turns:
@@ -179,6 +179,11 @@ class Chronicle:
     def _is_known(self, file: OrderFile) -> bool:
         """Tell whether the trail has seen this version of a file before."""
         return (self._folder / _FILES / hashlib.sha256(file.text).hexdigest()).exists()
+
+
+def _what(turn: Turn) -> tuple[object, ...]:
+    """Return what makes a turn of an order's new version another one: not how many names are listed meanwhile."""
+    return turn.happening, turn.at, turn.names, turn.notice
 
 
 def _said(turn: Turn, order: Order) -> dict[str, Any]:
