@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,18 +20,21 @@ from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders.calendar import instant
 from cdnblock.orders.life import OrderState, over_at, state_of
 from cdnblock.orders.model import Addition, Order
-from cdnblock.sources.order_folder import read_bounded
 
 SHOWN: Final = 20  # names of one leftover that are listed
 
 # What the exporters write behind a comment's mark: see `_header` in cdnblock.exporters.
-_COMMENT: Final = rb"^(?:[#;!]|//|--)[ \t]?"
-_WRITTEN_BY: Final = re.compile(_COMMENT + rb"Written by `cdnblock export ([a-z0-9-]{1,40})`", re.MULTILINE)
+_MARK: Final = rb"(?:[#;!]|//|--)[ \t]?"
+_COMMENT: Final = b"^" + _MARK
+_WRITTEN_BY: Final = re.compile(
+    _MARK + rb"Written by `cdnblock export ([a-z0-9-]{1,40})`"
+)  # dnsdist's stands in a table
 _REVISION: Final = re.compile(_COMMENT + rb"revision (sha256:[0-9a-f]{64})$", re.MULTILINE)
 _HOLDS: Final = re.compile(_COMMENT + rb"holds until ([0-9T:.+Z-]{10,40}): export again then$", re.MULTILINE)
 _ORDER: Final = re.compile(
     _COMMENT + rb"order ([a-z0-9][a-z0-9._-]{0,63}): .{0,100000}; until ([0-9T:.+Z-]{10,40})$", re.MULTILINE
 )
+_OURS: Final = "cdnblock"
 _NAME: Final = re.compile(rb"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+")
 
 
@@ -47,7 +50,10 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeFile:
-    """One exported file: the target, the revision it was made from, until when it is right, and its orders' ends."""
+    """An exported file, or the files of one export in a folder: which orders are in it, and until when it is right.
+
+    `target` is whom it is for, `revision` what it was made from, `names` all that looks like a name in it.
+    """
 
     path: Path
     target: str
@@ -80,7 +86,7 @@ def read_native(path: Path) -> NativeFile | None:
         OSError: it cannot be read.
 
     """
-    content = read_bounded(path)
+    content = _content(path)
     written_by = _WRITTEN_BY.search(content)
     if written_by is None:
         return None
@@ -92,12 +98,12 @@ def read_native(path: Path) -> NativeFile | None:
         revision=revision[1].decode() if revision else None,
         holds_until=_instant(holds[1]) if holds else None,
         orders={order: until for order, until in orders.items() if until is not None},
-        names=frozenset(_NAME.findall(content.lower())),
+        names=_names_in(content),
     )
 
 
 def read_natives(paths: Iterable[Path]) -> Iterator[NativeFile]:
-    """Yield the exported files among these files and folders, in name order, with all that is in the folders.
+    """Yield the exports among these files and folders, and all that is below the folders.
 
     Raises:
         ConfigError: a path does not exist or cannot be read, or a file that was named was not exported by cdnblock.
@@ -105,15 +111,47 @@ def read_natives(paths: Iterable[Path]) -> Iterator[NativeFile]:
     """
     for path in paths:
         try:
-            if not path.is_dir():
-                if (found := read_native(path)) is None:
-                    raise ConfigError(f"{path}: has no header of `cdnblock export`, so it tells nothing of orders")
+            if path.is_dir():
+                yield from _exports_below(path)
+            elif (found := read_native(path)) is not None:
                 yield found
-                continue
-            below = sorted(item for item in path.rglob("*") if item.is_file())
-            yield from (found for item in below if (found := read_native(item)) is not None)
+            else:
+                raise ConfigError(f"{path}: has no header of `cdnblock export`, so it tells nothing of orders")
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _exports_below(folder: Path) -> Iterator[NativeFile]:
+    """Yield what the files of each folder tell, those of one export together.
+
+    Some targets have lists of names beside, which have no header (Squid, Traefik): they are called after cdnblock.
+    """
+    exports: dict[tuple[Path, str, str], NativeFile] = {}
+    beside: dict[Path, frozenset[bytes]] = {}
+    for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+        if (file := read_native(path)) is None or file.revision is None:
+            if _OURS in path.name.lower():
+                beside[path.parent] = beside.get(path.parent, frozenset()) | _names_in(_content(path))
+            continue
+        key = (path.parent, file.target, file.revision)
+        known = exports.get(key)
+        if known is not None:
+            orders, names = {**known.orders, **file.orders}, known.names | file.names
+            file = replace(known, path=path.parent, orders=orders, names=names)
+        exports[key] = file
+    for (parent, _, _), file in exports.items():
+        yield replace(file, names=file.names | beside.get(parent, frozenset()))
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in a file, however large: lists of a million names are what this is for."""
+    if not path.is_file():
+        raise OSError(0, "is no regular file")
+    return path.read_bytes()
+
+
+def _names_in(content: bytes) -> frozenset[bytes]:
+    return frozenset(_NAME.findall(content.lower().replace(b"\\.", b".")))  # in a pattern, dots are escaped
 
 
 def leftovers(file: NativeFile, rules: RuleSet, at: datetime) -> Iterator[Leftover]:
