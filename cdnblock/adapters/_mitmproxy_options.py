@@ -30,6 +30,7 @@ OPTIONS: Final[tuple[tuple[str, Any, Any, str], ...]] = (
     ("audit_clients", str, "network", "What the trail holds of a client's address: network (/24, /48), pseudonym or none."),
     ("audit_retention", str, "365d", "How long the trail keeps records, such as 180d or 52w."),
     ("audit_fsync", str, "second", "When records are made to outlast a loss of power: record, second or never."),
+    ("metrics", _TEXT, None, "Address and port for Prometheus' GET /metrics, such as 127.0.0.1:9153. Read once, at the start."),
     ("clock", _TEXT, None, "Staging only: the file that says what time it is (cdnblock.sources.staging_clock)."),
 )  # fmt: skip
 
@@ -65,6 +66,7 @@ class Settings:
     contact: str | None = None
     on_error: str = "closed"
     stream: bool = True
+    metrics: str | None = None
     clock: str | None = None
 
     @property

@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final, TypeVar
 
 from mitmproxy import connection, ctx, dns, exceptions, flow, http, tcp, udp
@@ -27,6 +27,7 @@ from mitmproxy.net.http.status_codes import SWITCHING
 
 from cdnblock.adapters import _mitmproxy_connections as connections
 from cdnblock.adapters import _mitmproxy_requests as requests
+from cdnblock.adapters._dns_front.peers import read_address
 from cdnblock.adapters._mitmproxy_connections import Register, Running
 from cdnblock.adapters._mitmproxy_options import (
     OPTIONS,
@@ -44,6 +45,7 @@ from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.measures import cache_disable, dns_refusal, proxy_termination
+from cdnblock.metrics import Collector, serve_metrics
 from cdnblock.noting import Acted, Notes, meant
 from cdnblock.orders.model import Measure
 from cdnblock.sources.staging_clock import StagingClock
@@ -81,6 +83,8 @@ class CdnBlock:
         self._settings = Settings()
         self._enforcer: Enforcer | None = None
         self._notes: Notes | None = None
+        self._collector = Collector(None)
+        self._closing = ExitStack()
         self._proxies = TrustedProxies(())
         self._running = Register()
         self._turn = 0  # counts the changes of what is enforced, so that an older decision is known as such
@@ -121,6 +125,7 @@ class CdnBlock:
             _LOG.error("cdnblock: unknown option %s; there are %s", ", ".join(unknown), known)
         if self._enforcer is None:
             _LOG.error("cdnblock: no orders to enforce; name their folder with --orders or --set cdnblock_orders=")
+        self._serve_metrics()
         with suppress(
             NotImplementedError, RuntimeError, ValueError
         ):  # a master of somebody's own, outside a main thread
@@ -128,6 +133,7 @@ class CdnBlock:
 
     def done(self) -> None:
         """Stop following the orders."""
+        self._closing.close()
         if self._enforcer is not None:
             self._enforcer.close()
 
@@ -248,6 +254,8 @@ class CdnBlock:
     def fail(self, of: flow.Flow, error: Exception) -> None:
         """Refuse a flow about which no decision could be made, or let it through if the operator wants that."""
         self._complain(error)
+        if self._enforcer is not None:
+            self._enforcer.vitals.decision_failures += 1
         if self._settings.on_error == "open":
             return
         try:
@@ -360,7 +368,7 @@ class CdnBlock:
             raise options_error(str(error)) from error
         if self._enforcer is not None:
             self._enforcer.close()
-        self._enforcer = enforcer
+        self._enforcer = self._collector.enforcer = enforcer
         self._notes = Notes(enforcer.tally, "mitmproxy_addon")
         self._proxies = TrustedProxies(settings.trusted_proxies)
         loop = ctx.master.event_loop
@@ -370,6 +378,16 @@ class CdnBlock:
 
         enforcer.subscribe(changed)
         self._cut_what_is_covered()
+
+    def _serve_metrics(self) -> None:
+        if self._settings.metrics is None:
+            return
+        try:
+            address = read_address(self._settings.metrics, 9153)
+            host, port = self._closing.enter_context(serve_metrics(address, self._collector))
+            _LOG.info("cdnblock: metrics on %s port %d, /metrics", host, port)
+        except CdnblockError as error:  # which ends the start
+            _LOG.error("cdnblock: %s", error)
 
     def _reload(self) -> None:
         """Reread the orders because somebody said so (SIGHUP), beside the event loop."""

@@ -18,6 +18,7 @@ from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.export import hosts_listed, networks_of, setting_of
 from cdnblock.cli.options import geo_option, orders_option, printable
 from cdnblock.cli.recording import recording_options
+from cdnblock.cli.serving_metrics import metrics_option, serving_metrics
 from cdnblock.errors import CdnblockError, ConfigError, Severity
 from cdnblock.shown import log_to_stderr
 
@@ -95,6 +96,7 @@ _LOOPBACK: Final = "127.0.0.1"
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As of `cdnblock export`.")
 @report_only_option
 @recording_options
+@metrics_option
 @click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
 def command(  # noqa: PLR0913 (click hands each option over by name)
     *,
@@ -123,6 +125,7 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
     report_only: bool,
     audit: Path | None,
     audit_settings: Settings,
+    metrics: str | None,
     clock: Path | None,
 ) -> None:
     """Keep a running engine, the TARGET, in step with the orders.
@@ -197,12 +200,14 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
             if accept_release:
                 enforcer.reload(accept_release=True)
             sys.exit(_once(applier, enforcer))
+        from cdnblock.engines.metrics import rows
         from cdnblock.engines.service import Service
 
         service = Service(enforcer=enforcer, applier=applier, said=_say, now=now, look=look_every)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.end())
         signal.signal(signal.SIGHUP, lambda *_: service.wake())
+        stack.enter_context(serving_metrics(metrics, enforcer, lambda: rows(service.status())))
         service.run()
 
 

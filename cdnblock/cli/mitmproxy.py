@@ -40,8 +40,9 @@ DEFAULTS: Final[Mapping[str, object]] = {
 @click.option("--state", envvar="CDNBLOCK_STATE", help="Folder in which the last good orders survive (cdnblock_state).")
 @report_only_option
 @recording_options
+@click.option("--metrics", help="Address and port for Prometheus' GET /metrics (cdnblock_metrics).")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(
+def command(  # noqa: PLR0913 (click hands each option over by name)
     *,
     orders: str | None,
     geo: str | None,
@@ -50,6 +51,7 @@ def command(
     report_only: bool,
     audit: Path | None,
     audit_settings: Settings,
+    metrics: str | None,
     arguments: Sequence[str],
 ) -> None:
     """Run mitmdump and enforce the orders in it. ARGUMENTS are mitmdump's own.
@@ -61,6 +63,7 @@ def command(
     Example: cdnblock mitmproxy --orders orders/ --mode reverse:http://127.0.0.1:8000@8080
     """
     wanted = [("cdnblock_orders", orders), ("cdnblock_geo", geo), ("cdnblock_state", state)]
+    wanted += [("cdnblock_metrics", metrics)]
     wanted += [("cdnblock_report_only", "true")] if report_only else []
     wanted += [] if audit is None else [("cdnblock_audit", str(audit)), *_of_trail(audit_settings)]
     wanted += [("cdnblock_trusted_proxies", network) for network in trusted_proxies]

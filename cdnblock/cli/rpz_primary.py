@@ -14,6 +14,7 @@ import click
 
 from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.options import geo_option, orders_option
+from cdnblock.cli.serving_metrics import metrics_option, serving_metrics
 from cdnblock.errors import ConfigError
 from cdnblock.shown import log_to_stderr
 
@@ -64,6 +65,7 @@ _ZONES = "zones"  # the folder for them, in the state folder
 )  # fmt: skip
 @click.option("--partial", is_flag=True, help="Agree to NXDOMAIN where REFUSED is ordered: policy zones know none.")
 @geo_option
+@metrics_option
 @click.option("--clock", type=click.Path(path_type=Path), hidden=True, help="File with the time of a rehearsal.")
 def command(  # noqa: PLR0913 (click hands options over by name)
     *,
@@ -79,6 +81,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     settle: float,
     partial: bool,
     geo: Path | None,
+    metrics: str | None,
     clock: Path | None,
 ) -> None:
     """Be the hidden primary of resolvers: policy zones with SOA, AXFR, IXFR, NOTIFY and TSIG.
@@ -118,7 +121,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     )
     allow_many_files()
     now: Callable[[], float] = time.time if clock is None else StagingClock(clock)
-    with Enforcer(orders, geo=geo, state=state, clock=now) as enforcer:
+    with Enforcer(orders, geo=geo, state=state, clock=now) as enforcer, serving_metrics(metrics, enforcer):
         asyncio.run(_serve(settings, enforcer, now))
 
 
