@@ -21,7 +21,7 @@ from cdnblock.audit.recovery import forget_torn
 from cdnblock.audit.segments import Head
 from cdnblock.audit.settings import ClientForm, Settings
 from cdnblock.audit.tally import Hit
-from cdnblock.audit.writing import Writer
+from cdnblock.audit.writing import TakenAwayError, Writer
 from cdnblock.errors import ConfigError
 
 _RECENT: Final = 500
@@ -125,6 +125,10 @@ class Recorder:
             self._minute = int(now // _MINUTE)
         self._lasting.record(events, now, is_full=is_full)
 
+    def retry(self) -> None:
+        """Try to go on now, where nothing could be written."""
+        self._lasting.resume(self._clock(), at_once=True)
+
     def lose(self, item: Event | Hit) -> None:
         """Count what there was no room for. Any thread."""
         kind, times = (item.kind, 1) if isinstance(item, Event) else ("enforcements", item.times)
@@ -197,6 +201,8 @@ class Recorder:
                     _LOG.info("cdnblock: %s: %s is over and was deleted", self._path, fields.get("segment"))
         except (OSError, ConfigError) as error:
             self._lasting.begin_outage(error, now)
+            if isinstance(error, TakenAwayError):
+                self._lasting.resume(now, at_once=True)
             return []
         return [] if rotated is None else [Event(at=now, kind=Kind.KEY_ROTATED, fields=rotated)]
 

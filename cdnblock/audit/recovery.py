@@ -132,7 +132,9 @@ def _end_of(folder: Folder, segment: Segment) -> _End | None:
 
 def _move_away(folder: Folder, end: _End) -> None:
     """Take half a line out of its segment. Killed at any moment, it is in one place or the other."""
-    folder.put(TORN, (folder.take(TORN, MAX_LINE) or b"") + end.torn)
+    before = folder.take(TORN, MAX_LINE) or b""
+    if not before.endswith(end.torn):  # else somebody was killed just here
+        folder.put(TORN, before + end.torn)
     descriptor = os.open(end.segment.name, os.O_WRONLY | SAFELY, dir_fd=folder.fd)
     try:
         os.ftruncate(descriptor, end.size - len(end.torn))

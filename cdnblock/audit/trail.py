@@ -145,6 +145,7 @@ class Trail:
         if not self._turning.acquire(timeout=timeout):
             return False
         try:
+            self._recorder.retry()
             self._turn(is_full=True)
         finally:
             self._turning.release()

@@ -16,7 +16,7 @@ from cdnblock.audit.writing import Writer
 
 def main(folder: str) -> None:
     """Open the trail as a recorder does, and write for ever; each head that was told is told on stdout, too."""
-    writer = Writer(Path(folder), segment_size=64 * 1024, on_record=lambda _: None)
+    writer = Writer(Path(folder), segment_size=1024 * 1024, on_record=lambda _: None)
     for gap in writer.found.gaps:
         writer.append(AT, AT, Kind.GAP, gap)
     writer.tell_head()
@@ -25,8 +25,9 @@ def main(folder: str) -> None:
     while True:
         for _ in range(3):
             number += 1
-            # Longer than a page, so that one write is more than one step of the kernel.
-            writer.append(AT, AT, Kind.ENFORCED, {"order": "motogp", "about": "x" * (number * 977 % 9000), "count": 1})
+            # Some are many pages long, so that one write is many steps of the kernel.
+            about = ["x" * 4000] * (60 if number % 5 == 0 else 1)
+            writer.append(AT, AT, Kind.ENFORCED, {"order": "motogp", "about": about, "count": 1})
         writer.tell_head()
         sys.stdout.write(f"{writer.head.seq}\n")
         sys.stdout.flush()
