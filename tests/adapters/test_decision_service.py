@@ -582,3 +582,21 @@ def test_while_something_changes_nothing_is_cached(orders, small_mmdb):
     assert during == ["uncached", "pass"]
     assert changing == ["uncached", "pass"]
     assert after == ["pass", "pass"]
+
+
+def test_what_was_enforced_is_counted_once(orders, small_mmdb):
+    """nginx asks a second time for the body; what passes, is misasked, or is uncertain for a moment is no enforcement."""
+    asked = [
+        *[("/nginx", fields("www.refused.example")), ("/nginx-answer", fields("www.refused.example"))] * 2,
+        ("/traefik", fields("closed.example")), ("/caddy", fields("uncached.example")),
+        ("/envoy/", {"Host": "refused.example", "X-Forwarded-For": FRANCE}),
+        ("/traefik", fields("refused.example", GERMANY)), ("/traefik", fields("other.example")),
+        ("/traefik", fields("no host name")), ("/nobody", fields("refused.example")),
+    ]  # fmt: skip
+    with enforcing(orders, small_mmdb) as enforcer:
+        ask(enforcer, *asked)
+        assert enforcer.tally.totals == {
+            ("decision_service", "proxy", "answer"): 3,
+            ("decision_service", "proxy", "close"): 1,
+            ("decision_service", "cdn", "uncached"): 1,
+        }
