@@ -22,6 +22,7 @@ from cdnblock.enforcer import Enforcer, Headers
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import Uncovered
 from cdnblock.measures import proxy_termination
+from cdnblock.measures.notice.contents import check_operator
 from cdnblock.measures.proxy_termination import Answer
 from cdnblock.orders.model import VARIANTS, Measure
 
@@ -110,10 +111,12 @@ def names_of(
 
 
 class HttpGate:
-    """Judges requests for one enforcer. Thread-safe, without I/O; nothing in it raises.
+    """Judges requests for one enforcer. Thread-safe, without I/O; once it is made, nothing in it raises.
 
     `operator_url` is the page of whoever runs this edge, for the notice's `Link`; `contact` is shown for orders that
     name nobody. `on_failure` says what becomes of a request when something in a decision raises.
+
+    Raises ConfigError where nobody should be shown `operator_url` or `contact` (`notice.contents.check_operator`).
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class HttpGate:
         contact: str | None = None,
         on_failure: OnFailure | str = OnFailure.CLOSED,
     ) -> None:
+        check_operator(operator_url, contact)
         self.enforcer = enforcer
         self.failures = 0
         """How many questions could not be answered because something raised; each was logged or counted with one."""

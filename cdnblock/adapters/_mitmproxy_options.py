@@ -11,6 +11,7 @@ from mitmproxy import exceptions, options
 from cdnblock.audit.settings import ClientForm, Fsync, read_span
 from cdnblock.audit.settings import Settings as TrailSettings
 from cdnblock.errors import ConfigError
+from cdnblock.measures.notice.contents import check_operator
 
 _TEXT: Final = Optional[str]  # noqa: UP045 (mitmproxy goes by the type's spelling)
 
@@ -109,6 +110,10 @@ def read_settings(of: options.Options) -> Settings | None:
     settings = Settings(**{field.name: getattr(of, f"cdnblock_{field.name}") for field in fields(Settings)})
     if settings.on_error not in _ON_ERROR:
         raise options_error(f"cdnblock_on_error={settings.on_error!r} is not known; it is {' or '.join(_ON_ERROR)}")
+    try:
+        check_operator(settings.operator_url, settings.contact)
+    except ConfigError as error:
+        raise options_error(str(error)) from error
     return settings
 
 

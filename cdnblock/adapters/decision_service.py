@@ -6,7 +6,8 @@ How each proxy asks is a row in `_decision_dialects.DIALECTS`; working configura
 The verdict is in the status and in two fields: `X-Cdnblock-Action` and `X-Cdnblock-Generation`. In a program:
 
 >>> import asyncio, aiohttp, pathlib
->>> >>> from cdnblock.http_gate import HttpGate
+>>> from cdnblock.enforcer import Enforcer
+>>> from cdnblock.http_gate import HttpGate
 >>> async def ask(port, **fields):
 ...     headers = {name.replace("_", "-"): value for name, value in fields.items()}
 ...     async with aiohttp.request("GET", f"http://127.0.0.1:{port}/traefik", headers=headers) as response:

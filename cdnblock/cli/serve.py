@@ -90,9 +90,11 @@ def command(  # noqa: PLR0913 (each is an option)
     from cdnblock.adapters.decision_service import DecisionService
     from cdnblock.enforcer import Enforcer
     from cdnblock.http_gate import HttpGate
+    from cdnblock.measures.notice.contents import check_operator
 
     if not listen and dashboard.where is None:
         raise click.UsageError("nothing to serve: give --listen ADDRESS, --dashboard HOST:PORT, or both")
+    check_operator(operator_url, contact)
     addresses = [parse_listen(text) for text in listen]
     callers = _split(trusted_caller)
     if not callers and any(address.path is None for address in addresses):

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from cdnblock.exporters._plan import Plan
 from cdnblock.exporters._planner import Tells
 from cdnblock.exporters._territory import Network
+from cdnblock.measures.notice.contents import check_operator
 from cdnblock.orders.model import VARIANTS, Measure
 
 
@@ -98,6 +99,9 @@ class Options:
     clients_in: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     rendered: datetime | None = None
+
+    def __post_init__(self) -> None:
+        check_operator(self.operator_url, self.contact)
 
     def with_settings(self, settings: Mapping[str, str]) -> Options:
         """Return the same with these settings."""

@@ -20,6 +20,7 @@ from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import Uncovered
 from cdnblock.measures import dns_message as wire
 from cdnblock.measures import dns_refusal, dns_relay
+from cdnblock.measures.notice.contents import check_operator
 from cdnblock.noting import Notes
 from cdnblock.orders.model import Measure
 
@@ -57,6 +58,7 @@ class QueryJudge:
         trusted_forwarders: Iterable[str] = (),
         fails_open: bool = False,
     ) -> None:
+        check_operator(None, contact)
         self._enforcer = enforcer
         self._notes = Notes(enforcer.tally, "dns_server")
         self._counted = self._notes.refusals

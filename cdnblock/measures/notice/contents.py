@@ -13,14 +13,18 @@ from zoneinfo import ZoneInfo
 
 import ada_url
 
+from cdnblock.errors import ConfigError
 from cdnblock.matching.decision import Reason
 from cdnblock.matching.names import to_unicode
 from cdnblock.measures.notice.countries import COUNTRY_NAMES
 from cdnblock.measures.notice.wording import Wording
 from cdnblock.measures.printable import printable
 from cdnblock.orders.model import Addition, Moment, Order, Territory, UnknownLocation
+from cdnblock.shown import shown
 
 _LONGEST_LINK: Final = 2_000
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=\S)")
+_REACHED_BY: Final = frozenset({"http", "https", "mailto", "tel", "sip", "sips", "xmpp"})
 _MAIL: Final = re.compile(r"[^\s@<>\"(),:;]+@[^\s@<>\"(),:;]+\.[^\s@<>\"(),:;]+\Z")
 
 
@@ -88,6 +92,33 @@ def web_link(url: str | None) -> str | None:
         return None
     plain = parsed.protocol in {"http:", "https:"} and not (parsed.username or parsed.password)
     return parsed.href if plain and parsed.href.isascii() and len(parsed.href) <= _LONGEST_LINK else None
+
+
+def check_operator(operator_url: str | None, contact: str | None) -> None:
+    """Look at what an operator says of himself, for notices and refusals, before anybody is shown it.
+
+    Raises:
+        ConfigError: the page is no http(s) address, or the contact is empty, hides something or is an address that runs.
+
+    """
+    if operator_url is not None and web_link(operator_url) is None:
+        raise ConfigError(
+            f"operator URL '{shown(operator_url)}': is no web address that a notice could lead to; write one that begins"
+            " with https:// or http://, without a user name"
+        )
+    if contact is None:
+        return
+    if not contact.strip() or shown(contact) != contact:
+        raise ConfigError(
+            f"contact '{shown(contact)}': is empty, or has line ends or characters that cannot be seen; write one line of"
+            " text"
+        )
+    scheme = _SCHEME.match(contact)
+    if scheme is not None and scheme[1].lower() not in _REACHED_BY:
+        raise ConfigError(
+            f"contact '{shown(contact)}': {scheme[1]}: is no way to reach somebody; write a mail address, a page that"
+            " begins with https://, or a telephone number"
+        )
 
 
 def contact_link(contact: str) -> str | None:
