@@ -21,6 +21,7 @@ from cdnblock.orders.model import Measure, Order
 
 _SOMEWHERE: Final = "somewhere else"  # stands for a country that no order mentions
 _AT_ONCE: Final = 50_000  # names between two words on progress
+_FEW: Final = 40  # names that are sought in the text of all others
 _NOTHING: Final[tuple[()]] = ()
 
 Variants: TypeAlias = tuple[tuple[Measure, str], ...]
@@ -111,13 +112,13 @@ class _Comparison:
         self._numbers: dict[Hashable, int] = {frozenset(): 0}
         self._was, self._is = self._numbered(old), self._numbered(new)
         self._kinds: dict[Hashable, Kin] = {}
+        self._gone: list[str] = []  # listed before, and no longer
         self._done = 0
 
     def kins(self) -> list[Kin]:
         """Return the names that differ, and all that stand below them, by kin."""
         differing = {name for pieces in self._each_shard() for name in pieces}
-        lowest = min((name.count(".") for name in differing), default=0)
-        for name in chain(differing, self._below(differing, lowest)):
+        for name in chain(differing, self._below(differing)):
             key = (self._key(self._old, self._was, name), self._key(self._new, self._is, name))
             kin = self._kinds.get(key)
             if kin is None:
@@ -133,29 +134,38 @@ class _Comparison:
             found[mark] = self._numbers.setdefault(said, len(self._numbers))
         return found
 
-    def _each_shard(self) -> Iterator[list[str]]:
+    def _each_shard(self) -> Iterator[Iterable[str]]:
         """Yield the listed names on which something else stands than before."""
         was, now = self._was, self._is
         for mine, theirs in zip(self._old.index.shards, self._new.index.shards, strict=True):
-            if mine is not theirs:
-                before = mine.get
-                yield [name for name, mark in theirs.items() if was[before(name)] != now[mark]]
-                yield [name for name in mine.keys() - theirs.keys() if was[mine[name]]]
-            else:
+            if mine is theirs:
                 yield [name for name, mark in theirs.items() if was[mark] != now[mark]]
+            else:
+                gone = [name for name in mine if name not in theirs]
+                self._gone += gone
+                yield [name for name in gone if was[mine[name]]]
+                yield [name for name in theirs if name not in mine and now[theirs[name]]]
+                if len({*map(was.get, {*mine.values()}), *map(now.get, {*theirs.values()})}) > 1:
+                    yield [name for name, mark in theirs.items() if name in mine and was[mine[name]] != now[mark]]
             self._look(len(theirs))
 
-    def _below(self, names: set[str], lowest: int) -> Iterator[str]:
+    def _below(self, names: set[str]) -> Iterator[str]:
         """Yield the other listed names that have one of these above them."""
-        if not names:
-            return
-        others: Mapping[str, object]
-        for mine, theirs in zip(self._old.index.shards, self._new.index.shards, strict=True):
-            for others in (theirs, {} if mine is theirs else dict.fromkeys(mine.keys() - theirs.keys())):
-                for name in others:
-                    if name.count(".") > lowest and name not in names and _has_above(name, names):
-                        yield name
-            self._look(len(theirs))
+        endings = [f".{name}\n" for name in names] if len(names) <= _FEW else []
+        has_above = {"": False}  # of a name's parent: whether it, or a name above it, is one of these
+        for others in (*self._new.index.shards, self._gone) if names else ():
+            self._look(len(others))
+            if endings:  # a search through one text is ten times as quick as a look at each name
+                text = "\n".join((*others, ""))
+                if not any(ending in text for ending in endings):
+                    continue
+            for name in others:
+                parent = name.partition(".")[2]
+                found = has_above.get(parent)
+                if found is None:
+                    found = has_above[parent] = _is_at_or_below(parent, names)
+                if found and name not in names:
+                    yield name
 
     def _look(self, names: int) -> None:
         if (self._done + names) // _AT_ONCE != self._done // _AT_ONCE:
@@ -218,10 +228,11 @@ def _of_order(held: Iterable[Held], order_id: str) -> list[Held]:
     return [item for item in held if item.order.id == order_id]
 
 
-def _has_above(name: str, names: set[str]) -> bool:
-    while name := name.partition(".")[2]:
+def _is_at_or_below(name: str, names: set[str]) -> bool:
+    while name:
         if name in names:
             return True
+        name = name.partition(".")[2]
     return False
 
 

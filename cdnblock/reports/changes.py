@@ -19,8 +19,8 @@ from cdnblock.matching.comparison import Kin, Outcome, Places, Shift, Variants, 
 from cdnblock.matching.coverage import Held
 from cdnblock.matching.revision import revision_of
 from cdnblock.matching.ruleset import RuleSet
-from cdnblock.orders.model import Addition, Measure, Order, UnknownLocation
-from cdnblock.reports.order_fields import FieldChange, field_changes
+from cdnblock.orders.model import Measure, Order, UnknownLocation
+from cdnblock.reports.order_fields import FieldChange, field_changes, goes_on_after, listed_only
 from cdnblock.sources.release_guard import Verdict, judged
 
 Tell: TypeAlias = Callable[[int, int], None]
@@ -136,7 +136,7 @@ def changes_between(old: RuleSet, new: RuleSet, at: datetime, tell: Tell | None 
         at=at,
         before=old.revision,
         after=new.revision,
-        orders=tuple(_order_change(old.orders.get(id_), new.orders.get(id_), kins) for id_ in ids),
+        orders=tuple(_order_change(old.orders.get(id_), new.orders.get(id_), kins, at) for id_ in ids),
         groups=_groups((kin, kin.own, kin.below) for kin in kins),
         spared=tuple(sorted(_spared(kins))),
         guard=judged(old, new, at, [old.orders[id_] for id_ in ids if id_ in old.orders]),
@@ -149,34 +149,24 @@ def _differs(old: RuleSet, new: RuleSet, order_id: str) -> bool:
     return revision_of(before) != revision_of(after)
 
 
-def _order_change(before: Order | None, after: Order | None, kins: Collection[Kin]) -> OrderChange:
+def _order_change(before: Order | None, after: Order | None, kins: Collection[Kin], at: datetime) -> OrderChange:
     order = after or before
     assert order is not None  # noqa: S101 (one of the two has the id)
     mine = [(kin, *kin.orders[order.id]) for kin in kins if order.id in kin.orders]
-    had, has = _listed(before), _listed(after)
+    # What an order that goes on lists otherwise fares otherwise by it: no need to go through a million names again.
+    goes_on = all(each is None or goes_on_after(each, at) for each in (before, after))
+    told = [name for kin in kins for name in kin.names] if goes_on else None
     return OrderChange(
         id=order.id,
         file=None if order.position is None else order.position.file,
         what=What.NEW if before is None else What.GONE if after is None else What.CHANGED,
         zone=order.timezone,
         fields=() if before is None or after is None else field_changes(before, after),
-        came=tuple(sorted(has - had)),
-        went=tuple(sorted(had - has)),
+        came=tuple(sorted(listed_only(after, before, told))),
+        went=tuple(sorted(listed_only(before, after, told))),
         groups=_groups(mine),
         stays=_stays(order.id, mine),
     )
-
-
-def _listed(order: Order | None) -> set[str]:
-    if order is None:
-        return set()
-    names: set[str] = set()
-    parts: tuple[Order | Addition, ...] = (order, *order.additions)
-    for part in parts:
-        names.update(item.name for item in part.names)
-        if part.names_file is not None:
-            names.update(part.names_file.names)
-    return names
 
 
 def _groups(outcomes: Iterable[tuple[Kin, Outcome, Outcome]]) -> tuple[Group, ...]:

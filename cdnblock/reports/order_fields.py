@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from cdnblock.orders import calendar
+from cdnblock.orders.life import over_at
 from cdnblock.orders.model import Addition, Lifting, Order, Penalty
+from cdnblock.orders.name_list import name_list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,31 @@ def field_changes(before: Order, after: Order) -> tuple[FieldChange, ...]:
         for key in dict.fromkeys((*old, *new))
         if old.get(key) != new.get(key)
     )
+
+
+def listed_only(one: Order | None, other: Order | None, candidates: Iterable[str] | None) -> set[str]:
+    """Return the names that one order lists and the other does not: among the candidates, if there are any."""
+    mine, theirs = _lists(one), _lists(other)
+    return {
+        name
+        for name in (chain.from_iterable(mine) if candidates is None else candidates)
+        if any(name in names for names in mine) and not any(name in names for names in theirs)
+    }
+
+
+def goes_on_after(order: Order, at: datetime) -> bool:
+    """Tell whether an order is enforced, or told, at any instant from `at` on, for any of its names."""
+    windows = calendar.windows_of(order)
+    return over_at(order) > at and (not windows or any(closes > at for _, closes in windows))
+
+
+def _lists(order: Order | None) -> list[Collection[str]]:
+    """Return the names of an order and its additions, each collection quick to look into."""
+    if order is None:
+        return []
+    parts: tuple[Order | Addition, ...] = (order, *order.additions)
+    files = [part.names_file.names for part in parts if part.names_file is not None]
+    return [{item.name for part in parts for item in part.names}, *map(name_list, files)]
 
 
 def _said(order: Order) -> dict[str, str]:
