@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from cdnblock.audit.reading import orders_of, records
 from cdnblock.audit.records import HITS, Kind, instant_of
 
+_IN_STEP: Final = ("probed, in step", "in place, nobody asked")  # what `applied` says of a change that went well
 MOST: Final = 200  # gaps, clock steps, files and runs of one trail that are kept one by one
 
 Record: TypeAlias = dict[str, Any]
@@ -30,7 +31,7 @@ class Begin:
 
     at: datetime
     not_before: datetime | None
-    record: int | None
+    record: int
 
 
 class Hit(NamedTuple):
@@ -60,6 +61,7 @@ class Turned:
     instant: datetime | None
     names: tuple[str, ...]
     past: bool
+    record: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,6 +117,8 @@ class _Reader:
         self._first: datetime | None = None
         self._last: datetime | None = None
         self._odd = 0
+        self._engine = False  # the trail is that of `cdnblock apply`
+        self._in_step: list[tuple[int, datetime]] = []
         self._starting = False  # what is told now was so when this run began
 
     def take(self, record: Record, at: datetime) -> None:
@@ -129,7 +133,7 @@ class _Reader:
         elif own is not None:
             self._turn(own, record, at)
         else:
-            self._of_the_trail(record, kind)
+            self._of_the_trail(record, kind, at)
         self._first, self._last = self._first or at, at
 
     def not_understood(self) -> None:
@@ -139,11 +143,36 @@ class _Reader:
         """Return what was read, with what holds for the whole trail."""
         for facts in self._facts.values():
             facts.first_at, facts.last_at = self._first, self._last
+            if self._engine:
+                self._wait_for_engine(facts)
             if self._odd:
                 facts.left_out["records that cannot be understood"] = self._odd
         return self._facts
 
-    def _of_the_trail(self, record: Record, kind: object) -> None:
+    def _wait_for_engine(self, facts: TrailFacts) -> None:
+        """Take what happened to the order as in effect when the engine was next brought in step, and not before."""
+        if facts.in_force is not None:
+            facts.in_force = self._applied_begin(facts.in_force)
+        waited = {notice: self._applied_begin(begin) for notice, begin in facts.notices.items()}
+        facts.notices = {notice: begin for notice, begin in waited.items() if begin is not None}
+        later = ((turned, self._applied_after(turned.record)) for turned in facts.turns)
+        facts.turns = [replace(turned, at=at) for turned, at in later if at is not None]
+
+    def _applied_begin(self, begin: Begin) -> Begin | None:
+        at = self._applied_after(begin.record)
+        if at is None:
+            return None
+        return replace(begin, at=at, not_before=at if begin.not_before == begin.at else begin.not_before)
+
+    def _applied_after(self, record: int) -> datetime | None:
+        return next((at for number, at in self._in_step if number > record), None)
+
+    def _of_the_trail(self, record: Record, kind: object, at: datetime) -> None:
+        if kind == Kind.APPLIED:
+            self._engine = True
+            if record.get("result") in _IN_STEP:
+                self._in_step.append((_number(record), at))
+            return
         if kind == Kind.TRAIL_OPENED:
             self._before_run, self._starting = self._last, True
         gap = Gap(since=_instant(record.get("from")), until=_instant(record.get("to")), what=_lost(record))
@@ -164,17 +193,17 @@ class _Reader:
             instant=_instant(record.get("instant")),
             names=tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else (),
             past=record.get("past") is True,
+            record=_number(record),
         )
         _keep(facts, facts.turns, turned, "turns")
         if turned.past and (kind == Kind.ORDER_ENDED or (kind == Kind.ORDER_LIFTED and not turned.names)):
             _over_already(facts, turned)
         if record.get("mode") == "report":
             return
-        seq = record.get("seq")
         begin = Begin(
             at=at,
             not_before=self._before_run if turned.past and self._starting else at,
-            record=seq if isinstance(seq, int) else None,
+            record=turned.record,
         )
         if kind == Kind.ORDER_STARTED and facts.in_force is None:
             facts.in_force = begin
@@ -214,6 +243,11 @@ def _keep(facts: TrailFacts, into: list[Any], item: Any, what: str) -> None:
         into.append(item)
     else:
         facts.left_out[what] += 1
+
+
+def _number(record: Record) -> int:
+    seq = record.get("seq")
+    return seq if isinstance(seq, int) else 0
 
 
 def _lost(record: Record) -> str:

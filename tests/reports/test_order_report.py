@@ -262,3 +262,31 @@ def test_an_order_that_left_the_folder_is_read_from_the_trail(story):
     assert order is not None
     assert [addition.notice for addition in order.additions] == ["ARCOM 7"]
     assert list(orders_of_trails([story / "audit"])) == ["motogp"]
+
+
+def applied(instance, result):
+    """Have the trail hear what `cdnblock apply` did to its engine."""
+    instance.enforcer.trail.event("applied", engine="haproxy", revision=instance.enforcer.rules.revision, result=result)
+
+
+def test_an_engine_is_bound_when_it_is_in_step(tmp_path, small_mmdb):
+    """`cdnblock apply` read the order in time, failed, and brought its engine in step after the deadline: late."""
+    with running(tmp_path, small_mmdb, "2025-04-07T20:00") as instance:
+        applied(instance, "probed, in step")
+        instance.write(ORDER)
+        applied(instance, "failed")
+    with running(tmp_path, small_mmdb, "2025-04-08T03:00") as instance:
+        applied(instance, "not in step for some names")
+    with running(tmp_path, small_mmdb, "2025-04-08T06:00") as instance:
+        applied(instance, "probed, in step")
+    found = report(tmp_path, "audit").compliance
+    assert (found.verdict, found.begun) == (Verdict.LATE, paris("2025-04-08T06:00"))
+
+
+def test_an_engine_that_was_never_in_step_enforced_nothing(tmp_path, small_mmdb):
+    """The order was read, and nothing came of it."""
+    with running(tmp_path, small_mmdb, "2025-04-03T20:00") as instance:
+        instance.write(ORDER)
+        applied(instance, "failed")
+    found = report(tmp_path, "audit").compliance
+    assert (found.verdict, found.begun) == (Verdict.UNKNOWN, None)
