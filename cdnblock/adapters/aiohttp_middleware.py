@@ -28,12 +28,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import operator
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeAlias
 
 from aiohttp import HttpVersion10, hdrs, web
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from cdnblock.adapters._running_exchanges import Asked, Changed, RunningExchanges
 from cdnblock.errors import ConfigError
@@ -90,10 +89,13 @@ class CdnblockMiddleware:
     def _entrance(self) -> Callable[[Handler, web.BaseRequest], Awaitable[web.StreamResponse]]:
         """Return what each request goes through. Nearly all cost no coroutine of their own, and no look into `self`."""
         running, concerned, concerns, host = self._running, self._concerned, self._gate.concerns, hdrs.HOST
-        judge, forget, seen = self._judge, self._forget, _seen()
+        judge, forget, past_properties = self._judge, self._forget, _are_as_known()
 
         def enter(handler: Handler, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-            path, headers, task = seen(request)
+            if past_properties:
+                path, headers, task = request._message.path, request._headers, request._task  # noqa: SLF001
+            else:
+                path, headers, task = request.raw_path, request.headers, request.task
             if task not in running:
                 task.add_done_callback(forget)
             elif concerned:
@@ -179,11 +181,10 @@ class CdnblockMiddleware:
             changed.key.get_loop().call_soon(changed.key.cancel)
 
 
-def _seen() -> Callable[[web.BaseRequest], tuple[str, CIMultiDictProxy[str], _Task]]:
-    """Return what reads a request's target, headers and task: past aiohttp's properties, if they are what we know."""
+def _are_as_known() -> bool:
+    """Tell whether aiohttp's properties of a request return the attributes that we read past them."""
     known = {"raw_path": ("_message", "path"), "headers": ("_headers",), "task": ("_task",)}
-    past = all(_names_in(name) == read for name, read in known.items())
-    return operator.attrgetter(*(map(".".join, known.values()) if past else known))
+    return all(_names_in(name) == read for name, read in known.items())
 
 
 def _names_in(name: str) -> tuple[str, ...]:
