@@ -414,7 +414,7 @@ class CdnBlock:
 
 
 def _is_named(decision: Decision) -> bool:
-    return bool(decision.reasons or decision.not_applied)
+    return bool(decision.reasons or decision.not_applied or decision.would_reasons)
 
 
 def _peer(of: flow.Flow) -> str | None:
