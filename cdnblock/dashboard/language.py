@@ -26,6 +26,7 @@ _MONTHS: Final[Mapping[str, tuple[str, ...]]] = {
     "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
     "fr": ("janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."),
 }
+_YEAR: Final = 365 * 86_400
 _UNITS: Final = (("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
 _COARSE: Final = 2 * 86_400  # seconds; from here on days are enough
 
@@ -87,7 +88,12 @@ class Wording:
         return self("time.ago", span=self.span(int(-away), exact=False))
 
     def span(self, seconds: int, *, exact: bool = True) -> str:
-        """Return a span of time in its largest unit, and below two days, to be exact, in its two largest."""
+        """Return a span of time in its largest unit, and below two days, to be exact, in its two largest.
+
+        A year is 365 days here, and counts from the second on.
+        """
+        if seconds >= 2 * _YEAR:
+            return self("time.years", n=seconds // _YEAR)
         at = next((i for i, (_, size) in enumerate(_UNITS) if seconds >= size), len(_UNITS) - 1)
         unit, size = _UNITS[at]
         parts = [self(f"time.{unit}", n=seconds // size)]

@@ -22,6 +22,7 @@ from cdnblock.dashboard.language import Wording
 from cdnblock.matching.names import to_unicode
 from cdnblock.shown import shown
 
+_ONCE: Final = frozenset({"part", "seen", "told", "verify"})  # what an address asks for that is not the page itself
 _LINKED: Final = ("http", "https")
 
 
@@ -38,7 +39,7 @@ class Asked:
 
     def address(self, **changes: object) -> str:
         """Return this page's address with other parameters; those that are None or empty go."""
-        kept = {name: value for name, value in self.query.items() if name not in ("part", "seen", "told")}
+        kept = {name: value for name, value in self.query.items() if name not in _ONCE}
         wanted = kept | {name: "" if value is None else str(value) for name, value in changes.items()}
         query = urlencode({name: value for name, value in wanted.items() if value}, errors="replace")
         return f"{self.path}?{query}" if query else self.path

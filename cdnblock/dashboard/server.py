@@ -9,6 +9,7 @@ import asyncio
 import functools
 import hashlib
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -28,10 +29,12 @@ from cdnblock.dashboard.language import LANGUAGES, Wording
 from cdnblock.dashboard.pages.order import order
 from cdnblock.dashboard.pages.orders import orders
 from cdnblock.dashboard.pages.overview import overview
+from cdnblock.dashboard.pages.report import FORMS, report
 from cdnblock.dashboard.pages.trail import decisions, trail
 from cdnblock.dashboard.pages.try_it import try_it
 from cdnblock.dashboard.rendering import Asked, Page, render
 from cdnblock.dashboard.view import View
+from cdnblock.errors import ConfigError
 from cdnblock.measures.notice.negotiation import choose_language
 
 THEMES: Final = ("auto", "light", "dark")
@@ -67,6 +70,7 @@ class Dashboard:
         self._door = door
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="cdnblock-dashboard")
         self._waiting = 0
+        self._reporting = asyncio.Lock()
 
     @asynccontextmanager
     async def serve(self, where: Listen) -> AsyncIterator[int]:
@@ -98,6 +102,7 @@ class Dashboard:
         for path, page in PAGES.items():
             application.router.add_get(path, functools.partial(self._page, page))
         application.router.add_get("/orders/{id}", self._order)
+        application.router.add_get("/orders/{id}/report.{form}", self._report)
         return application
 
     @web.middleware
@@ -139,6 +144,23 @@ class Dashboard:
 
     async def _order(self, request: web.Request) -> web.StreamResponse:
         return await self._page(functools.partial(order, order_id=request.match_info["id"]), request)
+
+    async def _report(self, request: web.Request) -> web.StreamResponse:
+        """Send a report as a file to keep: it is a page of its own, with a style of its own, and not one of ours."""
+        if self._reporting.locked():
+            return answers.plain("Another report is being made; come again.", 503, **{"Retry-After": "5"})
+        order_id, form = request.match_info["id"], request.match_info["form"]
+        async with self._reporting:
+            try:
+                text = await asyncio.to_thread(report, self._view, order_id, form)
+            except ConfigError as error:
+                return answers.plain(str(error), 503)
+        if text is None:
+            return await self._missing(request)
+        answer = web.Response(text=text, content_type=FORMS[form], charset="utf-8")
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", order_id)
+        answer.headers["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
+        return answer
 
     async def _missing(self, request: web.Request) -> web.StreamResponse:
         page = Page(template="missing.html", values={"what": request.path}, status=404)

@@ -102,6 +102,8 @@ def _facts(row: Row, source: Source | None, asked: Asked) -> Iterator[Fact]:
         ("measures", ", ".join(f"{measure.value}: {variant}" for measure, variant in found.measures.items())),
         ("territory", territory),
         ("unknown_location", wording(f"unknown.{found.unknown_location.value}")),
+        ("received", moment(found.received)),
+        ("acknowledged", moment(found.acknowledged)),
         ("served", moment(found.served)),
         ("comply_within", wording.delay(found.comply_within) if found.comply_within else None),
         ("implemented", moment(found.implemented)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cdnblock.dashboard.alarms import Level, alarms_of
+from cdnblock.dashboard.pages.trail import shown_record
 from cdnblock.dashboard.rendering import Asked, Page
 from cdnblock.dashboard.view import View
 from cdnblock.orders.life import OrderState
@@ -28,6 +29,6 @@ def overview(view: View, asked: Asked) -> Page:
             "upcoming": register.upcoming(asked.now, _NEXT),
             "geo": view.enforcer.geo.description,
             "has_trail": view.trail is not None,
-            "latest": view.latest(_NEXT),
+            "latest": [shown_record(record) for record in view.latest(_NEXT)],
         },
     )

@@ -72,7 +72,20 @@ def shown_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
     except ValueError:
         at = None
     rest = {key: value for key, value in record.items() if key not in _HEAD and value is not None}
-    return {"at": at, "kind": str(record.get("kind")), "seq": record.get("seq"), "record": record, "rest": rest}
+    return {
+        "at": at,
+        "kind": str(record.get("kind")),
+        "seq": record.get("seq"),
+        "record": _Fields(record),
+        "rest": rest,
+    }
+
+
+class _Fields(dict[str, Any]):
+    """A record's fields, None for those that it does not have: records of other versions have others."""
+
+    def __missing__(self, key: str) -> None:
+        return None
 
 
 def _kinds(asked: Asked) -> frozenset[str]:
