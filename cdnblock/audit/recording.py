@@ -112,12 +112,11 @@ class Recorder:
         """Record hits and events in the order in which they happened; `turn` ends a minute. Never raises OSError."""
         now = self._clock()
         self._lasting.resume(now)
-        events = [item for item in waiting if isinstance(item, Event)]
+        events = self._noticed(now) if is_full else []
+        events += [item for item in waiting if isinstance(item, Event)]
         tell = self._lasting.outage is None
         both = (*hits, *(item for item in waiting if isinstance(item, Hit)))
         events += [self._first(first) for hit in both if (first := self._minutes.add(hit, tell=tell)) is not None]
-        if is_full:
-            events += self._noticed(now)
         events.sort(key=lambda event: event.at)
         if turn and self._lasting.outage is None:
             events += self._counted()

@@ -18,7 +18,7 @@ from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders.model import Measure
 
 MOST_CELLS: Final = 10_000  # that are told apart between two turns; about 10 MB when full
-MOST_HOSTS: Final = 64  # of one name, so that random hosts below one name take no room from other names
+MOST_HOSTS: Final = 16  # of one name, so that random hosts below one name take no room from other names
 MOST_FOLDS: Final = 1_000  # of orders and countries, once there is no telling names apart
 MOST_NAMES: Final = 20_000  # of which it is remembered whether they were counted already
 MANY: Final = "*"  # stands for several countries that were counted together
