@@ -206,6 +206,11 @@ io.lines(DATABASE) -- an error that tells its name, unless it is there
 local database = newCDBKVStore(DATABASE, 1)
 if not database:reload() then return end -- the process of the console's user, which runs this too and looks nothing up
 if database:lookup("@COMMENT@") == "" then error("cdnblock: " .. DATABASE .. " cannot be read") end
+-- What stands in for it while it cannot be read, be it that somebody put something else in its place: what it was when
+-- this ran, which is not looked at again. A record that every client's address leads to tells whether it can.
+local FOREVER = 2147483647
+local kept = newCDBKVStore(DATABASE, FOREVER)
+local is_sound = KeyValueStoreLookupRule(database, KeyValueLookupKeySourceIP(0, 0))
 local groups = read_networks()
 
 -- Returns the address of a client subnet, nil where there is none or its client declined to tell.
@@ -235,8 +240,13 @@ end
 -- The rules, from the last to the first: each is put before all others.
 
 local alone, with_all_below = KeyValueLookupKeyQName(false), KeyValueLookupKeySuffix(LABELS, true)
-local is_alone, is_named = KeyValueStoreLookupRule(database, alone), KeyValueStoreLookupRule(database, with_all_below)
-if SOME_ALONE then is_named = OrRule({ is_alone, is_named }) end
+
+local function named_in(store)
+  local below = KeyValueStoreLookupRule(store, with_all_below)
+  return SOME_ALONE and OrRule({ KeyValueStoreLookupRule(store, alone), below }) or below
+end
+
+local is_named = OrRule({ named_in(database), AndRule({ NotRule(is_sound), named_in(kept) }) })
 local mine = {}
 
 local function first(rule, action)
@@ -246,9 +256,13 @@ local function first(rule, action)
 end
 
 first(TagRule(ANSWERS), LuaFFIAction(refuse))
-first(TagRule(GROUP), KeyValueStoreLookupAction(database, KeyValueLookupKeyTag(GROUP), ANSWERS))
-first(AndRule({ TagRule(PLACE), NotRule(is_alone) }), KeyValueStoreLookupAction(database, with_all_below, GROUP))
-first(AndRule({ TagRule(PLACE), is_alone }), KeyValueStoreLookupAction(database, alone, GROUP))
+for _, asked in ipairs({ { kept, NotRule(is_sound) }, { database, is_sound } }) do
+  local store, is_asked = asked[1], asked[2]
+  local is_alone = KeyValueStoreLookupRule(store, alone)
+  first(AndRule({ TagRule(GROUP), is_asked }), KeyValueStoreLookupAction(store, KeyValueLookupKeyTag(GROUP), ANSWERS))
+  first(AndRule({ TagRule(PLACE), is_asked, NotRule(is_alone) }), KeyValueStoreLookupAction(store, with_all_below, GROUP))
+  first(AndRule({ TagRule(PLACE), is_asked, is_alone }), KeyValueStoreLookupAction(store, alone, GROUP))
+end
 
 local before = {} -- kinds of places that a client of the next is not in
 for _, kind in ipairs(KINDS) do

@@ -5,7 +5,10 @@
 Names are in a constant database that dnsdist looks at every second, so orders come and go without a reload. Where
 clients are is not, nor whether there are names without their sub-domains at all: when the program or its networks
 change, run it once more on the console. Then the database has
-another name too, so that no half of a change is ever in force. The answer is written by the program itself, octet for
+another name too, so that no half of a change is ever in force. A new database is put in the place of the old one, which
+dnsdist has open until then; what somebody else puts there and cannot be read is not believed: until it can be, the one
+counts that was there when the program was run last. Nobody should write into the file: dnsdist has it in its memory, and
+believes what it can read, or dies where the file has become shorter. The answer is written by the program itself, octet for
 octet as the library writes it: before 1.9 no action of dnsdist's can add an extended error.
 """
 
@@ -30,6 +33,8 @@ _GROUP: Final = " {}"
 _FREE: Final = _GROUP.format("free")
 """What a name maps to that is let go below one that is not."""
 _COMMENT: Final = _GROUP.format("#")
+_SOUND: Final = (bytes(4), bytes(16))
+"""What every client's address is with no bit left of it: while a database cannot be read, these are not found in it."""
 _PROGRAM: Final = "cdnblock-dnsdist.lua"
 _NETWORKS: Final = "cdnblock-networks.txt"
 _DIGITS: Final = 10  # of a digest
@@ -69,6 +74,7 @@ def _records(work: Work) -> Iterator[tuple[bytes, bytes]]:
     A name alone is a key in text, one with all below it in wire form, as dnsdist asks for them.
     """
     yield _COMMENT.encode(), work.top("#").encode()
+    yield from ((key, b"1") for key in _SOUND)
     for name, group in work.plan.exact.items():
         yield name.encode(), _key(group)
     for name, group in work.plan.suffixes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -180,6 +181,60 @@ def test_a_program_that_fails_changes_nothing(tmp_path):
         other = Dnsdist(stage, "other")
         with pytest.raises(AssertionError, match="No such file"), other.run():
             pass
+
+
+def spoilt(path, octets):
+    """Put something else in a file's place, as old as what dnsdist takes for new."""
+    beside = path.with_name("beside")
+    beside.write_bytes(octets)
+    os.utime(beside, (path.stat().st_mtime + 2,) * 2)
+    beside.replace(path)
+
+
+@pytest.mark.parametrize("spoil", [
+    pytest.param(lambda octets: b"", id="nothing"),
+    pytest.param(lambda octets: octets[:1_000], id="cut in its head"),
+    pytest.param(lambda octets: octets[:2_500], id="cut behind it"),
+    pytest.param(lambda octets: bytes(2_048) + octets[2_048:], id="another head"),
+    pytest.param(lambda octets: b"\xff" * len(octets), id="no database"),
+])  # fmt: skip
+def test_a_database_that_cannot_be_read_is_not_believed(tmp_path, spoil):
+    """What was there when the program was run last counts until there is one again; others are served meanwhile."""
+    orders = {"one": {**ONE, "names": ["one.example", {"name": "alone.example", "subdomains": False}]}}
+    with dnsdist_on(tmp_path, **orders) as (stage, dnsdist):
+        [database] = dnsdist.out.glob("*.cdb")
+        for refused in ("one.example", "a.one.example", "alone.example"):
+            assert said(dnsdist.port, refused, "france") == REFUSED
+        spoilt(database, spoil(database.read_bytes()))
+        until = time.monotonic() + 2.5  # it looks every second
+        while time.monotonic() < until:
+            for refused in ("one.example", "a.one.example", "alone.example"):
+                assert said(dnsdist.port, refused, "france") == REFUSED
+                assert said(dnsdist.port, refused, "germany") == ANSWERED
+            assert said(dnsdist.port, "other.example", "france") == ANSWERED
+            time.sleep(0.1)
+        put_orders(stage.orders, {"one": {**orders["one"], "names": ["two.example", orders["one"]["names"][1]]}})
+        spoilt(database, database.read_bytes())
+        export_dns_for(stage, "dnsdist", dnsdist.out)
+        wait_until(lambda: said(dnsdist.port, "two.example", "france") == REFUSED)
+        assert said(dnsdist.port, "one.example", "france") == ANSWERED
+
+
+def test_what_dnsdist_has_open_is_never_written_to(tmp_path):
+    """A new database is another file under the same name; one that is taken away counts until there is another."""
+    with dnsdist_on(tmp_path, one=ONE) as (stage, dnsdist):
+        [database] = dnsdist.out.glob("*.cdb")
+        with database.open("rb") as opened:
+            before = opened.read()
+            put_orders(stage.orders, {"one": {**ONE, "names": ["two.example"]}})
+            assert export_dns_for(stage, "dnsdist", dnsdist.out) == [database.name]
+            assert database.read_bytes() != before
+            opened.seek(0)
+            assert opened.read() == before
+        wait_until(lambda: said(dnsdist.port, "two.example", "france") == REFUSED)
+        database.unlink()
+        time.sleep(1.5)
+        assert said(dnsdist.port, "two.example", "france") == REFUSED
 
 
 def test_rules_of_the_operators_own_go_on_working(tmp_path):
