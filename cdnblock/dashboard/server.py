@@ -57,6 +57,8 @@ _WRONG_TOKEN_SECONDS: Final = 0.5
 _DRAIN: Final = 2.0
 _LONGEST_FORM: Final = 16 * 1024
 _LOG: Final = logging.getLogger(__name__)
+_UNREADABLE: Final = logging.getLogger(f"{__name__}.unreadable")
+_UNREADABLE.setLevel(logging.CRITICAL)  # what is no HTTP is answered with 400, and is no news
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -82,7 +84,7 @@ class Dashboard:
         """
         if where.path is None:
             keep_strangers_out(where.host, self._door.token)
-        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=_DRAIN)
+        runner = web.AppRunner(self.application(), access_log=None, logger=_UNREADABLE, shutdown_timeout=_DRAIN)
         with listening(where) as listener:
             await runner.setup()
             try:
