@@ -60,7 +60,7 @@ def command(
     from cdnblock.reports.changes import changes_between
 
     with progress_bar("files read") as progress:
-        before, after = _rules(old, progress), _rules(new, progress)
+        before, after = _both(old, new, progress)
     with progress_bar("names compared") as progress:
         found = changes_between(before, after, at or datetime.now(UTC), progress)
     if as_json:
@@ -70,18 +70,18 @@ def command(
     sys.exit(EXIT_DIFFERS if exit_code and found else 0)
 
 
-def _rules(path: Path, progress: Callable[[int, int], None]) -> RuleSet:
-    """Return the rules of a folder; an empty one has none, which is a set of orders like any other here.
+def _both(old: Path, new: Path, progress: Callable[[int, int], None]) -> tuple[RuleSet, RuleSet]:
+    """Return the rules of two folders; an empty one has none, which is a set of orders like any other here.
 
     Raises:
-        OrderError: something in it is wrong; `.problems` lists all of it.
-        ConfigError: it does not exist.
+        OrderError: something in them is wrong; `.problems` lists all of it.
+        ConfigError: one does not exist.
 
     """
     from cdnblock.matching.ruleset import compile_orders
     from cdnblock.sources.order_folder import read_orders
 
-    found = read_orders(path, progress=progress)
-    if found.errors:
-        raise OrderError(found.problems)
-    return compile_orders(found.orders)
+    before, after = read_orders(old, progress=progress), read_orders(new, progress=progress)
+    if before.errors or after.errors:
+        raise OrderError((*before.problems, *after.problems))
+    return compile_orders(before.orders), compile_orders(after.orders)
