@@ -74,8 +74,8 @@ def web_address(text: str | None) -> str | None:
         parts = urlsplit(text or "")
     except ValueError:
         return None
-    is_web = parts.scheme in _LINKED and bool(parts.netloc) and (text or "").isprintable()
-    return text if is_web else None
+    is_plain = text is not None and text.isprintable() and " " not in text
+    return text if is_plain and parts.scheme in _LINKED and parts.netloc else None
 
 
 def _told(asked: Asked) -> Mapping[str, Any]:

@@ -42,14 +42,14 @@ def test_both_languages_say_everything():
 def test_every_word_of_templates_and_code_is_in_the_catalogue():
     """No template and no page asks for a key that is not there, and no key is there for nothing."""
     texts = [path.read_text() for path in (*FOLDER.rglob("*.html"), *FOLDER.rglob("*.py"))]
-    asked = {key for text in texts for key in re.findall(r'[(" ]_\("([a-z_]+\.[a-z_-]+)"', text)}
+    asked = {key for text in texts for key in re.findall(r"""[(" ]_\(["']([a-z_]+\.[a-z_-]+)["']""", text)}
     asked |= {key for text in texts for key in re.findall(r'wording\(\s*"([a-z_]+\.[a-z_-]+)"', text)}
     assert len(asked) > 80
     assert {key for key in asked if not key.endswith("_")} <= catalogue().keys()
     built = tuple(found for text in texts for found in re.findall(r'"([a-z_]+\.)(?:[a-z_]*)" ~|f"([a-z_]+\.)\{', text))
     prefixes = {prefix for pair in built for prefix in pair if prefix}
-    whole = "\n".join(texts)
-    unused = [key for key in catalogue() if f'"{key}"' not in whole and key.partition(".")[0] + "." not in prefixes]
+    quoted = {key for text in texts for key in re.findall(r"""["']([a-z_]+\.[a-z_-]+)["']""", text)}
+    unused = [key for key in catalogue() if key not in quoted and key.partition(".")[0] + "." not in prefixes]
     assert unused == []
 
 
