@@ -6,7 +6,8 @@ Clients of a place get a view, and in it each name is a local zone: these answer
 cache, in any variant, and cost queries for others nothing. What a zone cannot say, a name without what is below it,
 stands in a policy zone (RPZ) behind a tag, for which `module-config` has to begin with `respip`; on request all that is
 nxdomain or nodata does. Such a zone also refuses what is an alias of its names (Unbound 1.17: when it is not in the
-cache), and its answers have no SOA.
+cache), and its answers have no SOA. Of a local zone's name, and of one that is let go right below it, DS is looked up in
+the zone above; policy zones let both be what they are.
 
 A view is bound to an element of access control. Unbound lets ask whoever has one, and of several it takes the most
 specific alone. So the operator says which networks he has there, and the views are for what of the territory is in them.

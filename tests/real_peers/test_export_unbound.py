@@ -225,6 +225,20 @@ def test_several_orders_and_places(tmp_path):
             assert said(unbound, "x.everywhere.example", CLIENTS[place]) == ("NOERROR", [], [])
 
 
+@pytest.mark.parametrize(("negatives", "rcode"), [("zones", "NXDOMAIN"), ("rpz", "NOERROR")])
+def test_ds_of_a_name_is_the_zones_above_it(negatives, rcode, tmp_path):
+    """Of one that is let go right below an nxdomain one, too: local zones say that there is none, policy zones let it be."""
+    orders = {"one": {**ORDERS["one"], "measures": NXDOMAIN}}
+    with served(tmp_path, orders, negatives=negatives) as unbound:
+        for name, kind, wanted in (
+            ("free.a.example", "DS", rcode),
+            ("free.a.example", "A", "NOERROR"),
+            ("x.a.example", "DS", "NXDOMAIN"),
+            ("x.free.a.example", "DS", "NOERROR"),
+        ):
+            assert said(unbound, name, CLIENTS["france"], kind)[0] == wanted, (name, kind)
+
+
 @MODULE
 def test_only_what_an_order_refuses_is_called_censored(tmp_path):
     """Not the operator's own zones, also where a name that is let go leads to them."""
