@@ -13,6 +13,7 @@ import click
 
 from cdnblock.cli.options import at_option, orders_option
 from cdnblock.cli.orders import span_option
+from cdnblock.cli.progress import progress_bar
 from cdnblock.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ def _order_report(order_id: str, orders: Path, trails: Sequence[Path], at: datet
     if order is None:
         raise ConfigError(f"no order {order_id!r} in {orders}, nor in the trails; `cdnblock orders list` names them")
     holidays, _ = load_holidays(orders if orders.is_dir() else orders.parent)
-    report = order_report(
-        order, list(read_trails(trails, order)), at=at, software=installed_version(), holidays=holidays
-    )
+    with progress_bar("octets of the trails verified") as progress:
+        found = list(read_trails(trails, order, progress))
+    report = order_report(order, found, at=at, software=installed_version(), holidays=holidays)
     return _as_text(report, form)
 
 

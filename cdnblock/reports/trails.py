@@ -10,7 +10,7 @@ from typing import Any, Final
 from cdnblock.audit.reading import records
 from cdnblock.audit.records import Kind
 from cdnblock.audit.segments import FILES
-from cdnblock.audit.verifying import verify
+from cdnblock.audit.verifying import Progress, verify
 from cdnblock.errors import ConfigError
 from cdnblock.orders.model import Order
 from cdnblock.reports.order import TrailReport
@@ -21,8 +21,10 @@ _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _FINDINGS: Final = 20  # of one trail that a report lists
 
 
-def read_trails(paths: Iterable[Path], order: Order) -> Iterator[TrailReport]:
+def read_trails(paths: Iterable[Path], order: Order, progress: Progress | None = None) -> Iterator[TrailReport]:
     """Yield what each trail tells of an order, with the result of its verification.
+
+    `progress` is told how many octets of how many were verified.
 
     Raises:
         ConfigError: a folder cannot be read.
@@ -31,7 +33,7 @@ def read_trails(paths: Iterable[Path], order: Order) -> Iterator[TrailReport]:
     for path in paths:
         try:
             facts = read_trail(path, {order.id: order.timezone})[order.id]
-            found = verify(path)
+            found = verify(path, progress=progress)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read as a trail: {error.strerror or error}") from error
         findings = [str(finding.message) for finding in found.findings]
