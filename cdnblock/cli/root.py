@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import os
 import sys
 import tomllib
@@ -125,6 +126,8 @@ def _settings(config: Path | None) -> dict[str, Any]:
         return {}
     try:
         read = tomllib.loads(path.read_text(encoding="utf-8"))
+        if "\\u0000" in json.dumps(read, default=str):
+            raise ValueError("U+0000 stands in it, which no path and no option can hold; remove it")  # noqa: TRY301 (as what tomllib says)
     except (OSError, ValueError) as error:
         raise _Unusable(f"{path}: {error}") from error
     shared = {key: value for key, value in read.items() if not isinstance(value, dict)}

@@ -1,0 +1,287 @@
+"""No text of an order, a file or a client breaks what an instance says while it runs: pages, answers, logs, the trail."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from free_ports import free_port
+from hostile import ALLOWED, PAYLOADS, check_lines, check_page, write_allowed, write_broken
+from prometheus_page import samples
+
+from cdnblock.cli.root import root
+from cdnblock.enforcer import Enforcer
+from cdnblock.errors import ConfigError
+from cdnblock.http_gate import HttpGate
+from cdnblock.matching.ruleset import compile_orders
+from cdnblock.measures import dns_refusal
+from cdnblock.orders.model import Measure, Name, Order, Territory
+from cdnblock.shown import LogLines, json_text, shown, shown_lines
+
+ROOT = Path(__file__).parents[2]
+ASKED = [("text/html", check_page), ("application/json", check_lines), ("text/plain", None)]
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory):
+    return write_allowed(tmp_path_factory.mktemp("hostile") / "orders")
+
+
+@pytest.fixture(scope="module")
+def serving(orders, tmp_path_factory):
+    """`cdnblock serve`, with a trail and a state folder, before a folder that was broken while it ran; what it logs."""
+    scratch = tmp_path_factory.mktemp("serving")
+    mine = scratch / "orders"
+    mine.mkdir()
+    for file in orders.iterdir():
+        (mine / file.name).write_bytes(file.read_bytes())
+    port = free_port()
+    log = (scratch / "log").open("wb")
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "cdnblock", "serve", "--orders", mine, "--listen", f"127.0.0.1:{port}",
+            "--trusted-caller", "127.0.0.1", "--state", scratch / "state", "--audit", scratch / "audit",
+            "--contact", "Legal: <script>alert(1)</script>", "--operator-url", 'https://edge.example/"><script>',
+        ],
+        stdout=log, stderr=log, cwd=ROOT, env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    try:
+        until(lambda: b'"ready": true' in fetched(port, "/readyz")[1])
+        write_broken(mine)
+        yield port, scratch
+    finally:
+        process.terminate()
+        process.wait(10)
+        log.close()
+
+
+def until(true):
+    event = threading.Event()
+    for _ in range(400):
+        with contextlib.suppress(OSError):
+            if true():
+                return
+        event.wait(0.05)
+    raise AssertionError(true)
+
+
+def fetched(port, path, **fields):
+    """Send a request as it is written, and return head and body: no client is in the way of what is hostile."""
+    lines = [f"GET {path} HTTP/1.1", "Host: decide", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        sock.sendall("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogatepass"))
+        answer = b"".join(iter(lambda: sock.recv(65_536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize(("accept", "check"), ASKED, ids=[accept for accept, _ in ASKED])
+def test_notices_of_hostile_orders(serving, accept, check):
+    """The 451 in HTML, JSON and text: nothing of an order is markup, a field or a line of its own."""
+    port, _ = serving
+    for number in range(len(ALLOWED)):
+        asked = {"X_Original_Method": "GET", "X_Original_URI": "/", "X_Forwarded_Method": "GET", "X_Forwarded_Uri": "/"}
+        head, body = fetched(
+            port,
+            "/traefik",
+            Accept=accept,
+            X_Forwarded_Host=f"h{number}.example",
+            X_Forwarded_For="90.84.144.1",
+            **asked,
+        )
+        assert b" 451 " in head.splitlines()[0]
+        assert b"FAKE" not in head
+        assert b"Set-Cookie" not in head
+        text = body.decode()
+        (check or check_lines)(text, accept)
+        if accept == "text/html":
+            assert "<script" not in text
+            assert "javascript:" not in "".join(re.findall(r'href="[^"]*"', text))
+
+
+@pytest.mark.parametrize("text", PAYLOADS.values(), ids=PAYLOADS)
+def test_hostile_clients(serving, text):
+    """Hosts, addresses, countries, languages and paths that a proxy passes on: an answer that is ours, and one answer."""
+    port, _ = serving
+    line = re.sub(r"[\r\n\x00]", " ", text)
+    head, body = fetched(
+        port, "/traefik", X_Forwarded_Host=line, X_Forwarded_For=line, X_Forwarded_Method="GET", X_Forwarded_Uri=f"/{line}",
+        Accept=line, Accept_Language=line, CF_IPCountry=line, X_Geo_Country=line, User_Agent=line,
+    )  # fmt: skip
+    assert re.match(rb"HTTP/1.[01] (200|400|451|500|503) ", head)
+    check_lines(head.decode("latin-1").replace("\r\n", "\n"))
+    check_page(body.decode("latin-1"))
+    assert b"<script" not in body
+
+
+def test_status_and_reload(serving):
+    """What an instance says of a folder full of broken files, to people and to scripts."""
+    _, scratch = serving
+    run = CliRunner()
+    done = run.invoke(root, ["reload", "--state", str(scratch / "state")])
+    assert done.exit_code == 1
+    check_lines(done.output)
+    for options in ([], ["--json"]):
+        done = run.invoke(root, ["status", "--state", str(scratch / "state"), *options])
+        assert done.exit_code == 1
+        check_lines(done.output)
+    assert any("\x1b[31m" in file["file"] for file in json.loads(done.output)["files"])
+    assert r"\x1b[31mred" in run.invoke(root, ["status", "--state", str(scratch / "state")]).output
+
+
+def test_ready_and_metrics(serving):
+    """The page for orchestrators is JSON without what cannot be seen; the one for Prometheus holds no text at all."""
+    port, _ = serving
+    _, body = fetched(port, "/readyz")
+    check_lines(body.decode())
+    assert json.loads(body)["problems"]
+    _, body = fetched(port, "/metrics")
+    check_lines(body.decode())
+    samples(body.decode())
+    assert b"script" not in body
+    assert b"FAKE" not in body
+
+
+def test_the_trail_and_what_shows_it(serving, tmp_path):
+    """Records are ASCII; what is shown and exported of them steers nothing, and verifies."""
+    port, scratch = serving
+    for number in range(len(ALLOWED)):
+        fetched(port, "/traefik", X_Forwarded_Host=f"h{number}.example", X_Forwarded_For="90.84.144.1",
+                X_Forwarded_Method="GET", X_Forwarded_Uri="/")  # fmt: skip
+    run = CliRunner()
+
+    def shown_of_trail():
+        done = run.invoke(root, ["audit", "show", str(scratch / "audit")])
+        check_lines(done.output)
+        return "hostile-html" in done.output
+
+    until(shown_of_trail)
+    for segment in (scratch / "audit").glob("*.jsonl"):
+        assert segment.read_bytes().isascii()
+    for arguments in (
+        ["audit", "verify", scratch / "audit"],
+        ["audit", "export", scratch / "audit", "--order", "hostile-newline", "--out", tmp_path / "evidence"],
+        *(
+            [
+                "report",
+                "--order",
+                "hostile-html",
+                "--orders",
+                scratch / "orders",
+                "--trail",
+                scratch / "audit",
+                "--format",
+                layout,
+            ]
+            for layout in ("html", "markdown", "json")
+        ),
+    ):
+        done = run.invoke(root, list(map(str, arguments)))
+        check_lines(done.output, str(arguments))
+        assert done.exit_code in (0, 1), done.output
+        if "html" in arguments:
+            check_page(done.stdout)
+
+
+def test_what_it_logs(serving):
+    """Problems of files, refusals and complaints: one record, one line, whatever their texts hold."""
+    port, scratch = serving
+    fetched(port, "/traefik", X_Forwarded_Host="\x1b[31m")
+    until(lambda: rb"\x1b[31m" in (scratch / "log").read_bytes())
+    text = (scratch / "log").read_text(encoding="utf-8")
+    check_lines(text)
+    for line in text.splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ |cdnblock: |  ", line), line
+
+
+def built(text):
+    """Return rules of an order that was built in Python, with a text in it that no file may hold."""
+    from datetime import date
+
+    order = Order(
+        id="built", court=text, decided=date(2025, 3, 28), legal_basis=text, claimant=text, title=text, case=text,
+        contact=text, publication=text, territory=Territory(world=True), measures={Measure.DNS: "refuse", Measure.PROXY: "terminate"},
+        names=(Name(name="built.example"),), until=date(2199, 1, 1),
+    )  # fmt: skip
+    return compile_orders([order])
+
+
+@pytest.mark.parametrize("text", PAYLOADS.values(), ids=PAYLOADS)
+def test_orders_built_in_python(text):
+    """What no file may hold comes out as harmless: explanations, notices, and what DNS says beside a refusal."""
+    from datetime import UTC, datetime
+
+    decision = built(text).decide("built.example", country="FR", at=datetime(2025, 5, 1, tzinfo=UTC))
+    assert decision
+    check_lines(decision.explain())
+    query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\x05built\x07example\x00\x00\x01\x00\x01\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+    answer = dns_refusal.answer(query, decision, contact=text)
+    extra = answer[answer.index(b"built", 20) :].decode("utf-8")
+    check_lines(extra)
+
+
+@pytest.mark.parametrize("text", PAYLOADS.values(), ids=PAYLOADS)
+def test_log_lines(text):
+    """A log line is one line, with its message, its arguments and the error that it is about."""
+    record = logging.LogRecord("cdnblock", logging.ERROR, __file__, 1, "what %s", (text,), None)
+    line = LogLines().format(record)
+    check_lines(line)
+    assert "\n" not in line
+    try:
+        raise ConfigError(text)  # noqa: TRY301 (a trace is wanted)
+    except ConfigError:
+        record.exc_info = sys.exc_info()
+    first, *trace = LogLines().format(record).splitlines()
+    assert first == line
+    assert trace
+    assert all(rest.startswith("  ") for rest in trace)
+    check_lines("\n".join(trace))
+
+
+@pytest.mark.parametrize("text", PAYLOADS.values(), ids=PAYLOADS)
+def test_what_is_shown_can_be_told_apart(text):
+    """What was escaped is there in JSON exactly as it was, and on a terminal in another form."""
+    check_lines(shown(text))
+    check_lines(shown_lines(text))
+    check_lines(json_text([text], indent=1))
+    assert json.loads(json_text([text])) == [text]
+    assert shown("é, ß, 中, ع, 🦊, a\u00a0b\u202fc") == "é, ß, 中, ع, 🦊, a\u00a0b\u202fc"
+
+
+@pytest.mark.parametrize(
+    ("operator_url", "contact", "said"),
+    [
+        ("javascript:alert(1)", None, "operator URL"), ("data:text/html,x", None, "operator URL"),
+        ("//edge.example/", None, "operator URL"), ("https://court.example@edge.example/", None, "operator URL"),
+        ("", None, "operator URL"), (None, "javascript:alert(1)", "no way to reach"), (None, "a\nb", "line ends"),
+        (None, "\x1b[31m", "cannot be seen"), (None, "\u202elegal@edge.example", "cannot be seen"), (None, " ", "empty"),
+    ],
+)  # fmt: skip
+def test_what_the_operator_must_not_say(orders, operator_url, contact, said, tmp_path):
+    """A page or a contact that nobody should be shown ends the start, and says why, in every command that takes one."""
+    with Enforcer(orders, follow=False) as enforcer, pytest.raises(ConfigError, match=said):
+        HttpGate(enforcer, operator_url=operator_url, contact=contact)
+    own = [f"--operator-url={operator_url}"] if operator_url is not None else [f"--contact={contact}"]
+    for command in (
+        ["serve", "--listen", "127.0.0.1:0", "--trusted-caller", "127.0.0.1", "--orders", orders],
+        ["export", "nginx", "--out", tmp_path, "--partial", "--orders", orders],
+        ["apply", "nginx", "--out", tmp_path, "--no-probe", "--orders", orders],
+        *([["dns", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9", "--orders", orders]] if contact else []),
+    ):
+        done = CliRunner().invoke(root, [*map(str, command), *own])
+        assert (done.exit_code, said in done.output) == (1, True), (command, done.output)
+        check_lines(done.output)
