@@ -26,6 +26,7 @@ from cdnblock.geo.country import CountryTable, Location, locate
 from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet, Uncovered
+from cdnblock.shown import shown
 from cdnblock.sources.chronicle import Chronicle
 from cdnblock.sources.control_socket import ControlServer
 from cdnblock.sources.end_watch import EndWatch, as_json, in_words
@@ -349,7 +350,7 @@ class Enforcer:
             found.append((logging.ERROR, f"state folder: {self._live.state_error}"))
         for level, message in found:
             if message not in self._reported:
-                _LOG.log(min(level, loudest), "%s", message)
+                _LOG.log(min(level, loudest), "%s", shown(message))
         self._reported = tuple(message for _, message in found)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,19 @@ class LogLines(logging.Formatter):
         return _INDENT + shown_lines(stack_info)
 
 
+class ShownRecord(logging.LogRecord):
+    """What is logged where the handlers are somebody else's: `logging.setLogRecordFactory(ShownRecord)`."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        if self.exc_info:
+            self.exc_text = LogLines().formatException(self.exc_info)  # formatters take what is there
+
+    def getMessage(self) -> str:  # noqa: N802 (the record's method)
+        """Return the message with its arguments."""
+        return shown_lines(super().getMessage())
+
+
 def log_to_stderr(level: int = logging.WARNING) -> None:
     """Have everything that is logged come out on stderr, unless somebody has said already where to."""
     handler = logging.StreamHandler()

@@ -12,6 +12,7 @@ from cdnblock.audit.settings import ClientForm, Fsync, read_span
 from cdnblock.audit.settings import Settings as TrailSettings
 from cdnblock.errors import ConfigError
 from cdnblock.measures.notice.contents import check_operator
+from cdnblock.shown import shown_lines
 
 _TEXT: Final = Optional[str]  # noqa: UP045 (mitmproxy goes by the type's spelling)
 
@@ -124,7 +125,7 @@ def unknown_options(of: options.Options) -> list[str]:
 
 def options_error(message: str) -> exceptions.OptionsError:
     """Return the error that mitmproxy shows and stops at."""
-    return exceptions.OptionsError(message)  # type: ignore[no-untyped-call]
+    return exceptions.OptionsError(shown_lines(message))  # type: ignore[no-untyped-call]
 
 
 def _is_http_reverse(mode: str) -> bool:

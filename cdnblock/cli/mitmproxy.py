@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.recording import recording_options
 from cdnblock.errors import ConfigError
+from cdnblock.shown import ShownRecord
 
 DEFAULTS: Final[Mapping[str, object]] = {
     # The host that the client asks for decides, so it must not be replaced by the origin's.
@@ -94,6 +96,8 @@ def _run(arguments: Sequence[str]) -> None:
     except ImportError as error:
         raise ConfigError(f"mitmproxy cannot be imported ({error}); install cdnblock[mitmproxy]") from error
     from cdnblock.adapters.mitmproxy_addon import CdnBlock
+
+    logging.setLogRecordFactory(ShownRecord)  # what clients send stands in its log lines, as it came
 
     class EnforcingMaster(DumpMaster):
         """mitmdump's master with the addon first, so before all that may answer, resolve or rewrite.
