@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from cdnblock.audit.chain import START, TAIL, anchor, read_anchor, read_line
+from cdnblock.audit.chain import START, TAIL, anchor, read_anchor, read_line, seq_of
 from cdnblock.audit.clocks import circumstances
 from cdnblock.audit.reading import lines, listed, open_segment, orders_of, read_record, records
 from cdnblock.audit.records import Kind, rfc3339
@@ -33,6 +33,8 @@ _OF_THE_TRAIL: Final = frozenset({
     Kind.TRAIL_OPENED, Kind.TRAIL_CLOSED, Kind.GAP, Kind.CLOCK_STEP, Kind.RETIRED, Kind.ROTATED, Kind.KEY_ROTATED,
     Kind.GEO_TABLE,
 })  # fmt: skip
+_KINDS: Final = tuple(f'{kind}"'.encode() for kind in sorted(_OF_THE_TRAIL))
+_BEFORE_KIND: Final = 96  # octets in which a kind stands: behind a number and an instant
 _SHOWN: Final = 1_000  # octets of a line that is no record
 _MOST_FILE: Final = 64 * 1024 * 1024  # octets, as many as an order file may have
 
@@ -99,6 +101,15 @@ def files_of(record: dict[str, Any], order: str) -> Iterator[tuple[str, str]]:
                     yield str(each.get("digest")), str(each.get("file"))
 
 
+def _is_of(raw: bytes, order: str) -> bool:
+    """Tell the same of a line; hardly any that is not the order's is looked into."""
+    kind = raw.find(b'"kind":"', 0, _BEFORE_KIND) + 8
+    if not raw.startswith(_KINDS, kind) and json.dumps(order).encode() not in raw:
+        return False
+    record = read_record(raw)
+    return record is not None and belongs(record, order)
+
+
 @dataclass(slots=True)
 class _Told:
     """What of a trail belongs to an order, as it is read.
@@ -145,6 +156,13 @@ class _Told:
         if run:
             yield _run(run)
 
+    def _item(self, raw: bytes) -> bytes:
+        record = read_record(raw)
+        if record is None or read_line(raw) is None:
+            return json.dumps({"no_record": raw[:_SHOWN].decode("latin-1")}).encode()
+        self._note(record)
+        return raw
+
     def _note(self, record: dict[str, Any]) -> None:
         self.records += 1
         self.files |= {digest: name for digest, name in files_of(record, self.order) if digest not in self.files}
@@ -156,18 +174,18 @@ class _Told:
 
 def _beginning(folder: Path, order: str) -> tuple[int, Head]:
     """Return how many lines come before an order's evidence, and the chain before it."""
-    before, begins = Head(), (0, Head())
+    begins = (0, Head())
+    last: bytes | None = None
     for number, raw in enumerate(lines(folder)):
-        line, record = read_line(raw), read_record(raw) or {}
-        if not number and line is not None and line.seq > 1:
-            before = _retired_before(folder, line.seq)
-            begins = (0, before)
-        if record.get("kind") == Kind.TRAIL_OPENED:
-            begins = (number, before)
-        if order in orders_of(record):
-            return begins
-        if line is not None:
-            before = Head(line.seq, line.chain)
+        if not number and (first := seq_of(raw)) is not None and first > 1:
+            begins = (0, _retired_before(folder, first))
+        if _is_of(raw, order):
+            record = read_record(raw) or {}
+            if record.get("kind") == Kind.TRAIL_OPENED and last is not None and (line := read_line(last)) is not None:
+                begins = (number, Head(line.seq, line.chain))
+            if order in orders_of(record):
+                return begins
+        last = raw
     raise LookupError(f"{folder}: no record tells of the order {order!r}")
 
 

@@ -147,13 +147,24 @@ class Series:
         self._adapter = adapter
         self.cells: dict[tuple[int, str | bytes], list[Any]] = {}
 
-    def note(self, decision: Decision, host: str | bytes, client: str | None) -> None:
-        """Count an enforcement, as `Tally.note` does. Repeats are found in `cells` from now on, if there is room."""
+    def note(self, decision: Decision, host: str | bytes, client: str | None, *, keep: bool = True) -> None:
+        """Count an enforcement, as `Tally.note` does. Repeats are found in `cells` from now on, if there is room.
+
+        Without `keep` they are not: for whoever has more to tell of each.
+        """
         mine, cells = self.cells, self._tally._cells  # noqa: SLF001 (its other half)
+        try:
+            mine[id(decision), host][COUNT] += 1
+        except (KeyError, TypeError):
+            pass
+        else:
+            return
         # In this order, and the tally turns in the other one: no cell of a turn that is over gets among newer ones.
         self._tally.note(decision, host, client, measures=self._measures, action=self._action, adapter=self._adapter)
         cell = cells.get((id(decision), host, self._measures, self._action, self._adapter))
-        if cell is not None:
+        if cell is not None and keep:
+            if len(mine) >= MOST_CELLS:  # where nobody drains, no turn ends
+                mine.clear()
             mine[id(decision), host] = cell
 
 
