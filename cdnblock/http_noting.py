@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from cdnblock.audit.tally import COUNT
 from cdnblock.http_gate import Action, HttpGate, Name, Verdict
 from cdnblock.noting import Acted, Notes, meant
 from cdnblock.orders.model import Measure
 
+_ANSWER, _UNCACHED = Action.ANSWER, Action.PASS_UNCACHED  # a member is not found as quickly through its class
 _ACTED: Final[Mapping[Action, Acted | None]] = {
     Action.PASS: None,
     Action.PASS_UNCACHED: Acted.UNCACHED,
@@ -27,7 +29,8 @@ class HttpNotes:
     """What one host did about verdicts of one gate. Nothing in it raises."""
 
     def __init__(self, gate: HttpGate, adapter: str) -> None:
-        self.notes = Notes(gate.enforcer.tally, adapter)
+        self.notes = notes = Notes(gate.enforcer.tally, adapter)
+        self._answers, self._uncached = notes.answers, notes.uncached
         self._decide = gate.enforcer.decide
 
     def acted(self, hosts: Sequence[Name], verdict: Verdict) -> None:
@@ -35,6 +38,18 @@ class HttpNotes:
 
         An answer that no order asked for, as to what is no host name, is no enforcement and is not told.
         """
+        action = verdict.action
+        series = self._answers if action is _ANSWER else self._uncached if action is _UNCACHED else None
+        if series is not None and len(hosts) == 1:
+            try:  # a repeat is counted in its place
+                series.cells[id(verdict.decision), hosts[0]][COUNT] += 1
+            except (KeyError, TypeError):
+                pass
+            else:
+                return
+        self._acted(hosts, verdict)
+
+    def _acted(self, hosts: Sequence[Name], verdict: Verdict) -> None:
         decision = verdict.decision
         if decision is not None and (decision.measures or decision.would):
             acted = _ACTED[verdict.action] if decision.measures else None

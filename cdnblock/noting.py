@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -44,31 +44,14 @@ class Acted(StrEnum):
 class Tells(Protocol):
     """Whom it is told: `cdnblock.audit.tally.Tally`."""
 
-    def note(
-        self,
-        decision: Decision,
-        host: str | bytes,
-        client: str | None,
-        *,
-        measures: tuple[Measure, ...],
-        action: str,
-        adapter: str,
-    ) -> None:
-        """Count one enforcement."""
-
     def series(self, measures: tuple[Measure, ...], action: str, adapter: str) -> Series:
         """Return what counts one kind of enforcement."""
 
 
+_ANSWER, _UNCACHED = Acted.ANSWER, Acted.UNCACHED  # a member is not found as quickly through its class
 _DNS: Final = (Measure.DNS,)
 _PROXY: Final = (Measure.PROXY,)
 _CDN: Final = (Measure.CDN,)
-_BY: Final[Mapping[Acted, tuple[Measure, ...]]] = {
-    Acted.ANSWER: _PROXY,
-    Acted.CLOSE: _PROXY,
-    Acted.CUT: _PROXY,
-    Acted.UNCACHED: _CDN,
-}
 
 
 def meant(
@@ -84,47 +67,60 @@ def meant(
 
 
 class Notes:
-    """What one host did, told to one tally. Nothing in it raises: a request is worth more than its record."""
+    """What one host did, told to one tally. Nothing in it raises: a request is worth more than its record.
+
+    Each thing that is done has a series of its own, `refusals`, `answers` and so on: a host that counts nanoseconds may
+    count repeats in their `cells` itself.
+    """
 
     def __init__(self, tally: Tells, adapter: str) -> None:
         self.failures = 0
         """How many enforcements could not be noted because something raised; logged once a minute."""
-        self.refusals = tally.series(_DNS, Acted.REFUSED, adapter)
-        """The refusals of DNS queries: a host may count repeats in its `cells` itself."""
-        self._tally = tally
-        self._adapter = adapter
+        self.refusals = tally.series(_DNS, Acted.REFUSED.value, adapter)
+        self.answers = tally.series(_PROXY, Acted.ANSWER.value, adapter)
+        self.closings = tally.series(_PROXY, Acted.CLOSE.value, adapter)
+        self.cuts = tally.series(_PROXY, Acted.CUT.value, adapter)
+        self.uncached = tally.series(_CDN, Acted.UNCACHED.value, adapter)
+        self._dry = {
+            measures[0]: tally.series(measures, Acted.WOULD.value, adapter) for measures in (_DNS, _PROXY, _CDN)
+        }
         self._complained = -COMPLAIN_EVERY
 
     def http(
         self, decision: Decision, host: str | bytes, client: str | None, acted: Acted | None, *, dry_run: bool = True
     ) -> None:
-        """Tell what was done about a request for `host`; None is nothing, and then only a dry run is told.
+        """Tell what was done about a request over HTTP for `host`; None is nothing, and only a dry run is told then.
 
         A dry run is told by the one measure that would have come first: what is refused has no caching to switch off.
         Whoever has told it already says so.
         """
         try:
-            if acted is not None:
-                self._tally.note(decision, host, client, measures=_BY[acted], action=acted, adapter=self._adapter)
+            if acted is not None:  # where a dry run is to be told as well, there is more than a repeat
+                self._series_of(acted).note(decision, host, client, keep=not decision.would)
             if decision.would and dry_run:
-                would = _PROXY if Measure.PROXY in decision.would else _CDN if Measure.CDN in decision.would else None
+                would = next((measure for measure in (Measure.PROXY, Measure.CDN) if measure in decision.would), None)
                 if would is not None:
-                    self._tally.note(decision, host, client, measures=would, action=Acted.WOULD, adapter=self._adapter)
+                    self._dry[would].note(decision, host, client)
         except Exception as error:  # noqa: BLE001 (whatever it is, the request goes its way)
             self._failed(error)
 
     def dns(self, decision: Decision, name: str | bytes, client: str | None, *, refused: bool) -> None:
         """Tell what was done about a query for `name`, in text or as it stands in a packet."""
         try:
-            would = Measure.DNS in decision.would
-            if refused and would:  # two things to tell, each time
-                self._tally.note(decision, name, client, measures=_DNS, action=Acted.REFUSED, adapter=self._adapter)
-            elif refused:
-                self.refusals.note(decision, name, client)
+            would = bool(decision.would) and Measure.DNS in decision.would
+            if refused:
+                self.refusals.note(decision, name, client, keep=not would)
             if would:
-                self._tally.note(decision, name, client, measures=_DNS, action=Acted.WOULD, adapter=self._adapter)
+                self._dry[Measure.DNS].note(decision, name, client)
         except Exception as error:  # noqa: BLE001 (as above)
             self._failed(error)
+
+    def _series_of(self, acted: Acted) -> Series:
+        if acted is _ANSWER:
+            return self.answers
+        if acted is _UNCACHED:
+            return self.uncached
+        return self.closings if acted is Acted.CLOSE else self.cuts
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1

@@ -19,12 +19,17 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """Where a server is asked, with which request, and whose CPU time counts."""
+    """Where a server is asked, with which request, and whose CPU time counts: that of processes `besides` some threads.
+
+    One request in a hundred is one of the `rare` ones, in turn, if there are any.
+    """
 
     port: int
     request: bytes
     pids: tuple[int, ...]
     connections: int = CONNECTIONS
+    rare: tuple[bytes, ...] = ()
+    besides: tuple[int, ...] = ()
 
 
 def get(target: str, fields: dict[str, str]) -> bytes:
@@ -46,9 +51,9 @@ def compare(servers: dict[str, Server], *, pairs: int, requests: int = 10) -> di
             load.burst(requests * 20)
         for number in range(pairs):
             for name in list(loads)[:: 1 if number % 2 else -1]:
-                before = sum(map(cpu, servers[name].pids))
+                before = _spent(servers[name])
                 count = loads[name].burst(requests)
-                measured[name].append((sum(map(cpu, servers[name].pids)) - before) / count / 1000)
+                measured[name].append((_spent(servers[name]) - before) / count / 1000)
     return measured
 
 
@@ -57,10 +62,16 @@ def ratio(first: list[float], other: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(first, other, strict=True))
 
 
-def cpu(pid: int) -> int:
-    """Return the CPU time of a process, its threads and its children, in ns."""
+def _spent(server: Server) -> int:
+    return sum(cpu(pid, besides=server.besides) for pid in server.pids)
+
+
+def cpu(pid: int, *, besides: tuple[int, ...] = ()) -> int:
+    """Return the CPU time of a process, its threads and its children, in ns, besides that of some of its threads."""
     spent = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
+        if int(task.name) in besides:
+            continue
         with suppress(OSError):
             spent += int((task / "schedstat").read_text().split()[0])
             spent += sum(map(cpu, map(int, (task / "children").read_text().split())))
@@ -74,13 +85,16 @@ class _Load:
         self._server = server
         self._sockets: dict[int, socket.socket] = {}
         self._epoll = select.epoll()
-        self._size = 0
+        self._sizes: dict[bytes, int] = {}
+        self._sent = 0
 
     def __enter__(self):
         for _ in range(self._server.connections):
             connection = socket.create_connection(("127.0.0.1", self._server.port), _PATIENCE)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._size = _answer_size(connection, self._server.request)
+            if not self._sizes:
+                for request in (self._server.request, *self._server.rare):
+                    self._sizes[request] = _answer_size(connection, request)
             self._sockets[connection.fileno()] = connection
             self._epoll.register(connection.fileno(), select.EPOLLIN)
         return self
@@ -91,21 +105,29 @@ class _Load:
             connection.close()
 
     def burst(self, requests: int) -> int:
-        """Send so many on each connection, and return how many that were; every answer is as long as the first was."""
-        request, size = self._server.request, self._size
-        left = dict.fromkeys(self._sockets, requests * size)
-        for connection in self._sockets.values():
-            connection.send(request)
+        """Send so many on each connection, and return how many that were; an answer is as long as the first of its kind."""
+        left = {number: [self._next() for _ in range(requests)] for number in self._sockets}
+        missing = {}
+        for number, connection in self._sockets.items():
+            missing[number] = self._sizes[left[number][-1]]
+            connection.send(left[number].pop())
         running = len(left)
         while running:
             for number, _ in self._epoll.poll(_PATIENCE) or _silent():
-                got = len(self._sockets[number].recv(1 << 16))
-                left[number] -= got or _silent()
-                if not left[number]:
+                missing[number] -= len(self._sockets[number].recv(1 << 16)) or _silent()
+                if missing[number]:
+                    continue
+                if left[number]:
+                    missing[number] = self._sizes[left[number][-1]]
+                    self._sockets[number].send(left[number].pop())
+                else:
                     running -= 1
-                elif left[number] % size == 0:
-                    self._sockets[number].send(request)
         return requests * len(self._sockets)
+
+    def _next(self) -> bytes:
+        self._sent += 1
+        rare = self._server.rare
+        return rare[self._sent // 100 % len(rare)] if rare and self._sent % 100 == 0 else self._server.request
 
 
 def _answer_size(connection: socket.socket, request: bytes) -> int:
