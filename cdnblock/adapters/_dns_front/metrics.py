@@ -29,6 +29,9 @@ def rows(told: Mapping[str, Any]) -> Iterator[Row]:
     for outcome, action in _ACTIONS.items():
         number = sum(worker["queries"][outcome] for worker in workers)
         yield "cdnblock_decisions_total", ("dns_server", "dns", action), number
+    if any("would" in worker for worker in workers):  # who serves alone has it in his tally
+        would = sum(worker.get("would", 0) for worker in workers)
+        yield "cdnblock_decisions_total", ("dns_server", "dns", "would"), would
     yield "cdnblock_decision_failures_total", (), sum(worker["queries"]["failed"] for worker in workers)
     for part, metric in _COUNTERS.items():
         for key in workers[0].get(part, {}) if workers else {}:

@@ -120,7 +120,8 @@ async def _serve(supervisor: Connection, settings: FrontSettings, rules: ToldRul
         supervisor.send(front.addresses)
 
         async def count() -> dict[str, object]:
-            return {"pid": os.getpid(), "revision": rules.rules.revision, **front.metrics()}
+            would = rules.tally.totals.get(("dns_server", "dns", "would"), 0)
+            return {"pid": os.getpid(), "revision": rules.rules.revision, "would": would, **front.metrics()}
 
         def counted() -> dict[str, object]:
             return asyncio.run_coroutine_threadsafe(count(), loop).result()

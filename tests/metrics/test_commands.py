@@ -1,0 +1,142 @@
+"""`--metrics` of the commands that have no HTTP of their own: what really was done, from one page, over real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from free_ports import free_port
+from order_texts import order_text
+from prometheus_page import samples, value
+
+ROOT = Path(__file__).parents[2]
+QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00%s\x00\x00\x01\x00\x01"
+
+
+@pytest.fixture
+def orders(tmp_path):
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    (folder / "refused.yaml").write_text(order_text(id="refused", names="[refused.example]", territory="world"))
+    (folder / "dry.yaml").write_text(order_text(id="dry", names="[dry.example]", territory="world") + "mode: report\n")
+    return folder
+
+
+@contextlib.contextmanager
+def running(*arguments):
+    """Run a command with `--metrics`, and yield a function that returns the samples of its page."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cdnblock", *map(str, arguments), "--metrics", f"127.0.0.1:{port}"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    opener, event = urllib.request.build_opener(urllib.request.ProxyHandler({})), threading.Event()
+
+    def told():
+        for _ in range(400):
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError),
+                opener.open(f"http://127.0.0.1:{port}/metrics", timeout=10) as response,
+            ):
+                return samples(response.read().decode())
+            assert process.poll() is None, process.stdout.read()
+            event.wait(0.05)
+        raise AssertionError(arguments)
+
+    try:
+        told()
+        yield told
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def ask(port, name):
+    """Return the RCODE that a name server answers with, None where it says nothing."""
+    labels = b"".join(bytes([len(label)]) + label for label in name.encode().split(b"."))
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.3)
+        sock.sendto(QUERY % labels, ("127.0.0.1", port))
+        with contextlib.suppress(TimeoutError):
+            return sock.recv(512)[3] & 15
+
+
+def decided(found):
+    """Return the counted decisions, by adapter, measure and action."""
+    return {
+        tuple(value for _, value in sorted(labels, key=lambda item: ["adapter", "measure", "action"].index(item[0]))): int(number)
+        for (name, labels), number in found.items()
+        if name == "cdnblock_decisions_total" and number
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_dns_front(orders, workers):
+    """Refusals and dry runs of all workers, each counted once, beside how the orders fare."""
+    port = free_port()
+    with running(
+        "dns", "--orders", orders, "--listen", f"127.0.0.1:{port}", "--upstream", "127.0.0.1:9", "--workers", workers
+    ) as told:
+        for number in range(7):
+            assert ask(port, f"h{number}.refused.example") == 5
+        for _ in range(3):
+            ask(port, "www.dry.example")
+        found = told()
+    assert decided(found) == {
+        ("dns_server", "dns", "answer"): 7, ("dns_server", "dns", "pass"): 3, ("dns_server", "dns", "would"): 3,
+    }  # fmt: skip
+    assert value(found, "cdnblock_names_in_force") == 1
+    assert value(found, "cdnblock_dns_workers") == workers
+
+
+def test_mitmproxy(orders):
+    """What the addon refuses, and what it only would."""
+    pytest.importorskip("mitmproxy", reason="mitmproxy is not installed (extra `mitmproxy`)")
+    port = free_port()
+    with running("mitmproxy", "--orders", orders, "--mode", f"regular@{port}", "-q") as told:
+        proxy = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{port}"}))
+        for host, status in (("refused.example", 451), ("refused.example", 451), ("dry.example", 502)):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                proxy.open(f"http://{host}/", timeout=10)
+            assert refused.value.code == status
+        found = told()
+    assert decided(found) == {
+        ("mitmproxy_addon", "proxy", "answer"): 2, ("mitmproxy_addon", "proxy", "would"): 1,
+    }  # fmt: skip
+
+
+def test_a_hidden_primary(orders, tmp_path):
+    """The orders as they fare are told by whoever hands them to resolvers, too."""
+    pytest.importorskip("dns", reason="dnspython is not installed (extra `dns`)")
+    with running(
+        "rpz-primary", "--orders", orders, "--state", tmp_path / "state", "--listen", f"127.0.0.1:{free_port()}",
+        "--clients", "fr=FR", "--partial",
+    ) as told:  # fmt: skip
+        found = told()
+    assert value(found, "cdnblock_orders", state="in force", mode="enforce") == 1
+    assert value(found, "cdnblock_revision_info", revision=next(revisions(found))) == 1
+
+
+def revisions(found):
+    """Yield the revisions that a page tells."""
+    return (dict(labels)["revision"] for name, labels in found if name == "cdnblock_revision_info")
+
+
+def test_an_address_that_is_none(orders):
+    """It ends the start, and says so."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cdnblock", "dns", "--orders", orders, "--upstream", "127.0.0.1:9",
+         "--listen", "127.0.0.1:0", "--metrics", "192.0.2.1:9"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search("cannot listen on 192.0.2.1 port 9", done.stderr)
