@@ -30,7 +30,7 @@ from cdnblock.orders.instants import read_instant
 from cdnblock.shown import json_text, shown
 
 EXIT_WRONG: Final = 1
-_MEGA: Final = 1_000_000
+_MOST: Final = 1_000_000  # records that --last may ask for
 _COLUMNS: Final = ("SEQ", "TIME (UTC)", "KIND", "WHAT")
 _LONGEST: Final = 400  # characters of a row's last column
 _OF_EACH: Final = frozenset({"seq", "at", "kind", "chain"})
@@ -88,8 +88,8 @@ def verify_command(trail: Path, expect: str | None, as_json: bool) -> None:  # n
     if trail.is_file():
         found = verify_evidence(trail, expect=expect)
     else:
-        with progress_bar("MB of the trail") as draw:
-            found = verify(trail, expect=expect, progress=_in_megabytes(draw))
+        with progress_bar("octets of the trail") as draw:
+            found = verify(trail, expect=expect, progress=draw)
     click.echo(json_text(found.as_json(), indent=1) if as_json else "\n".join(_page(found)))
     sys.exit(0 if found.ok else EXIT_WRONG)
 
@@ -102,7 +102,7 @@ def verify_command(trail: Path, expect: str | None, as_json: bool) -> None:  # n
 @click.option("--country", metavar="CODE", help="Only what was enforced on clients in this country.")
 @click.option("--since", metavar="TIME", callback=_instant_option, help="Only from this instant on.")
 @click.option("--until", metavar="TIME", callback=_instant_option, help="Only before this instant.")
-@click.option("--last", type=click.IntRange(1, _MEGA), metavar="NUMBER", help="Only so many, the last ones.")
+@click.option("--last", type=click.IntRange(1, _MOST), metavar="NUMBER", help="Only so many, the last ones.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON line for each record instead of a table.")
 def show_command(  # noqa: PLR0913 (one for each option)
     trail: Path,
@@ -145,10 +145,9 @@ def export_command(trail: Path, order: str, out: Path) -> None:
 
     Example: cdnblock audit export /var/lib/cdnblock/audit --order tjp-2025-03-28-motogp --out evidence.json
     """
-    with progress_bar("MB of the trail") as draw:
-        progress = _in_megabytes(draw)
+    with progress_bar("octets of the trail") as draw:
         try:
-            done = _written(out, lambda file: export_evidence(trail, order, file, at=time.time(), progress=progress))
+            done = _written(out, lambda file: export_evidence(trail, order, file, at=time.time(), progress=draw))
         except LookupError as error:
             raise ConfigError(str(error.args[0])) from None
     click.echo(
@@ -178,10 +177,6 @@ def _written(out: Path, write: Callable[[BinaryIO], _T]) -> _T:
             Path(new).unlink()
         raise
     return done
-
-
-def _in_megabytes(draw: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    return lambda done, expected: draw(done // _MEGA, expected // _MEGA)
 
 
 def _page(found: Verification) -> Iterator[str]:
@@ -235,4 +230,6 @@ def _what(record: Mapping[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(item, dict) and "file" in item for item in value):
+        return ", ".join(shown(item["file"]) for item in value)
     return shown(value) if isinstance(value, (str, int, float)) else json_text(value)
