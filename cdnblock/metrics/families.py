@@ -1,4 +1,4 @@
-"""Every metric that there is: its kind, its labels and what it says. The README's table is compared with this one."""
+"""Every metric that there is: its kind, its labels and what it says. The table in examples/monitoring is compared with this one."""
 
 from __future__ import annotations
 

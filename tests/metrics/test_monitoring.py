@@ -112,3 +112,13 @@ def test_the_dashboard_is_one_that_grafana_imports():
         if panel["type"] != "row":
             assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
             assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+def test_the_readme_lists_every_metric():
+    """With its labels, its kind and what it says: the table is the code's."""
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    listed = [line for line in readme.splitlines() if line.startswith("| `cdnblock_")]
+    assert listed == [
+        f"| `{name}{'{' + ','.join(family.labels) + '}' if family.labels else ''}` | {family.kind} | {family.text} |"
+        for name, family in FAMILIES.items()
+    ]
