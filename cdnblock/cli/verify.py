@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from cdnblock.enforcer import Enforcer
     from cdnblock.verification.clients import Client, Told
     from cdnblock.verification.expecting import Promises
-    from cdnblock.verification.servers import Resolver, Server
+    from cdnblock.verification.servers import Edge, Resolver, Server
     from cdnblock.verification.verifying import Report, Settings
 
 _EXIT_DIFFERENT: Final = 1
+_EXIT_UNDECIDED: Final = 3
 _EXIT_GONE: Final = 5
 _EXIT_INTERRUPTED: Final = 130
 _BY: Final = ("source", "x-forwarded-for", "forwarded", "proxy-v1", "proxy-v2", "ecs")
@@ -64,6 +66,7 @@ _PROMISES: Final[dict[str, dict[str, Any]]] = {
 @click.option("--not-promised", multiple=True, metavar="WHAT",
               help=f"What it does not promise, so that it is no difference: {', '.join(_PROMISES)}. Can be repeated.")  # fmt: skip
 @click.option("--reference", metavar="RESOLVER", help="A resolver that filters nothing, to compare with.")
+@click.option("--origin", metavar="URL", help="Where the edge gets the sites from, to compare what may be their own.")
 @click.option("--sample", type=click.IntRange(0, 10_000), default=5, show_default=True,
               help="Names of each order that are asked for in every form, with all that is near them.")  # fmt: skip
 @click.option("--most", type=click.IntRange(0), help="Other names, at most.  [default: all of the orders]")
@@ -90,6 +93,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     exported: str | None,
     not_promised: Sequence[str],
     reference: str | None,
+    origin: str | None,
     sample: int,
     most: int | None,
     at_once: int,
@@ -105,6 +109,9 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     A URL is an edge, an address or dns:// a resolver. Each name is asked for as clients inside and outside the
     territories, over HTTP/1.1 and HTTP/2, or UDP and TCP. Every answer that is not what is decided is listed, and the
     exit code is then 1. It follows the orders while it runs.
+
+    Exits 3 when no difference was found and nothing could be judged, or answers may be the sites' own or refusals that
+    are not due; 5 when nobody answers.
     """
     from cdnblock.enforcer import Enforcer
     from cdnblock.sources.protected_list import load_protected
@@ -115,6 +122,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     try:
         asked = read_server(server)
         compared = None if reference is None else _reference(asked, reference)
+        site = None if origin is None else _origin(asked, origin)
         told = _told(asked, by, header, source)
         promises = _promises(exported, not_promised)
         chosen = _ways(asked, ways)
@@ -128,6 +136,7 @@ def command(  # noqa: PLR0913 (click hands options over by name)
             ways=[Way(way) for way in chosen] or None,
             promises=promises,
             reference=compared,
+            origin=site,
             protected=load_protected(orders if orders.is_dir() else orders.parent)[0].names,
             sample=sample,
             most=most,
@@ -163,14 +172,16 @@ def _print(report: Report, enforcer: Enforcer, settings: Settings, show: int, *,
         click.echo(line)
     for note in notes:
         click.echo(click.style(f"not seen: {note}", fg="yellow"), err=True)
-    click.echo(click.style(verdict(report), fg="red" if report.differences or report.gone else "green", bold=True))
+    click.echo(click.style(verdict(report), fg="green" if _exit_code(report) == 0 else "red", bold=True))
 
 
 def _exit_code(report: Report) -> int:
+    from cdnblock.verification.telling import undecided
+
     if report.differences:
         return _EXIT_DIFFERENT
     if report.gone is None:
-        return 0
+        return 0 if undecided(report) is None else _EXIT_UNDECIDED
     return _EXIT_INTERRUPTED if "interrupted" in report.gone else _EXIT_GONE
 
 
@@ -206,6 +217,15 @@ def _reference(server: Server, text: str) -> Resolver:
     return reference
 
 
+def _origin(server: Server, text: str) -> Edge:
+    from cdnblock.verification.servers import Edge, read_server
+
+    origin = read_server(text)
+    if not (isinstance(origin, Edge) and isinstance(server, Edge)):
+        raise ConfigError(f"--origin {text}: it is a URL, for verifying an edge")
+    return replace(origin, path=server.path)
+
+
 def _clients(
     enforcer: Enforcer, server: Server, clients: Sequence[str], told: Told, header: str | None, source: str | None
 ) -> list[Client]:
@@ -226,8 +246,6 @@ def _clients(
 
 
 def _promises(exported: str | None, without: Sequence[str]) -> Promises:
-    from dataclasses import replace
-
     from cdnblock.exporters import load
     from cdnblock.verification.expecting import Promises
 

@@ -27,8 +27,8 @@ from cdnblock.measures.proxy_termination import UNAVAILABLE
 from cdnblock.orders.model import Measure
 from cdnblock.verification.answers import DnsAnswer, HttpAnswer
 from cdnblock.verification.asking import ask
-from cdnblock.verification.comparing import Finding
 from cdnblock.verification.expecting import Promises
+from cdnblock.verification.findings import Finding
 from cdnblock.verification.http_judging import is_notice, says_no_store
 from cdnblock.verification.probes import Form, Way
 from cdnblock.verification.servers import Server

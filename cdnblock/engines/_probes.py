@@ -20,8 +20,9 @@ from cdnblock.exporters._plan import Plan
 from cdnblock.geo.addresses import IPV4
 from cdnblock.matching.decision import Decision
 from cdnblock.verification.clients import Client, Told
-from cdnblock.verification.comparing import Finding, compare_now
+from cdnblock.verification.comparing import compare_now
 from cdnblock.verification.expecting import Promises
+from cdnblock.verification.findings import Finding
 from cdnblock.verification.servers import Server
 
 PATIENCE: Final = 30.0  # seconds that an engine has until it answers as decided: nginx takes 14 for a million names

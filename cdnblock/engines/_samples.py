@@ -96,11 +96,22 @@ def names_written(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> li
         old, new = before.get(name, b""), after.get(name, b"")
         if old == new:
             continue
-        lines = {*old.split(b"\n")} ^ {*new.split(b"\n")}
-        if len(lines) > _FEW_LINES:
+        lines = {*old.split(b"\n")}, {*new.split(b"\n")}
+        taken, put = lines[0] - lines[1], lines[1] - lines[0]
+        if len(taken) + len(put) > _FEW_LINES:
             return None
-        found.update((word.decode(), None) for line in lines for word in _NAME.findall(line))
+        found.update(dict.fromkeys(word.decode() for word in _named_otherwise(taken, put)))
     return [*found]
+
+
+def _named_otherwise(taken: Iterable[bytes], put: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield names that only one of two sets of lines has, or that a line is all about."""
+    sides: list[dict[bytes, None]] = []
+    for lines in (put, taken):
+        words = [dict.fromkeys(_NAME.findall(line)) for line in lines]
+        sides.append({word: None for some in words for word in some})
+        yield from (word for some in words if len(some) == 1 for word in some)
+    yield from sides[0].keys() ^ sides[1].keys()
 
 
 def _changes(before: Plan | None, after: Plan, written: Iterable[str] | None) -> Iterator[tuple[str, str, str]]:

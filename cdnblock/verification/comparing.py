@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
@@ -18,8 +19,10 @@ from cdnblock.orders.model import Measure
 from cdnblock.verification.answers import Answer, Nothing
 from cdnblock.verification.asking import ask, speaks_http2
 from cdnblock.verification.clients import Client
+from cdnblock.verification.controls import Origin, Seen, among, beside
 from cdnblock.verification.dns_judging import judge_dns
 from cdnblock.verification.expecting import Difference, Judgement, Known, Promises, Unjudged
+from cdnblock.verification.findings import Finding, Open, Result, told
 from cdnblock.verification.http_judging import judge_http
 from cdnblock.verification.probes import FORMS, Form, Kind, Probe, Way
 from cdnblock.verification.servers import Edge, Resolver, Server, resolved
@@ -33,32 +36,6 @@ _AT_ONCE: Final = 8  # names
 
 Decide: TypeAlias = Callable[[str, str | None], Decision]
 """Given a canonical name and a country, None if it cannot be told, what is decided now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One answer that is not what was decided. `answer` is it as it came, None where it is not kept."""
-
-    probe: Probe
-    decision: Decision
-    expected: str
-    came: str
-    answer: Answer | None = None
-
-    def __str__(self) -> str:
-        """Return it in a line."""
-        return f"{self.probe}: expected {self.expected}, got {self.came}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
-    """One answer that tells nothing about enforcement, and why."""
-
-    probe: Probe
-    why: str
-
-
-Result: TypeAlias = Finding | Open | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +53,9 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class How:
-    """How a server is asked. `reference` is an unfiltered resolver; `rate` are probes a second at most, 0 for any.
+    """How a server is asked, with `rate` probes a second at most, 0 for any.
+
+    `reference` is an unfiltered resolver, `origin` where an edge gets the sites from.
 
     `unsettled` tells how many seconds a difference about a name has to be given, because the orders have just changed.
     """
@@ -86,6 +65,7 @@ class How:
     promises: Promises = field(default_factory=Promises)
     patience: float = PATIENCE
     reference: Resolver | None = None
+    origin: Edge | None = None
     rate: float = 0.0
     unsettled: Callable[[str, str | None], float] = lambda _name, _country: 0.0
 
@@ -116,7 +96,7 @@ async def compare(
 ) -> list[Finding]:
     """Ask for each name as each client, then as the first again, and return what is not as decided.
 
-    What one client put into a cache shows with the next.
+    What one client put into a cache shows with the next. What may be the site's own doing is among the findings.
 
     Raises:
         OSError: nobody is there, or a client's address is none of this machine's.
@@ -130,7 +110,11 @@ async def compare(
 
     async def work() -> None:
         for subject in subjects:
-            findings.extend([found async for found in examiner.examine(subject) if isinstance(found, Finding)])
+            async for found in examiner.examine(subject):
+                if isinstance(found, Finding):
+                    findings.append(found)
+                elif isinstance(found, Open) and found.alarming and found.suspect is not None:
+                    findings.append(found.suspect)
 
     await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
     return findings
@@ -154,10 +138,13 @@ class Examiner:
         these, those that were not answered so."""
         self.unreached = self.unanswered = 0
         """How many of the last probes in a row found nobody there, and how many got no answer."""
+        self.judged: Counter[bool] = Counter()
+        """Answers that told something: of clients that a measure concerns (True), and of those to be let through."""
         self._server = server
         self._decide = decide
         self._how = how
         self._strangers: dict[tuple[Client, Way, Form], Answer] = {}
+        self._origin = None if how.origin is None else Origin(how.origin, how.patience)
         self._next = 0.0
 
     async def prepare(self) -> None:
@@ -208,26 +195,33 @@ class Examiner:
 
         What shows again when the same client asks again is told once.
         """
-        seen: set[tuple[Probe, str]] = set()
+        before: set[tuple[Probe, str]] = set()
+        seen: list[Seen] = []
         for probe in self.each_probe(subject):
-            result = await self._result(probe)
-            if isinstance(result, Finding):
-                told = (replace(probe, again=False), result.came)
-                result = None if told in seen else result
-                seen.add(told)
+            one = await self._settled(probe)
+            seen.append(one)
+            if isinstance(one.result, Finding):
+                twice = (replace(probe, again=False), one.result.came)
+                yield None if twice in before else one.result
+                before.add(twice)
+            elif one.suspect is None:
+                yield one.result
+        for result in among(seen):
             yield result
 
-    async def _result(self, probe: Probe) -> Result:
-        result = await self._once(probe)
-        if isinstance(result, Finding):
+    async def _settled(self, probe: Probe) -> Seen:
+        one = await self._once(probe)
+        if isinstance(one.result, Finding):
             left = self._how.unsettled(probe.name, probe.client.country)
             if left > 0:
                 await asyncio.sleep(left)
-                result = await self._once(probe)
-        return result
+                one = await self._once(probe)
+        return one
 
     def _count(self, probe: Probe, decision: Decision, found: Judgement) -> None:
         measures = self._carried(decision)
+        if not isinstance(found, Unjudged) and not probe.form.may_be_turned_down:
+            self.judged[bool(measures)] += 1
         if measures and not probe.form.may_be_turned_down:
             placed = self._carried(self._decide(probe.name, None)) != measures
             self.covered += 1
@@ -243,20 +237,28 @@ class Examiner:
             carried = {Measure.CDN: promises.caching, Measure.PROXY: promises.proxy}
         return {measure: variant for measure, variant in decision.measures.items() if carried.get(measure)}
 
-    async def _once(self, probe: Probe) -> Result:
+    async def _once(self, probe: Probe) -> Seen:
         for _ in range(_AGAIN):
             before = self._decide(probe.name, probe.client.country)
             answer = await self._ask(probe)
             decision = self._decide(probe.name, probe.client.country)
             if decision.measures == before.measures:
                 break
-        known = Known(stranger=self._stranger(probe), reference=await self._reference(probe))
+        measures = self._carried(decision)
+        known = Known(
+            stranger=self._stranger(probe), reference=await self._reference(probe), near=self._near(probe.name)
+        )
         judge = judge_dns if probe.way in (Way.UDP, Way.TCP) else judge_http
         found = judge(probe, decision, answer, self._how.promises, known)
+        if self._origin is not None and not measures and found is not None:
+            found = beside(await self._origin.says(probe), answer, found)
         self._count(probe, decision, found)
-        if isinstance(found, Difference):
-            return Finding(probe=probe, decision=decision, expected=found.expected, came=found.came, answer=answer)
-        return Open(probe=probe, why=found.why) if isinstance(found, Unjudged) else None
+        return Seen(probe=probe, measures=measures, answer=answer, result=told(probe, decision, answer, found))
+
+    def _near(self, name: str) -> frozenset[tuple[Measure, str]]:
+        """Return what is decided about a name for any of the clients."""
+        decisions = (self._decide(name, client.country) for client in self._how.clients)
+        return frozenset(pair for decision in decisions for pair in self._carried(decision).items())
 
     async def _ask(self, probe: Probe) -> Answer:
         await self._pace()

@@ -56,20 +56,27 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Unjudged:
-    """Why an answer tells nothing about enforcement."""
+    """Why an answer tells nothing about enforcement.
+
+    `suspect` is the difference that it is if it is not the site's own; `alarming` where it may well be one.
+    """
 
     why: str
+    suspect: Difference | None = None
+    alarming: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What was learnt beforehand: what the server gives for a name that no order names and that nobody has.
 
-    `reference` is what an unfiltered resolver says of the same question, None where none was asked.
+    `reference` is what an unfiltered resolver says of the same question, None where none was asked. `near` is what is
+    decided about the name for any client that asks.
     """
 
     stranger: Answer | None = None
     reference: Answer | None = None
+    near: frozenset[tuple[Measure, str]] = frozenset()
 
 
 Judgement: TypeAlias = Difference | Unjudged | None

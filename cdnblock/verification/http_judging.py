@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 from markupsafe import escape
 
@@ -18,6 +19,8 @@ from cdnblock.verification.probes import Probe
 
 _SHOWN: Final = 60  # characters of a value
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500  # RFC 9110 §15: from the second on an origin may be to blame
+_REDIRECTION, _NOT_MODIFIED = 300, 304
+_FORBIDDING: Final = (403, 410, UNAVAILABLE[0])  # what people refuse with
 _STATED: Final = {name.lower(): value for name, value in NO_STORE}
 _HITS: Final = ("cache-status", "x-cache", "x-cache-status", "x-proxy-cache", "cf-cache-status")
 """Fields in which caches say that they answered, by the word `hit` (RFC 9211 for the first)."""
@@ -66,22 +69,57 @@ def _not_refused(probe: Probe, decision: Decision, answer: Answer, promises: Pro
 def _judge_served(
     probe: Probe, answer: Answer, known: Known, expected: str, wrong_with: Callable[[HttpAnswer], Iterator[str]]
 ) -> Judgement:
-    if isinstance(answer, Nothing) and str(known.stranger) == str(answer) and answer.reached:
-        return Unjudged(f"{answer}; the same for a name that nobody has")
-    if not isinstance(answer, HttpAnswer) or answer.status == UNAVAILABLE[0]:
+    if isinstance(answer, Nothing):
+        if str(known.stranger) == str(answer) and answer.reached:
+            return Unjudged(f"{answer}; the same for a name that nobody has")
+        return _suspected(expected, str(answer)) if answer.reached else Difference(expected, str(answer))
+    if not isinstance(answer, HttpAnswer) or is_notice(answer):
         return Difference(expected, str(answer))
     if probe.form.may_be_turned_down and _turns_down(answer):
         return None
     if not answer.status:
-        if isinstance(known.stranger, HttpAnswer) and not known.stranger.status:
-            return Unjudged("closed without an answer, as for a name that nobody has")
-        return Difference(expected, str(answer))
+        return _judge_closed(answer, known, expected)
     if answer.status == FAILED[0] and says_no_store(answer):
         return Difference(expected, "503 of a server that could not decide")
     if answer.status >= _SERVER_ERROR:
         return Unjudged(f"status {answer.status}, which may be the site's own")
-    wrong = tuple(wrong_with(answer))
-    return Difference(expected, f"{answer.status}, {'; '.join(wrong)}") if wrong else None
+    wrong = "; ".join(wrong_with(answer))
+    if wrong and wrong_with is _kept_from_caches:
+        is_near = any(measure is Measure.CDN for measure, _ in known.near)
+        return _suspected(expected, f"{answer.status}, {wrong}", alarming=is_near)
+    return Difference(expected, f"{answer.status}, {wrong}") if wrong else _judge_status(probe, answer, known, expected)
+
+
+def _judge_closed(answer: HttpAnswer, known: Known, expected: str) -> Judgement:
+    if isinstance(known.stranger, HttpAnswer) and not known.stranger.status:
+        return Unjudged("closed without an answer, as for a name that nobody has")
+    is_ours = (Measure.PROXY, "close") in known.near
+    return Difference(expected, str(answer)) if is_ours else _suspected(expected, str(answer))
+
+
+def _judge_status(probe: Probe, answer: HttpAnswer, known: Known, expected: str) -> Judgement:
+    """Judge a status that is no refusal of ours: an edge that goes too far may refuse or redirect in any way."""
+    if answer.status < _REDIRECTION or answer.status == _NOT_MODIFIED:
+        return None
+    if answer.status < _CLIENT_ERROR:
+        away = next((value for value in answer.of("location") if not _leads_near(value, probe.name)), None)
+        return None if away is None else _suspected(expected, f"{answer.status} to {away[:_SHOWN]}")
+    if isinstance(known.stranger, HttpAnswer) and known.stranger.status == answer.status != UNAVAILABLE[0]:
+        return Unjudged(f"status {answer.status}, as for a name that nobody has")
+    return _suspected(expected, str(answer), alarming=answer.status in _FORBIDDING)
+
+
+def _suspected(expected: str, came: str, *, alarming: bool = True) -> Unjudged:
+    return Unjudged(f"{came}, which may be the site's own", Difference(expected, came), alarming)
+
+
+def _leads_near(location: str, name: str) -> bool:
+    """Tell whether a redirect stays with a name, what is above it or what is below."""
+    try:
+        host = urlsplit(location).hostname
+    except ValueError:
+        return False
+    return host is None or f".{host}".endswith(f".{name}") or f".{name}".endswith(f".{host}")
 
 
 def _cached(answer: HttpAnswer) -> Iterator[str]:

@@ -10,8 +10,8 @@ from cdnblock.matching.ruleset import RuleSet
 from cdnblock.measures.printable import printable
 from cdnblock.orders.model import Measure
 from cdnblock.verification.clients import Told
-from cdnblock.verification.comparing import Finding
 from cdnblock.verification.expecting import Promises
+from cdnblock.verification.findings import Finding
 from cdnblock.verification.probes import Way
 from cdnblock.verification.servers import Edge, Resolver
 from cdnblock.verification.verifying import Report
@@ -28,6 +28,27 @@ def as_text(report: Report, shown: int) -> Iterator[str]:
         yield from dict.fromkeys(map(_line, together))
     if report.differences > len(listed):
         yield f"… and {report.differences - len(listed):,} more"
+
+
+def undecided(report: Report) -> str | None:
+    """Return why nobody can say that a server does as decided although no difference was found, None if one can."""
+    if not report.judged[True]:
+        where = (
+            "no client was where an order holds, or no order is in force"
+            if not report.covered
+            else "none told anything"
+        )
+        return f"nothing could be judged of what is to be refused: {where}"
+    if not report.judged[False]:
+        return "nothing could be judged of what is to be let through: no such answer told anything"
+    if report.alarming:
+        compare = (
+            "--origin URL compares with what the site says itself"
+            if isinstance(report.server, Edge)
+            else "--reference compares"
+        )
+        return f"{report.alarming:,} answers may be refusals where none is due, or the sites' own: {compare}"
+    return None
 
 
 def verdict(report: Report) -> str:
@@ -49,6 +70,8 @@ def as_mapping(report: Report, cannot_see: list[str]) -> dict[str, Any]:
         ],
         "ways": [way.value for way in report.ways],
         "asked": report.asked,
+        "judged": {"covered": report.judged[True], "let_through": report.judged[False]},
+        "undecided": None if report.differences else undecided(report),
         "names": {kind.value: number for kind, number in report.names.items()},
         "differences": report.differences,
         "findings": [_finding(finding) for finding in report.findings],
@@ -126,7 +149,7 @@ def _tls(report: Report) -> bool:
 
 def _differences(report: Report) -> str:
     if not report.differences:
-        return "as decided"
+        return undecided(report) or "as decided"
     return f"{report.differences:,} difference{'' if report.differences == 1 else 's'}"
 
 

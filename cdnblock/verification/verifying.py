@@ -13,12 +13,13 @@ from typing import Final
 
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.verification.clients import Client
-from cdnblock.verification.comparing import PATIENCE, Examiner, Finding, How, Open, Subject, ways_of
+from cdnblock.verification.comparing import PATIENCE, Examiner, How, Subject, ways_of
 from cdnblock.verification.expecting import Promises
+from cdnblock.verification.findings import Finding, Open
 from cdnblock.verification.following import Following
 from cdnblock.verification.names import count, subjects
 from cdnblock.verification.probes import MORE_FORMS, Kind, Way
-from cdnblock.verification.servers import Resolver, Server
+from cdnblock.verification.servers import Edge, Resolver, Server
 
 MOST_FINDINGS: Final = 10_000  # that are kept; all are counted
 _GONE: Final = 50  # probes in a row that find nobody there: then it has gone
@@ -31,7 +32,7 @@ _ROUNDS: Final = 3  # times that names which came meanwhile are asked for
 class Settings:
     """How a server is verified. `sample` names of each order are asked for in every form, with all that is near them.
 
-    `most` bounds the other names (None: all). `at_once` names are asked for at a time, with `rate` probes a second at
+    `origin` is where an edge gets the sites from, to compare with. `most` bounds the other names (None: all). `at_once` names are asked for at a time, with `rate` probes a second at
     most (0: any). `settle` is how many seconds the server may take to follow a change. `seed` is for the sample.
     """
 
@@ -39,6 +40,7 @@ class Settings:
     ways: Sequence[Way] | None = None
     promises: Promises = field(default_factory=Promises)
     reference: Resolver | None = None
+    origin: Edge | None = None
     protected: Iterable[str] = ()
     sample: int = 5
     most: int | None = None
@@ -54,7 +56,8 @@ class Report:
     """What was found. `differences` counts all, `findings` has the first of them.
 
     `open` counts, by why, what could not be judged, and `examples` has some of the names. `names` counts names by what
-    they are. `covered` counts probes about which a measure was decided, `placed` those of them where the client's place made
+    they are. `alarming` counts those of `open` that may well be differences, and `judged` the answers that told something:
+    of clients that a measure concerns (True), and of those to be let through. `covered` counts probes about which a measure was decided, `placed` those of them where the client's place made
     the difference, `misplaced` those of these that were answered otherwise.
     `gone` is why it ended early, None if it did not.
     """
@@ -66,6 +69,8 @@ class Report:
     differences: int = 0
     open: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    alarming: int = 0
+    judged: Counter[bool] = field(default_factory=Counter)
     names: Counter[Kind] = field(default_factory=Counter)
     asked: int = 0
     covered: int = 0
@@ -83,6 +88,7 @@ class Report:
                 self.findings.append(replace(result, answer=None))  # ten thousand bodies are not for keeping
         elif isinstance(result, Open):
             self.open[result.why] += 1
+            self.alarming += result.alarming
             names = self.examples.setdefault(result.why, [])
             if len(names) < _EXAMPLES and result.probe.name not in names:
                 names.append(result.probe.name)
@@ -112,6 +118,7 @@ async def verify(
         promises=settings.promises,
         patience=settings.patience,
         reference=settings.reference,
+        origin=settings.origin,
         rate=settings.rate,
         unsettled=following.unsettled,
     )
@@ -138,6 +145,7 @@ async def verify(
         before, first = first, following.rules
         await run.through(_changed(before, first, settings.most))
     report.asked, report.covered = examiner.asked, examiner.covered
+    report.judged = examiner.judged
     report.placed, report.misplaced = examiner.placed, examiner.misplaced
     report.revisions = tuple(following.revisions)
     report.seconds = time.monotonic() - started

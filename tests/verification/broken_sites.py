@@ -13,6 +13,8 @@ from broken_edges import Sound, running, served_apart
 from broken_http2 import Connection, H2Host
 
 from cdnblock.enforcer import Enforcer
+from cdnblock.measures.notice.html_page import CONTENT_SECURITY_POLICY
+from cdnblock.orders.model import Measure
 from cdnblock.testing import Host
 
 
@@ -84,6 +86,93 @@ class Drops(Sound):
         if "neighbour" in exchange.target.authority:
             exchange.request.transport.abort()
         return await super()._answer(exchange)
+
+
+class _Abroad(Sound):
+    """Does something to whom it has to let through, outside the territory."""
+
+    def does(self):
+        raise AssertionError
+
+    async def _answer(self, exchange):
+        if exchange.target.authority.startswith("cdn.") and Measure.PROXY not in self._decide(exchange).measures:
+            return self.does()
+        return await super()._answer(exchange)
+
+
+class ForbidsAbroad(_Abroad):
+    """Refuses there as well, by a status of its own."""
+
+    def does(self):
+        return web.Response(status=403)
+
+
+class HidesAbroad(_Abroad):
+    """The same with a status that many a site has."""
+
+    def does(self):
+        return web.Response(status=404)
+
+
+class SendsAway(_Abroad):
+    """Sends such clients elsewhere."""
+
+    def does(self):
+        return web.Response(status=302, headers={"Location": "https://elsewhere.example/blocked"})
+
+
+class OtherwiseUnavailable(_Abroad):
+    """Gives them a 451 that is not ours."""
+
+    def does(self):
+        return web.Response(status=451)
+
+
+class ForbidsFrance(Sound):
+    """Takes what clients in France are not to have for more than was ordered."""
+
+    async def _answer(self, exchange):
+        if exchange.client == "203.0.113.7" and "neighbour" in exchange.target.authority:
+            return web.Response(status=403)
+        return await super()._answer(exchange)
+
+
+OWN = {
+    "refusing": lambda: web.Response(status=451),
+    "forbidding": lambda: web.Response(status=403),
+    "redirecting": lambda: web.Response(status=302, headers={"Location": "https://other.example/"}),
+    "unstored": lambda: web.Response(headers={"Cache-Control": "no-store", "CDN-Cache-Control": "no-store"}),
+    "copying": lambda: web.Response(
+        status=451,
+        headers={
+            "Cache-Control": "no-store", "CDN-Cache-Control": "no-store", "Link": '<https://x.example>; rel="blocked-by"',
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        },
+    ),
+}  # fmt: skip
+
+
+@contextmanager
+def own_site(manner):
+    """Serve a site that answers everything in a manner of its own, but for names that nobody has; yield its URL."""
+
+    async def answer(request):
+        return web.Response(text="nobody") if request.host.endswith(".invalid") else OWN[manner]()
+
+    class Serving:
+        async def __aenter__(self):
+            site = web.Application()
+            site.router.add_route("*", "/{path:.*}", answer)
+            self.runner = web.AppRunner(site, access_log=None)
+            await self.runner.setup()
+            await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+            return self.runner.addresses[0][1]
+
+        async def __aexit__(self, *_):
+            await self.runner.cleanup()
+
+    with served_apart(Serving()) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 class Versed(Connection):

@@ -56,6 +56,15 @@ def edge_of(host, *, tls=False, path="/cached"):
     return Edge(host=address[0], port=address[1], tls=tls, path=path)
 
 
+def edge_at(url, *, path="/cached"):
+    """Return the edge, or origin, at a URL of loopback."""
+    return Edge(host="127.0.0.1", port=int(url.rpartition(":")[2]), path=path)
+
+
+def origin_of(stage):
+    return edge_at(stage.origin)
+
+
 def verified(server, stage, *, about=None, **settings):
     """Verify a server by the stage's orders, or by the one alone that a name is about; return the report."""
     rules = load_orders(stage.orders)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import broken_edges as edges
 import broken_sites as sites
 import pytest
 from broken_edges import running
 from broken_http2 import speaking_http2
-from conftest import edge_of, shown, verified
+from broken_sites import own_site
+from conftest import edge_at, edge_of, origin_of, shown, verified
 
 from cdnblock.verification.expecting import Promises
 from cdnblock.verification.probes import Kind, Way
+from cdnblock.verification.telling import undecided
 
 
 def test_a_sound_edge_is_as_decided(stage):
@@ -55,12 +59,7 @@ BROKEN = [
         edges.CdnForgotten, "slow.example", "france", "as it is",
         "200, which may be stored: cache-control: public, max-age=3600, cdn-cache-control: none",
     ),
-    (
-        edges.CdnForAll, "slow.example", "germany", "as it is",
-        "200, with its caching switched off (Cache-Control and CDN-Cache-Control: no-store)",
-    ),
     (sites.Undecidable, "cdnblock-neighbour.example", "germany", "as it is", "503 of a server that could not decide"),
-    (sites.Drops, "cdnblock-neighbour.example", "france", "as it is", "closed without an answer"),
 ]  # fmt: skip
 
 
@@ -120,3 +119,48 @@ def test_a_sound_http2_host_is_as_decided_but_for_its_caching(stage):
         report = verified(edge_of(host, tls=True), stage, ways=[Way.HTTP2], promises=Promises(caching=False), sample=1)
     assert shown(report) == set()
     assert report.covered > 50
+
+
+OVERBLOCKING = [
+    # how it is broken; for which name and client; what came; whether the answer itself is alarming
+    (edges.CdnForAll, "slow.example", "germany", "200, with its caching switched off (Cache-Control and CDN-Cache-Control: no-store)", True),
+    (sites.Drops, "cdnblock-neighbour.example", "france", "closed without an answer", True),
+    (sites.ForbidsAbroad, "cdn.refused.example", "germany", "403", True),
+    (sites.SendsAway, "cdn.refused.example", "germany", "302 to https://elsewhere.example/blocked", True),
+    (sites.HidesAbroad, "cdn.refused.example", "germany", "404", False),
+    (sites.OtherwiseUnavailable, "cdn.refused.example", "germany", "451", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name", "client", "came", "is_alarming"), OVERBLOCKING, ids=[row[0].__name__ for row in OVERBLOCKING])  # fmt: skip
+def test_what_a_site_may_do_itself_is_compared_with_its_origin(stage, kind, name, client, came, is_alarming):
+    """An edge that refuses where nothing is due: with the origin to compare it is a difference, without it an alarm."""
+    with running(kind, stage) as host:
+        alone = verified(edge_of(host), stage, about=name)
+        compared = verified(edge_of(host), stage, about=name, origin=origin_of(stage))
+    assert (name, client, "http/1.1", "as it is", came) not in shown(alone)
+    assert (alone.alarming > 0, undecided(alone) is not None) == (is_alarming, is_alarming)
+    assert (name, client, "http/1.1", "as it is", came) in shown(compared), sorted(shown(compared))
+
+
+SITES = ["refusing", "forbidding", "redirecting", "unstored", "copying"]
+
+
+@pytest.mark.parametrize("manner", SITES)
+def test_what_a_site_really_does_itself_is_no_difference(stage, manner):
+    """A sound edge before a site that refuses by itself: its origin says the same, so it is as decided."""
+    with own_site(manner) as origin:
+        site = dataclasses.replace(stage, origin=origin)
+        with running(edges.Sound, site) as host:
+            alone = verified(edge_of(host), stage, about="cdn.refused.example")
+            compared = verified(edge_of(host), stage, about="cdn.refused.example", origin=edge_at(origin))
+    assert (shown(compared), compared.alarming, undecided(compared)) == (set(), 0, None)
+    if manner != "copying":  # which to the letter is what only an edge should say
+        assert shown(alone) == set()
+
+
+def test_who_fares_worse_than_another_with_the_same_question_is_found(stage):
+    """Without any origin: an uncovered name that clients inside do not get, and others do."""
+    with running(sites.ForbidsFrance, stage) as host:
+        report = verified(edge_of(host), stage, about="cdn.refused.example")
+    assert ("cdnblock-neighbour.refused.example", "france", "http/1.1", "as it is", "403, where reunion got 200") in shown(report)  # fmt: skip

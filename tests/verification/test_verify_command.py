@@ -15,7 +15,9 @@ from pathlib import Path
 
 import broken_edges as edges
 import broken_resolvers as resolvers
+import broken_sites as sites
 import pytest
+from aiohttp import web
 from broken_edges import running
 from broken_resolvers import resolving
 from click.testing import CliRunner
@@ -165,6 +167,7 @@ def test_a_resolver_that_answers_nobody_ends_with_5(stage):
         (["http://127.0.0.1", "--not-promised", "everything"], "there are ede, ttl, link, no-store"),
         (["http://127.0.0.1", "--exported", "apache"], "there is no target 'apache'"),
         (["http://127.0.0.1", "--reference", "127.0.0.1"], "for verifying a resolver"),
+        (["127.0.0.1", "--origin", "http://127.0.0.1"], "for verifying an edge"),
         (["127.0.0.1", "--rate", "-1"], "--rate"),
         ([], "Missing argument"),
     ],
@@ -335,3 +338,48 @@ def test_order_files_that_are_wrong_end_with_1_before_anybody_is_asked(changing)
     done = verify(changing, "http://127.0.0.1:1")
     assert done.returncode == 1
     assert "wrong.yaml:1:1" in done.stderr
+
+
+NOTHING = {
+    # what is asked of whom: why nothing can be said
+    "no orders": ("empty", (), "no order is in force"),
+    "only a client outside": ("Sound", ("--client", "198.51.100.7=DE"), "no client was where an order holds"),
+    "errors alone": ("failing", ("--client", "198.51.100.7=DE", "--client", "203.0.113.7=FR"), None),
+}
+
+
+@pytest.mark.parametrize("what", NOTHING)
+def test_where_nothing_could_be_judged_it_is_not_as_decided(tmp_path, what):
+    """Exit 3, and why; answers that are all errors are no sign of anything."""
+    kind, arguments, why = NOTHING[what]
+    orders = {} if kind == "empty" else {"one": {"names": ["one.example"], "measures": {"cdn": "disable"}}}
+    with open_stage(tmp_path, ()) as stage:
+        put_orders(stage.orders, orders)  # without any: an empty folder
+        with running(Failing if kind == "failing" else edges.Sound, stage) as host:
+            done = verify(stage, url(host), "--by", "x-forwarded-for", *arguments, "--json", *QUICK)
+            plain = verify(stage, url(host), "--by", "x-forwarded-for", *arguments, *QUICK)
+    told = json.loads(done.stdout)
+    assert (done.returncode, plain.returncode, told["differences"]) == (3, 3, 0), told
+    assert "nothing could be judged" in told["undecided"]
+    assert told["undecided"] in plain.stdout
+    assert "as decided" not in plain.stdout
+    assert why is None or why in told["undecided"]
+
+
+class Failing(edges.Sound):
+    """Answers everything with an error."""
+
+    async def _answer(self, exchange):
+        return web.Response(status=500)
+
+
+def test_an_alarm_ends_with_3_and_with_the_origin_it_is_decided(tmp_path):
+    """A 403 that may be the site's own; its origin says that it is not."""
+    with open_stage(tmp_path, ()) as stage:
+        put_orders(stage.orders, {"one": {"names": ["cdn.one.example"]}})
+        with running(sites.ForbidsAbroad, stage) as host:
+            alone = verify(stage, url(host), "--by", "x-forwarded-for", *QUICK)
+            compared = verify(stage, url(host), "--by", "x-forwarded-for", "--origin", stage.origin, *QUICK)
+    assert (alone.returncode, compared.returncode) == (3, 1), alone.stdout + compared.stdout
+    assert "may be refusals where none is due, or the sites' own: --origin URL" in alone.stdout
+    assert "expected 200, as the origin says, got 403" in compared.stdout
