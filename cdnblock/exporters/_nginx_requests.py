@@ -14,15 +14,20 @@ from cdnblock.measures.proxy_termination import MEANT_BY
 LOCATIONS: Final = {media_type: media_type.partition("/")[2].replace("+", "_") for media_type in TYPES}
 """Media type: what the locations are called that give notices of this type."""
 
-_HOPS: Final = 4  # trusted proxies between us and a client
-# One hop of X-Forwarded-For: an address, perhaps in brackets, perhaps with a port; a leading zero is no number's. Nothing
-# is read twice (`*+`): a client who makes PCRE give up would be in no country.
+_HOPS: Final = 8  # trusted proxies between us and a client; behind more of them he is in no country
+# One hop of X-Forwarded-For: an address, perhaps in brackets, perhaps with a zone or a port; a leading zero is no
+# number's. Nothing is read twice (`*+`): a client who makes PCRE give up would be in no country.
 _NUMBER: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_DOTTED: Final = rf"{_NUMBER}(?:\.{_NUMBER}){{{{3}}}}"
+_COLONS: Final = rf"(?:[0-9a-f]*+:)++(?:{_DOTTED}(?![0-9a-f:.])|[0-9a-f]++|(?<=::))"
+_PORT: Final = r"(?::(?:[0-9]{{1,5}}|_[a-z0-9._-]+))?"
 _NODES: Final = {
-    "dotted": rf"(?<{{name}}>{_NUMBER}(?:\.{_NUMBER}){{{{3}}}})(?::[0-9]{{{{1,5}}}})?",
-    "bracketed": r"\[(?<{name}>[0-9a-f.]*+:[0-9a-f:.]*+)\](?::[0-9]{{1,5}})?",
-    "bare": r"(?<{name}>[0-9a-f.]*+:[0-9a-f:.]*+)",
+    "dotted": rf"(?<{{name}}>{_DOTTED}){_PORT}",
+    "bracketed": rf"\[(?<{{name}}>{_COLONS})(?:%[^],]++)?\]{_PORT}",
+    "bare": rf"(?<{{name}}>{_COLONS})(?:%[ \t]*+[^, \t][^,]*+)?",
 }
+_BETWEEN: Final = r"[ \t,]*+"  # what a list may have between its elements, and at its ends (RFC 9110 §5.6.1.2)
+_ELEMENT: Final = r"[^, \t][^,]*+"
 # Weights of RFC 9110 §12.4.2 as patterns, the highest first.
 _WEIGHTS: Final = (r"(;\s*q=1[.0]*)?", *(rf";\s*q=0[.]{digit}[0-9]*" for digit in "987654321"))
 
@@ -35,20 +40,28 @@ def client(trusted: str) -> Iterator[str]:
     yield f'geo $cdnblock_trust_0 {{ default ""; {trusted} }}'
     yield 'map $cdnblock_trust_0 $cdnblock_client { default $cdnblock_client_1; "" $remote_addr; }'
     for hop in range(1, _HOPS + 1):
-        later = r"(?:,[^,]*)" + f"{{{hop - 1}}}" if hop > 1 else ""
         yield f"map $http_x_forwarded_for $cdnblock_hop_{hop} {{"
         yield '    default unreadable; "" none;'
-        yield f'    "~^[^,]*(?:,[^,]*){{0,{hop - 2}}}$" none;' if hop > 1 else "    # from the right"
+        yield f'    "~^{_BETWEEN}{_repeated(0, hop - 1)}$" none;'
+        behind = rf"[ \t]*+(?:,{_BETWEEN})?$" if hop == 1 else rf"[ \t]*+,{_BETWEEN}{_repeated(hop - 1, hop - 1)}$"
         for form, pattern in _NODES.items():
             name = f"cdnblock_{form}_{hop}"
-            yield f'    "~*(?:^|,)\\s*{pattern.format(name=name)}\\s*{later}$" ${name};'
+            yield f'    "~*(?:^|,)[ \\t]*+{pattern.format(name=name)}{behind}" ${name};'
         yield "}"
         yield f'geo $cdnblock_hop_{hop} $cdnblock_trust_{hop} {{ default ""; {trusted} }}'
         before = f"$cdnblock_hop_{hop - 1}" if hop > 1 else "$remote_addr"
-        after = f"$cdnblock_client_{hop + 1}" if hop < _HOPS else f"$cdnblock_hop_{hop}"
+        after = f"$cdnblock_client_{hop + 1}" if hop < _HOPS else "$cdnblock_last_hop"
         yield f'map "$cdnblock_trust_{hop}:$cdnblock_hop_{hop}" $cdnblock_client_{hop} {{'
         yield f'    default $cdnblock_hop_{hop}; ~^1: {after}; ":none" {before};'
         yield "}"
+    yield "map $http_x_forwarded_for $cdnblock_last_hop {"
+    yield f'    default unreadable; "~^{_BETWEEN}{_repeated(0, _HOPS)}$" $cdnblock_hop_{_HOPS};'
+    yield "}"
+
+
+def _repeated(least: int, most: int) -> str:
+    """Return the pattern of so many elements, and what is between them and behind."""
+    return f"(?:{_ELEMENT}{_BETWEEN}){{{least},{most}}}" if most else ""
 
 
 def negotiation(plan: Plan) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Where the asked countries are, as networks that engines read. Pure over a country table handed in.
 
 Look-ups of ours take an address out of its tunnel first (`cdnblock.geo.addresses`). Engines do not, so each IPv4
-network of a country is also given as 6to4 and NAT64 write it. Teredo cannot be: there the client's address stands at
-the end.
+network of a country is also given as 6to4 and NAT64 write it, and so is each that belongs to no place, such as private
+ones. Teredo cannot be: there the client's address stands at the end.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ _CARRIERS: Final = {
     IPv6Network("::/64"): IPv6Network("::ffff:0:0/96"),
     IPv6Network("64:ff9b::/64"): IPv6Network("64:ff9b::/96"),
 }
+
+_SIX_TO_FOUR: Final = (0x2002 << 48, 0x2003 << 48)  # all of it carries addresses of somewhere
 
 
 class ListableTable(Protocol):
@@ -78,6 +80,10 @@ def networks(table: ListableTable, countries: Collection[str], *, unknown: bool)
         spans = [*_placed(intervals, version, wanted), *(_placeless(version) if unknown else ())]
         for span in _merged(sorted(spans)):
             yield from _cidrs(span, version)
+    if unknown:
+        for span in _placeless(IPV4):
+            for network in _cidrs(span, IPV4):
+                yield from _in_tunnels(network)
 
 
 def _placed(table: IntervalTable, version: int, wanted: dict[str | None, str]) -> Iterator[_Span]:
@@ -92,7 +98,8 @@ def _placed(table: IntervalTable, version: int, wanted: dict[str | None, str]) -
 
 def _placeless(version: int) -> Iterator[_Span]:
     numbers = [int(whole.network_address) >> IPV6_SHIFT for whole in _CARRIERS] if version == IPV6 else []
-    elsewhere = [*_looked_up(version), *((number, number + 1) for number in numbers)]
+    carriers = [_SIX_TO_FOUR, *((number, number + 1) for number in numbers)] if version == IPV6 else []
+    elsewhere = [*_looked_up(version), *carriers]
     reached = 0
     for first, after in (*sorted(elsewhere), (1 << _BITS[version], 0)):
         if reached < first:
@@ -132,7 +139,15 @@ def _cidrs(span: _Span, version: int) -> Iterator[Network]:
 
 def _ipv4_network(number: int, length: int, place: str) -> Iterator[Network]:
     high, low = number >> 16, number & 0xFFFF
-    yield Network(f"{high >> 8}.{high & 255}.{low >> 8}.{low & 255}/{length}", place)
-    if place != UNKNOWN:  # there are ten times as many of these, and nobody tunnels from nowhere
-        yield Network(f"2002:{high:x}:{low:x}::/{16 + length}", place)  # 6to4, RFC 3056
-        yield Network(f"64:ff9b::{high:x}:{low:x}/{96 + length}", place)  # NAT64, RFC 6052
+    network = Network(f"{high >> 8}.{high & 255}.{low >> 8}.{low & 255}/{length}", place)
+    yield network
+    if place != UNKNOWN:  # there are ten times as many that are in no country's, and nobody tunnels from there
+        yield from _in_tunnels(network)
+
+
+def _in_tunnels(network: Network) -> Iterator[Network]:
+    address, _, length = network.cidr.partition("/")
+    a, b, c, d = map(int, address.split("."))
+    text = f"{a << 8 | b:x}:{c << 8 | d:x}"
+    yield Network(f"2002:{text}::/{16 + int(length)}", network.place)  # 6to4, RFC 3056
+    yield Network(f"64:ff9b::{text}/{96 + int(length)}", network.place)  # NAT64, RFC 6052

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdnblock.exporters._territory import networks
-from cdnblock.geo.addresses import Tunnel, parse_address, tunnel_of
+from cdnblock.geo.addresses import Tunnel, has_no_country, parse_address, tunnel_of, unwrap
 from cdnblock.geo.interval_table import Interval, Origin, build_table
 from cdnblock.sources.geo_tables import open_geo_table
 
@@ -28,6 +28,16 @@ ADDRESSES = st.one_of(
     st.integers(0, 2**125 - 1).map(lambda number: str(IPv6Address((1 << 125) + number))),
     st.integers(0, 2**128 - 1).map(lambda number: str(IPv6Address(number))),
     st.sampled_from(["127.0.0.1", "10.1.2.3", "100.64.0.7", "224.0.0.1", "255.255.255.255", "::1", "fe80::1", "::"]),
+    st.sampled_from(
+        [
+            "64:ff9b::127.0.0.1",
+            "2002:a01:203::1",
+            "2002:c633:6407::1",
+            "64:ff9b::c633:6407",
+            "2002:e000:1::",
+            "::ffff:10.0.0.1",
+        ]
+    ),
 )
 
 
@@ -69,7 +79,8 @@ def test_the_longest_network_is_the_country_that_the_table_tells(pieces, address
         return
     country = table.locate(address)
     expected = country if country in {"FR", "RE"} else "other"
-    if country is None and unknown and tunnel in {None, Tunnel.MAPPED}:
+    nowhere = tunnel in {None, Tunnel.MAPPED} or has_no_country(unwrap(parse_address(address)))
+    if country is None and unknown and nowhere:
         expected = "unknown"
     assert found == expected
 

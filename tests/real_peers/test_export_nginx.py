@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from export_engines import (
     names_without_cache,
     needs,
     notices,
+    rules_of,
     running,
     shakes_hands,
     stage_with,
@@ -31,7 +33,10 @@ from export_engines import (
     wait_until,
 )
 
+from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.measures.cache_disable import names_cover, to_purge
+from cdnblock.orders.model import Measure
+from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.testing import AdapterContract, Host, Need
 from cdnblock.testing.places import PLACES
 from cdnblock.testing.stage import put_orders
@@ -253,6 +258,38 @@ def test_a_long_field_hides_no_client(served, before):
     """What its client wrote does not keep PCRE from reading what the trusted proxy put behind it."""
     _, nginx = served
     assert asked(nginx.port, "a.example", before + PLACES["france-6"])[0] == 451
+
+
+CHAINS = [
+    "{}", "{}, ", ",{}", "8.8.8.8,, {} , ,", " , ,", ",", "{}:80", "{}:_x.y", "{}:", "{}:123456", "[{}]", "[{}]:80", "[{}]:_p", "{}%eth0",
+    "{}%", "{}% ", "[{}%1]:7", "[{}%]", "unknown", "_hidden", "{} 127.0.0.1", "0{}", "{}.", "::ffff:{}", "64:ff9b::{}", "::ffff:0{}",
+    "64:ff9b::127.0.0.1", "2002:cb00:7107::1", "2002:c633:6407::1", "2002:7f00:1::", "fe80::1%eth0", "12345::1", "1::2::3", ":::",
+    "{}, 127.0.0.1", "{}, 127.0.0.1,", "{}, unknown, 127.0.0.1", "{},,127.0.0.1, ,127.0.0.1", "127.0.0.1", "127.0.0.1, 127.0.0.1",
+    *(", ".join(["{}", *["127.0.0.1"] * hops]) for hops in (4, 7, 8)), ", ".join(["127.0.0.1"] * 8), "x, {}, 127.0.0.1:1, [::ffff:127.0.0.1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["france", "france-6", "germany", "germany-6", "nowhere"])
+def test_whose_request_it_is_as_the_library_reads_it(served, place):
+    """Empty elements, ports, zones, brackets, tunnels and up to eight trusted proxies; what cannot be read is nowhere."""
+    stage, nginx = served
+    wrong, rules, table = [], rules_of(stage), open_geo_table(stage.geo)
+    for chain in CHAINS:
+        field = chain.format(PLACES[place])
+        client = TrustedProxies(stage.trusted_proxies).client_address("127.0.0.1", {"X-Forwarded-For": field})
+        if chain.count("127.0.0.1") == 8 and "{}" in chain:
+            client = None  # one more than nginx looks behind
+        for host in ("a.example", "unknown.example"):
+            country = None if client is None else table.locate(client)
+            decision = rules.decide(host, country=country, at=datetime.now(UTC))
+            expected = {"close": 0, "terminate": 451}.get(decision.measures.get(Measure.PROXY), 200)
+            try:
+                status = asked(nginx.port, host, field)[0]
+            except http.client.RemoteDisconnected:
+                status = 0
+            if status != expected:
+                wrong.append((field, host, status, expected))
+    assert wrong == []
 
 
 def test_a_weight_counts_behind_a_space_and_after_many_parameters(served):
