@@ -68,7 +68,7 @@ def command(
         return
     if order_id is None:
         raise click.UsageError("give --order ID, or one of the commands: " + ", ".join(command.commands))
-    write(_order_report(order_id, orders, trails, at or datetime.now(UTC), form), out)
+    write(_order_report(order_id, orders, trails, at, form), out)
 
 
 def write(text: str, out: Path | None) -> None:
@@ -82,7 +82,7 @@ def write(text: str, out: Path | None) -> None:
     put(out.parent, [File(out.name, text)])
 
 
-def _order_report(order_id: str, orders: Path, trails: Sequence[Path], at: datetime, form: str) -> str:
+def _order_report(order_id: str, orders: Path, trails: Sequence[Path], at: datetime | None, form: str) -> str:
     from cdnblock.cli.root import installed_version
     from cdnblock.reports.order_making import order_report
     from cdnblock.reports.trails import orders_of_trails, read_trails
@@ -95,7 +95,8 @@ def _order_report(order_id: str, orders: Path, trails: Sequence[Path], at: datet
         raise ConfigError(f"no order {order_id!r} in {orders}, nor in the trails; `cdnblock orders list` names them")
     holidays, _ = load_holidays(orders if orders.is_dir() else orders.parent)
     with progress_bar("octets of the trails verified") as progress:
-        found = list(read_trails(trails, order, progress))
+        found = list(read_trails(trails, order, until=at, progress=progress))
+    at = at or datetime.now(UTC)
     report = order_report(order, found, at=at, software=installed_version(), holidays=holidays)
     return _as_text(report, form)
 

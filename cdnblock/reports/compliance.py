@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from cdnblock.orders.calendar import instant
 from cdnblock.orders.model import Moment
-from cdnblock.reports.trail_facts import Begin
+from cdnblock.reports.trail_values import Begin
 
 
 class Verdict(StrEnum):

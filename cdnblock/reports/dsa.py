@@ -19,7 +19,7 @@ from cdnblock.orders.calendar import instant
 from cdnblock.orders.dsa import CATEGORIES, CATEGORY_OF, MEMBER_STATES, NOT_A_MEMBER_STATE
 from cdnblock.orders.model import Moment, Order
 from cdnblock.reports.compliance import Source
-from cdnblock.reports.trail_facts import TrailFacts
+from cdnblock.reports.trail_values import TrailFacts
 
 TOTAL: Final = "TOTAL"
 OTHER: Final = "KEYWORD_OTHER"

@@ -10,7 +10,7 @@ from typing import Final
 from cdnblock.orders.life import OrderState
 from cdnblock.orders.model import Moment, Order
 from cdnblock.reports.compliance import Compliance
-from cdnblock.reports.trail_facts import TrailFacts
+from cdnblock.reports.trail_values import TrailFacts
 
 PROVES_NOT: Final = tuple(
     " ".join(text.split())

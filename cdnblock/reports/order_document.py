@@ -119,6 +119,7 @@ class _Shown:
         for trail in report.trails:
             begin = trail.facts.in_force
             record = f", record {begin.record}" if begin and begin.record else ""
+            record += ", at the latest" if begin and begin.not_before is None else ""
             yield "in force", self.instant(begin.at if begin else None), f"trail {trail.facts.path}{record}"
         yield "first refusal", self.instant(report.first_enforced), "trails"
         yield "last refusal", self.instant(report.last_enforced), "trails"
@@ -230,6 +231,8 @@ class _Shown:
         yield from (
             ("Gap", f"{self.instant(gap.since)} to {self.instant(gap.until)}: {gap.what}") for gap in facts.gaps
         )
+        for pause in facts.pauses:
+            yield "No record", f"{self.instant(pause.since)} to {self.instant(pause.until)}: between two runs"
         for step in facts.clock_steps:
             yield "Clock step", f"{step.get('at')}: {step.get('seconds')} s"
 

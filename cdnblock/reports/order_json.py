@@ -152,6 +152,7 @@ class _Writer:
             "gaps": [
                 {"from": self.instant(gap.since), "to": self.instant(gap.until), "what": gap.what} for gap in facts.gaps
             ],
+            "pauses": [{"from": self.instant(pause.since), "to": self.instant(pause.until)} for pause in facts.pauses],
             "clock_steps": list(facts.clock_steps),
             "left_out": dict(facts.left_out),
         }

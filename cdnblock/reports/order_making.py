@@ -24,7 +24,7 @@ from cdnblock.reports.order import (
     TrailReport,
 )
 from cdnblock.reports.order_warnings import warnings_of
-from cdnblock.reports.trail_facts import Begin, TrailFacts, Turned
+from cdnblock.reports.trail_values import Begin, TrailFacts, Turned
 
 Part: TypeAlias = Order | Addition
 

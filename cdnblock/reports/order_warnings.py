@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cdnblock.orders.model import UnknownLocation
 from cdnblock.reports.compliance import Source, Verdict
+from cdnblock.reports.expiring import left_in_words
 from cdnblock.reports.order import OrderReport, TrailReport
 
 
@@ -57,6 +58,14 @@ def _about_trail(report: OrderReport, trail: TrailReport) -> Iterator[str]:
     for gap in facts.gaps:
         since, until = (_shown(at, zone) if at else "an unknown time" for at in (gap.since, gap.until))
         yield f"Trail {facts.path} has a gap from {since} to {until}: {gap.what}."
+    if pauses := [pause for pause in facts.pauses if pause.since < report.over]:
+        total = sum(((pause.until - pause.since) for pause in pauses), timedelta())
+        longest = max(pauses, key=lambda pause: pause.until - pause.since)
+        yield (
+            f"Trail {facts.path} has no record {len(pauses)} times between two runs while the order was in force,"
+            f" {left_in_words(total)} in all; the longest from {_shown(longest.since, zone)} to"
+            f" {_shown(longest.until, zone)}. Whether it was enforced then is not known from it."
+        )
     if facts.clock_steps:
         yield f"Trail {facts.path} tells of {len(facts.clock_steps)} steps of the clock; times around them may be off."
     if facts.in_force is None and not facts.hits:

@@ -5,105 +5,45 @@ Nothing here judges. A record is taken as it stands; whether the trail was tampe
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from cdnblock.audit.reading import lines, orders_of, read_record
 from cdnblock.audit.records import HITS, Kind, instant_of
+from cdnblock.reports.trail_values import Begin, Gap, Hit, Pause, Record, TrailFacts, Turned
 
 _IN_STEP: Final = ("probed, in step", "in place, nobody asked")  # what `applied` says of a change that went well
 _DAYS: Final = 10_000  # minutes of which the day is remembered
 MOST: Final = 200  # gaps, clock steps, files and runs of one trail that are kept one by one
 
-Record: TypeAlias = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
-    """The first record by which something is in force: it was so at `at`, and was not yet at `not_before`.
-
-    None: the trail does not reach back to a moment at which it was not in force.
-    """
-
-    at: datetime
-    not_before: datetime | None
-    record: int
-
-
-class Hit(NamedTuple):
-    """What enforcements are counted by. The day is one of the order's legal time."""
-
-    day: date
-    country: str | None
-    measure: str
-    would: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
-    """From when to when something was not recorded, and what, as the trail has it."""
-
-    since: datetime | None
-    until: datetime | None
-    what: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turned:
-    """Something that happened to the order: the instant it was for, and when the trail told of it."""
-
-    kind: str
-    at: datetime
-    instant: datetime | None
-    names: tuple[str, ...]
-    past: bool
-    record: int
-
-
-@dataclass(slots=True, kw_only=True)
-class TrailFacts:
-    """All that one trail tells of one order. `read_trail` fills it."""
-
-    path: Path
-    order: str
-    first_at: datetime | None = None
-    last_at: datetime | None = None
-    in_force: Begin | None = None
-    notices: dict[str, Begin] = field(default_factory=dict)
-    first_enforced: datetime | None = None
-    last_enforced: datetime | None = None
-    notices_enforced: dict[str, datetime] = field(default_factory=dict)
-    hits: Counter[Hit] = field(default_factory=Counter)
-    turns: list[Turned] = field(default_factory=list)
-    runs: list[Record] = field(default_factory=list)
-    files: list[Record] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-    clock_steps: list[Record] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-
-def read_trail(path: Path, orders: Mapping[str, str]) -> dict[str, TrailFacts]:
+def read_trail(path: Path, orders: Mapping[str, str], until: datetime | None = None) -> dict[str, TrailFacts]:
     """Return what a trail tells of each of these orders (id -> time zone, whose days its hits are counted by).
+
+    What it tells of after `until` is left aside.
 
     Raises:
         OSError: it cannot be read.
 
     """
     found = (record for line in lines(path) if (record := read_record(line)) is not None)
-    return facts_of(found, path, orders)
+    return facts_of(found, path, orders, until)
 
 
-def facts_of(found: Iterable[Record], path: Path, orders: Mapping[str, str]) -> dict[str, TrailFacts]:
+def facts_of(
+    found: Iterable[Record], path: Path, orders: Mapping[str, str], until: datetime | None = None
+) -> dict[str, TrailFacts]:
     """Return what records, in their order, tell of each of these orders."""
     reader = _Reader(path, orders)
     for record in found:
         try:
-            reader.take(record, instant_of(record))
+            at = instant_of(record)
+            if until is None or at <= until:
+                reader.take(record, at)
         except (ValueError, TypeError, OverflowError):
             reader.not_understood()
     return reader.finish()
@@ -122,6 +62,7 @@ class _Reader:
         self._days: dict[tuple[str, datetime], date] = {}
         self._engine = False  # the trail is that of `cdnblock apply`
         self._in_step: list[tuple[int, datetime]] = []
+        self._rehearsed: set[str] = set()  # orders that have started in mode report
         self._starting = False  # what is told now was so when this run began
 
     def take(self, record: Record, at: datetime) -> None:
@@ -132,12 +73,21 @@ class _Reader:
         elif kind == Kind.LOADED:
             self._starting = record.get("before") is None
             for order in self._facts.keys() & orders_of(record):
-                _keep(self._facts[order], self._facts[order].files, record, "files")
+                self._loaded(self._facts[order], record, at)
         elif own is not None:
             self._turn(own, record, at)
         else:
             self._of_the_trail(record, kind, at)
         self._first, self._last = self._first or at, at
+
+    def _loaded(self, facts: TrailFacts, record: Record, at: datetime) -> None:
+        _keep(facts, facts.files, record, "files")
+        items = (item for item in record["files"] if isinstance(item, dict))
+        modes = [item.get("mode") for item in items if item.get("order") == facts.order]
+        if facts.order in self._rehearsed and "report" not in modes:  # from now on it is carried out
+            self._rehearsed.discard(facts.order)
+            before = self._before_run if self._starting else at
+            facts.in_force = facts.in_force or Begin(at=at, not_before=before, record=_number(record))
 
     def not_understood(self) -> None:
         self._odd += 1
@@ -148,6 +98,10 @@ class _Reader:
             facts.first_at, facts.last_at = self._first, self._last
             if self._engine:
                 self._wait_for_engine(facts)
+            if facts.in_force is None and facts.first_enforced is not None:  # the record of its start is retired
+                facts.in_force = Begin(at=facts.first_enforced, not_before=None, record=0)
+            for notice, first in facts.notices_enforced.items():
+                facts.notices.setdefault(notice, Begin(at=first, not_before=None, record=0))
             if self._odd:
                 facts.left_out["records that cannot be understood"] = self._odd
         return self._facts
@@ -177,11 +131,15 @@ class _Reader:
                 self._in_step.append((_number(record), at))
             return
         if kind == Kind.TRAIL_OPENED:
-            self._before_run, self._starting = self._last, True
+            told = record.get("before")  # what the new run itself writes may stand before this record
+            self._before_run = _instant(told.get("at")) if isinstance(told, dict) else None
+            self._starting = True
         gap = Gap(since=_instant(record.get("from")), until=_instant(record.get("to")), what=_lost(record))
         for facts in self._facts.values():
             if kind == Kind.TRAIL_OPENED:
                 _keep(facts, facts.runs, record, "runs")
+                if self._before_run is not None and self._before_run < at and facts.in_force is not None:
+                    _keep(facts, facts.pauses, Pause(self._before_run, at), "pauses")
             elif kind == Kind.GAP:
                 _keep(facts, facts.gaps, gap, "gaps")
             elif kind == Kind.CLOCK_STEP:
@@ -199,9 +157,13 @@ class _Reader:
             record=_number(record),
         )
         _keep(facts, facts.turns, turned, "turns")
-        if turned.past and (kind == Kind.ORDER_ENDED or (kind == Kind.ORDER_LIFTED and not turned.names)):
-            _over_already(facts, turned)
+        if kind == Kind.ORDER_ENDED or (kind == Kind.ORDER_LIFTED and not turned.names):
+            self._rehearsed.discard(facts.order)
+            if turned.past:
+                _over_already(facts, turned)
         if record.get("mode") == "report":
+            if kind == Kind.ORDER_STARTED:
+                self._rehearsed.add(facts.order)
             return
         begin = Begin(
             at=at,
@@ -243,7 +205,7 @@ class _Reader:
 
 
 def _over_already(facts: TrailFacts, turned: Turned) -> None:
-    """Take back what was told of as past together with its end: it was over before this trail could have it."""
+    """Take back what was told as past together with its end: it was over before this trail could have it."""
     if facts.in_force is None or turned.instant is None or turned.instant > facts.in_force.at:
         return
     facts.in_force = None

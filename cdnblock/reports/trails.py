@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,15 +15,18 @@ from cdnblock.audit.verifying import Progress, verify
 from cdnblock.errors import ConfigError
 from cdnblock.orders.model import Order
 from cdnblock.reports.order import TrailReport
-from cdnblock.reports.trail_facts import TrailFacts, read_trail
+from cdnblock.reports.trail_facts import read_trail
+from cdnblock.reports.trail_values import TrailFacts
 from cdnblock.sources.order_folder import parse_kept, read_bounded
 
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _FINDINGS: Final = 20  # of one trail that a report lists
 
 
-def read_trails(paths: Iterable[Path], order: Order, progress: Progress | None = None) -> Iterator[TrailReport]:
-    """Yield what each trail tells of an order, with the result of its verification.
+def read_trails(
+    paths: Iterable[Path], order: Order, *, until: datetime | None = None, progress: Progress | None = None
+) -> Iterator[TrailReport]:
+    """Yield what each trail tells of an order up to an instant, with the result of its verification, which is of all.
 
     `progress` is told how many octets of how many were verified.
 
@@ -32,7 +36,7 @@ def read_trails(paths: Iterable[Path], order: Order, progress: Progress | None =
     """
     for path in paths:
         try:
-            facts = read_trail(path, {order.id: order.timezone})[order.id]
+            facts = read_trail(path, {order.id: order.timezone}, until)[order.id]
             found = verify(path, progress=progress)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read as a trail: {error.strerror or error}") from error

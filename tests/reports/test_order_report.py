@@ -14,12 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from instances import ORDER, paris, running
 
+from cdnblock.audit.reading import records
 from cdnblock.orders.calendar import french_public_holidays
 from cdnblock.reports.compliance import Verdict
 from cdnblock.reports.markdown import as_markdown
 from cdnblock.reports.order_document import order_document
 from cdnblock.reports.order_json import as_json
 from cdnblock.reports.order_making import order_report
+from cdnblock.reports.trail_facts import facts_of
 from cdnblock.reports.trails import orders_of_trails, read_trails
 from cdnblock.sources.order_folder import load_orders
 
@@ -262,6 +264,54 @@ def test_an_order_that_left_the_folder_is_read_from_the_trail(story):
     assert order is not None
     assert [addition.notice for addition in order.additions] == ["ARCOM 7"]
     assert list(orders_of_trails([story / "audit"])) == ["motogp"]
+
+
+def test_time_without_a_record_is_told(story):
+    """Between two runs nobody recorded: how often, how long, and the longest."""
+    found = report(story, "audit")
+    (warning,) = (warning for warning in found.warnings if "no record" in warning)
+    assert "has no record 2 times between two runs while the order was in force, 47 days 3 h in all" in warning
+    assert "the longest from 2025-04-03 09:30:00+02:00 to 2025-05-12 10:00:00+02:00" in warning
+
+
+def test_a_rehearsal_that_becomes_real(tmp_path, small_mmdb):
+    """In mode report first; from the moment at which the file says otherwise it is in force."""
+    with running(tmp_path, small_mmdb, "2025-04-03T09:30") as instance:
+        instance.write(ORDER + "mode: report\n")
+        instance.refuse("live.example", "FR", 2)
+    with running(tmp_path, small_mmdb, "2025-04-09T12:00") as instance:
+        instance.write(ORDER)
+        instance.refuse("live.example", "FR", 3)
+    found = report(tmp_path, "audit")
+    assert (found.compliance.verdict, found.compliance.begun) == (Verdict.LATE, paris("2025-04-09T12:00"))
+    assert [(row.day.day, row.enforced, row.would) for row in found.hits] == [(3, 0, 2), (9, 3, 0)]
+
+
+def test_an_instance_that_only_reported_and_is_restarted(tmp_path, small_mmdb):
+    """`--report-only` is a rehearsal of everything; without it the order is in force, since some moment in between."""
+    with running(tmp_path, small_mmdb, "2025-04-03T09:30", report_only=True) as instance:
+        instance.write(ORDER)
+    with running(tmp_path, small_mmdb, "2025-04-04T12:00"):
+        pass
+    found = report(tmp_path, "audit").compliance
+    assert (found.verdict, found.begun) == (Verdict.MET, paris("2025-04-04T12:00"))
+    assert found.not_before == paris("2025-04-03T09:30")
+
+
+def test_the_record_of_the_start_may_be_retired(story):
+    """What is left of the trail has it in force, since when is not known: at the latest from its first refusal."""
+    found = [record for record in records(story / "audit") if record["kind"] not in ("order-started", "loaded")]
+    facts = facts_of(found, story / "audit", {"motogp": "Europe/Paris"})["motogp"]
+    assert (facts.in_force.at, facts.in_force.not_before) == (paris("2025-04-03T09:30"), None)
+
+
+def test_a_report_as_of_an_instant_knows_nothing_later(story):
+    """As it would have been made on that day."""
+    order = load_orders(story / "orders").orders["motogp"]
+    (trail,) = read_trails([story / "audit"], order, until=paris("2025-05-01T00:00"))
+    assert sum(trail.facts.hits.values()) == 7
+    assert trail.facts.notices == {}
+    assert trail.whole
 
 
 def applied(instance, result):

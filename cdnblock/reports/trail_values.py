@@ -1,0 +1,83 @@
+"""What a trail tells of one order, as plain values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+Record: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """The first record by which something is in force: it was so at `at`, and was not yet at `not_before`.
+
+    None: the trail does not reach back to a moment at which it was not in force.
+    """
+
+    at: datetime
+    not_before: datetime | None
+    record: int
+
+
+class Hit(NamedTuple):
+    """What enforcements are counted by. The day is one of the order's legal time."""
+
+    day: date
+    country: str | None
+    measure: str
+    would: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """From when to when something was not recorded, and what, as the trail has it."""
+
+    since: datetime | None
+    until: datetime | None
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """Something that happened to the order: the instant it was for, and when the trail told of it."""
+
+    kind: str
+    at: datetime
+    instant: datetime | None
+    names: tuple[str, ...]
+    past: bool
+    record: int
+
+
+class Pause(NamedTuple):
+    """From the last record of a run to the first of the next: nobody recorded, and perhaps nobody enforced."""
+
+    since: datetime
+    until: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class TrailFacts:
+    """All that one trail tells of one order. `read_trail` fills it."""
+
+    path: Path
+    order: str
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    in_force: Begin | None = None
+    notices: dict[str, Begin] = field(default_factory=dict)
+    first_enforced: datetime | None = None
+    last_enforced: datetime | None = None
+    notices_enforced: dict[str, datetime] = field(default_factory=dict)
+    hits: Counter[Hit] = field(default_factory=Counter)
+    turns: list[Turned] = field(default_factory=list)
+    runs: list[Record] = field(default_factory=list)
+    files: list[Record] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    clock_steps: list[Record] = field(default_factory=list)
+    pauses: list[Pause] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
