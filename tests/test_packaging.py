@@ -62,6 +62,8 @@ def test_the_wheel_holds_what_the_package_reads(built):
         "cdnblock/orders/protected.txt",
         "cdnblock/measures/notice/wording.py",
     } <= names
+    dashboard = {path for path in (ROOT / "cdnblock" / "dashboard").rglob("*") if path.suffix != ".pyc" and path.is_file()}
+    assert {str(path.relative_to(ROOT)) for path in dashboard} <= names
     orders = {f"cdnblock/sandbox/example_orders/{path.name}" for path in (ROOT / "examples" / "orders").iterdir()}
     assert orders <= names
     assert {f"cdnblock/{path.relative_to(ROOT / 'cdnblock')}" for path in (ROOT / "cdnblock").rglob("*.py")} <= names
@@ -129,15 +131,15 @@ def test_nothing_is_capped(metadata):
 
 
 def test_extras_are_these(metadata):
-    """The extras are mitmproxy, dns, all and test; `all` is the first two and nothing else."""
-    assert sorted(metadata.get_all("Provides-Extra")) == ["all", "dns", "mitmproxy", "test"]
+    """The extras are dashboard, mitmproxy, dns, all and test; `all` is the first three and nothing else."""
+    assert sorted(metadata.get_all("Provides-Extra")) == ["all", "dashboard", "dns", "mitmproxy", "test"]
     needed = [
         re.match(r"[\w.-]+(?:\[.*?\])?", text)[0]
         for text in metadata.get_all("Requires-Dist")
         if re.search(r"extra == ['\"]all['\"]", text)
     ]
     # Builders write an extra that refers to the project itself as it is, or resolved.
-    assert sorted(needed) in (["cdnblock[dns,mitmproxy]"], ["dnspython", "h2", "mitmproxy", "uvloop"])
+    assert sorted(needed) in (["cdnblock[dashboard,dns,mitmproxy]"], ["dnspython", "h2", "mitmproxy", "uvloop"])
 
 
 def test_the_library_needs_neither_mitmproxy_nor_dnspython(metadata):

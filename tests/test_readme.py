@@ -30,7 +30,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 TRY = "python3 -m venv .venv && .venv/bin/pip install -q '.[all]' && .venv/bin/cdnblock sandbox --once"
 TEST = "python3 -m venv .venv && .venv/bin/pip install -q '.[all,test]' && .venv/bin/pytest -n auto --dist loadscope"
-SHOWN_PORTS = ("8000", "8080", "5353")
+SHOWN_PORTS = ("8000", "8080", "5353", "9460")
 PACKAGES = {"curl": "curl", "dig": "dnsutils"}
 
 

@@ -37,7 +37,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "mitmproxy": "mitmproxy with the addon in its right place.",
     "dns": "A DNS front: refuses what the orders say, forwards the rest.",
     "rpz-primary": "A hidden primary: the orders as policy zones, which resolvers transfer.",
-    "serve": "The decision service: what nginx, Caddy, Traefik, Envoy, HAProxy and Varnish ask before they serve.",
+    "serve": "The decision service, which nginx, Caddy, Traefik, Envoy, HAProxy and Varnish ask; and the dashboard.",
     "geo": "Where an address is, according to which table of which date.",
 }
 EXIT_INVALID: Final = 1
