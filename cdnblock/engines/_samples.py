@@ -106,8 +106,9 @@ def names_written(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> li
 
 def _named_otherwise(taken: Iterable[bytes], put: Iterable[bytes]) -> Iterator[bytes]:
     """Yield names that only one of two sets of lines has, or that a line is all about."""
+    bare = [{line.rstrip(b", \r") for line in lines} for lines in (put, taken)]  # a line that is the last no longer
     sides: list[dict[bytes, None]] = []
-    for lines in (put, taken):
+    for lines in (bare[0] - bare[1], bare[1] - bare[0]):
         words = [dict.fromkeys(_NAME.findall(line)) for line in lines]
         sides.append({word: None for some in words for word in some})
         yield from (word for some in words if len(some) == 1 for word in some)
