@@ -16,9 +16,11 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cdnblock.errors import Problem, Severity
 from cdnblock.orders.calendar import Holidays, french_public_holidays
-from cdnblock.orders.consistency import Draft, contradictions, doubled_names
+from cdnblock.orders.consistency import contradictions
 from cdnblock.orders.document import Path, read_document
+from cdnblock.orders.draft import Draft
 from cdnblock.orders.dsa import wrong_member_state, wrong_type
+from cdnblock.orders.listed_names import doubled_names
 from cdnblock.orders.model import (
     VARIANTS,
     Addition,
