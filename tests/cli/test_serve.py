@@ -59,8 +59,11 @@ def serving(folder, small_mmdb, *arguments):
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
-        said = process.stderr.readline()
-        assert "deciding on unix:" in said, said + process.stderr.read()
+        said = [process.stderr.readline()]
+        while said[-1] and "deciding on unix:" not in said[-1]:
+            said.append(process.stderr.readline())
+        assert said[-1], "".join(said)
+        process.said = said
         yield process
     finally:
         process.kill()
