@@ -31,6 +31,7 @@ ALLOWED = {
     for name, text in PAYLOADS.items()
     if name in ("html", "attribute", "url", "newline", "template", "shell", "comment", "backslash", "unseen_marks")
 } | {"marks": "\u200bzero\u200f\u200ewidth\u061c"}
+_LEADS = frozenset({"href", "src", "action", "formaction", "xlink:href", "data", "poster", "hx-get", "hx-post"})
 _STEERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f\ud800-\udfff]"
 )
@@ -111,7 +112,8 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         for name, value in attrs:
-            if name.startswith("on") or re.match(r"\s*(?:javascript|data|vbscript):", value or "", re.IGNORECASE):
+            runs = name in _LEADS and re.match(r"\s*(?:javascript|data|vbscript):", value or "", re.IGNORECASE)
+            if name.startswith("on") or runs:
                 self.found.append((tag, name, value))
         if tag in ("img", "svg", "iframe", "object", "embed") or (tag == "script" and not dict(attrs).get("src")):
             self.found.append((tag, attrs))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click import unstyle
 from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -197,3 +198,20 @@ def test_names_of_files_that_are_no_text(broken, tmp_path):
     assert (done.returncode, b"Traceback" in done.stderr) == (1, False)
     check_lines(done.stdout.decode())
     assert rb"\udcff\x1b[31m.yaml" in done.stdout
+
+
+def test_the_sandboxs_report(orders):
+    """The table and the JSON of a rehearsal: courts, warnings and tables of countries are shown and no more."""
+    from cdnblock.sandbox import naive_reading
+    from cdnblock.sandbox.report import Report
+    from cdnblock.verification.places import Missing
+
+    for text in PAYLOADS.values():
+        report = Report(
+            papers=naive_reading.read(orders), results=[], places=[], missing=[Missing(label="RE", reason=text)],
+            warnings=[f"{text}:1:1: {text}"], revision="sha256:0", geo=text, seconds=1.0,
+        )  # fmt: skip
+        check_lines(unstyle(report.table()))
+        check_lines(report.as_json())
+        assert json.loads(report.as_json())["geo"] == text
+    assert r"one\nFAKE" in report.table()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
@@ -48,13 +49,14 @@ def serving(orders, tmp_path_factory):
     mine.mkdir()
     for file in orders.iterdir():
         (mine / file.name).write_bytes(file.read_bytes())
-    port = free_port()
+    port, dashboard = free_port(), free_port()
+    (scratch / "dashboard").write_text(str(dashboard))
     log = (scratch / "log").open("wb")
     process = subprocess.Popen(
         [
             sys.executable, "-m", "cdnblock", "serve", "--orders", mine, "--listen", f"127.0.0.1:{port}",
             "--trusted-caller", "127.0.0.1", "--state", scratch / "state", "--audit", scratch / "audit",
-            "--contact", "Legal: <script>alert(1)</script>", "--operator-url", 'https://edge.example/"><script>',
+            "--dashboard", f"127.0.0.1:{dashboard}", "--contact", "Legal: <script>alert(1)</script>", "--operator-url", 'https://edge.example/"><script>',
         ],
         stdout=log, stderr=log, cwd=ROOT, env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -80,7 +82,7 @@ def until(true):
 
 def fetched(port, path, **fields):
     """Send a request as it is written, and return head and body: no client is in the way of what is hostile."""
-    lines = [f"GET {path} HTTP/1.1", "Host: decide", "Connection: close"]
+    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
     with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
         sock.sendall("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogatepass"))
@@ -195,6 +197,37 @@ def test_the_trail_and_what_shows_it(serving, tmp_path):
         assert done.exit_code in (0, 1), done.output
         if "html" in arguments:
             check_page(done.stdout)
+
+
+PAGES = ["/", "/orders", "/try", "/decisions", "/trail", *(f"/orders/hostile-{name}" for name in ALLOWED)]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_the_dashboard(serving, path):
+    """Each page in both languages: no markup of an order's, no character that reorders, no link that runs."""
+    _, scratch = serving
+    for language in ("en", "fr"):
+        head, body = fetched(int((scratch / "dashboard").read_text()), path, Accept_Language=language)
+        assert head.startswith(b"HTTP/1.1 200 "), head
+        assert b"Content-Security-Policy" in head
+        check_page(body.decode(), path, svg=True)
+
+
+@pytest.mark.parametrize("text", PAYLOADS.values(), ids=PAYLOADS)
+def test_what_is_asked_of_the_dashboard(serving, text):
+    """Hosts, addresses, ids, filters and languages in an address come back as text, and in no field."""
+    _, scratch = serving
+    port, asked = int((scratch / "dashboard").read_text()), quote(text, safe="", errors="surrogatepass")
+    line = re.sub(r"[\x00-\x1f\x7f]", " ", text)
+    for path in (
+        f"/try?host={asked}&client={asked}&country={asked}&at={asked}", f"/orders/{asked}", f"/{asked}",
+        f"/orders?state={asked}&q={asked}&order={asked}", f"/decisions?order={asked}&host={asked}&after={asked}",
+        f"/trail?order={asked}&kind={asked}&from={asked}", f"/orders/{asked}/report.html", f"/?language={asked}&theme={asked}",
+    ):  # fmt: skip
+        head, body = fetched(port, path, Accept_Language=line, Cookie=f"language={line}; theme={line}", Referer=line)
+        assert re.match(rb"HTTP/1.[01] [2-4][0-9][0-9] ", head), (path, head)
+        check_lines(head.decode("latin-1").replace("\r\n", "\n"), path)
+        check_page(body.decode(), path, svg=True)
 
 
 def test_what_it_logs(serving):
