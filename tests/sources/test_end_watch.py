@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -128,3 +129,26 @@ def test_an_enforcer_says_it_in_the_log_in_status_and_in_its_trail(tmp_path, cap
     assert len([line for line in caplog.messages if "ends in" in line]) == 2
     found = [(item["order"], item["mark_days"]) for item in records(tmp_path / "audit", kinds={"order-expiring"})]
     assert found == [("motogp", 30), ("motogp", 7)]
+
+
+def test_a_running_instance_notices_by_itself(tmp_path):
+    """Nobody asks and no file changes: when the clock is set over a mark, the log has it within a second or two."""
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    (folder / "one.yaml").write_text(order_text(until="2025-11-16"))
+    now, heard = [(END - timedelta(days=100)).timestamp()], threading.Event()
+
+    class Ear(logging.Handler):
+        def emit(self, record):
+            if "ends in 23 hours" in record.getMessage():
+                heard.set()
+
+    logger, ear = logging.getLogger("cdnblock.enforcer"), Ear()
+    logger.addHandler(ear)
+    try:
+        with Enforcer(folder, clock=lambda: now[0]):
+            assert not heard.is_set()
+            now[0] = (END - timedelta(hours=23, minutes=30)).timestamp()
+            assert heard.wait(10)
+    finally:
+        logger.removeHandler(ear)
