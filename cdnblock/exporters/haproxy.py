@@ -35,11 +35,13 @@ GATE: Final = 2
 MOST_OF_A_LINE: Final = 15_000  # octets: HAProxy reads maps and runtime commands by lines of tune.bufsize, 16 384
 
 # What a Host field may hold (RFC 9110 §7.2, without what no client sends): another is 400, as RFC 9112 §3.2 wants it.
-_HOST: Final = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]*)?$"
+# No label is empty, but for the root's.
+_NAME: Final = r"[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?"
+_HOST: Final = rf"^(\[[0-9A-Fa-f:.]+\]|{_NAME})(:[0-9]*)?$"
 _NO_HOST: Final = "!{ req.fhdr(host) -m found }"
 # WebSockets, and no other upgrade: what follows one to h2c would be requests that these rules never see.
 # HTTP/1.0 needs no Host; where its target names one it does so plainly: what comes after it may read more into it.
-_PLAIN_TARGET: Final = r"^(/|\*$|[A-Za-z][0-9A-Za-z+.-]*://[0-9A-Za-z._-]+(:[0-9]*)?(/|$))"
+_PLAIN_TARGET: Final = rf"^(/|\*$|[A-Za-z][0-9A-Za-z+.-]*://{_NAME}(:[0-9]*)?(/|$))"
 _WEBSOCKET: Final = "METH_GET { req.fhdr(upgrade) -m str -i websocket } { req.fhdr_cnt(upgrade) eq 1 }"
 _NO_UPGRADE: Final = "!{ req.fhdr(upgrade) -m found }"
 _UPGRADING: Final = "^(connection|upgrade|http2-settings)$"

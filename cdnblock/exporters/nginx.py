@@ -36,7 +36,7 @@ _BUCKETS: Final = (128, 256, 512)  # map_hash_bucket_size: a name, its length an
 _BESIDE_A_NAME: Final = 64  # with room for a second one: where names of one bucket do not fit, it takes longer to load
 _SMALLEST_TABLE: Final = 2_048  # map_hash_max_size, as nginx has it
 # What nginx leaves of a Host field or a target; another is 400, as RFC 9112 §3.2 wants it.
-_HOSTS: Final = (r"^[0-9a-z._-]+$", r"^\[[0-9a-f:.]+\]$")
+_HOSTS: Final = (r"^[0-9a-z_-]+(?:\.[0-9a-z_-]+)*$", r"^\[[0-9a-f:.]+\]$")
 
 
 def _render(work: Work) -> tuple[File, ...]:

@@ -175,10 +175,10 @@ def ask(built, tmp_path_factory):
 def test_what_is_no_host_is_none(ask, field):
     """Whatever the field holds: a host in the letters of RFC 9110, a literal address, or nothing; the program lives."""
     told = int(ask("H", field).split()[0])
-    plain = re.fullmatch(r"(?a:([0-9A-Za-z._-]+?)\.*|(\[[0-9A-Fa-f:.]+\]))(:[0-9]*)?", field)
-    named = plain is not None and (plain[2] is not None or (plain[1].strip(".") != "" and len(plain[1]) <= 253))
+    plain = re.fullmatch(r"((?:[0-9A-Za-z_-]+\.)*[0-9A-Za-z_-]+)\.?(:[0-9]*)?|(\[[0-9A-Fa-f:.]+\])(:[0-9]*)?", field)
+    named = plain is not None and (plain[3] is not None or len(plain[1]) <= 253)
     if named and len(field.partition(":")[0]) <= 254:
-        assert told == (0 if plain[2] else len(plain[1]))
+        assert told == (0 if plain[3] else len(plain[1]))
     elif not named:
         assert told == -1
 

@@ -221,6 +221,26 @@ def test_the_notice_is_the_librarys(served, host, client):
         assert answered == expected
 
 
+EMPTY_LABELS = [
+    ".a.example",
+    "a.example..",
+    "x..a.example",
+    ".",
+    "..",
+    "a.example..:80",
+    ".a.example.",
+    ".other.example",
+]
+
+
+@pytest.mark.parametrize("place", ["france", "germany"])
+def test_a_host_with_an_empty_label_is_none(served, place):
+    """Covered or not: 400, as the library has it. The root's own label is as good as not there."""
+    _, haproxy = served
+    assert [asked(haproxy.port, host, PLACES[place])[0] for host in EMPTY_LABELS] == [400] * len(EMPTY_LABELS)
+    assert asked(haproxy.port, "a.example.", PLACES[place])[0] == {"france": 451, "germany": 200}[place]
+
+
 def test_a_free_name_below_a_covered_one_is_served(served):
     """A lifted name, and what is below one that is meant without its sub-domains."""
     _, haproxy = served

@@ -260,6 +260,26 @@ def test_a_long_field_hides_no_client(served, before):
     assert asked(nginx.port, "a.example", before + PLACES["france-6"])[0] == 451
 
 
+EMPTY_LABELS = [
+    ".a.example",
+    "a.example..",
+    "x..a.example",
+    ".",
+    "..",
+    "a.example..:80",
+    ".a.example.",
+    ".other.example",
+]
+
+
+@pytest.mark.parametrize("place", ["france", "germany"])
+def test_a_host_with_an_empty_label_is_none(served, place):
+    """Covered or not: 400, as the library has it. The root's own label is as good as not there."""
+    _, nginx = served
+    assert [asked(nginx.port, host, PLACES[place])[0] for host in EMPTY_LABELS] == [400] * len(EMPTY_LABELS)
+    assert asked(nginx.port, "a.example.", PLACES[place])[0] == {"france": 451, "germany": 200}[place]
+
+
 CHAINS = [
     "{}", "{}, ", ",{}", "8.8.8.8,, {} , ,", " , ,", ",", "{}:80", "{}:_x.y", "{}:", "{}:123456", "[{}]", "[{}]:80", "[{}]:_p", "{}%eth0",
     "{}%", "{}% ", "[{}%1]:7", "[{}%]", "unknown", "_hidden", "{} 127.0.0.1", "0{}", "{}.", "::ffff:{}", "64:ff9b::{}", "::ffff:0{}",

@@ -356,12 +356,13 @@ cb_host(const char *field, char *host)
 				c += 'a' - 'A';
 			if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_'))
 				return (-1);
+			if (c == '.' && (at == 0 || host[at - 1] == '.')) /* an empty label is the root's alone */
+				return (-1);
 			if (at > CB_LONGEST_HOST)
 				return (-1);
 			host[at] = c;
 		}
-		for (length = at; length > 0 && host[length - 1] == '.';)
-			length--;
+		length = at > 0 && host[at - 1] == '.' ? at - 1 : at;
 		if (length == 0 || length > CB_LONGEST_HOST)
 			return (-1);
 		host[length] = '\0';
