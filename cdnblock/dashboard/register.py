@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from operator import attrgetter
 
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders import calendar
@@ -81,7 +80,7 @@ class Register:
         self.rules = rules
         self.rows: Sequence[Row] = [_row(order, holidays) for order in rules.orders.values()]
         self._by_id: Mapping[str, Row] = {row.order.id: row for row in self.rows}
-        self._events = sorted((event for row in self.rows for event in _events(row)), key=attrgetter("at"))
+        self._events = sorted((event for row in self.rows for event in _events(row)), key=_seconds)
 
     def row(self, order_id: str) -> Row | None:
         """Return one order, None when there is none of this id."""
@@ -94,18 +93,22 @@ class Register:
 
     def upcoming(self, now: datetime, most: int) -> Sequence[Event]:
         """Return the first `most` events after now."""
-        position = bisect_right(self._events, now, key=attrgetter("at"))
+        position = bisect_right(self._events, now.timestamp(), key=_seconds)
         return self._events[position : position + most]
 
     def expiring(self, now: datetime, until: datetime) -> Sequence[Row]:
         """Return the orders in force that end by an instant, the first to end first."""
         found = (row for row in self.rows if row.over <= until and row.state(now) is OrderState.IN_FORCE)
-        return sorted(found, key=lambda row: row.over)
+        return sorted(found, key=lambda row: row.over.timestamp())
 
 
 def events_of(row: Row) -> Sequence[Event]:
     """Return everything that happens to one order, in its order."""
-    return sorted(_events(row), key=attrgetter("at"))
+    return sorted(_events(row), key=_seconds)
+
+
+def _seconds(event: Event) -> float:
+    return event.at.timestamp()
 
 
 def _row(order: Order, holidays: Holidays) -> Row:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+from math import inf
 from typing import Any, Final
 
 from cdnblock.dashboard.register import Row
@@ -17,16 +18,17 @@ from cdnblock.orders.model import Measure
 PER_PAGE: Final = 50
 STATES: Final[Mapping[str, OrderState]] = {state.name.lower(): state for state in OrderState}
 
-_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_NEVER: Final = inf
 _LONGEST_SEARCH: Final = 200
 _SORTS: Final[Mapping[str, Callable[[Row, datetime], Any]]] = {
-    # Column → what it is sorted by; the id settles what is equal.
+    # Column → what it is sorted by; the id settles what is equal. Seconds, not datetimes: ten thousand of those, each
+    # with a zone, are compared in one go of a fifth of a second, in which nothing else of this process runs.
     "state": lambda row, now: list(OrderState).index(row.state(now)),
     "id": lambda row, now: row.order.id,  # noqa: ARG005 (all alike)
     "court": lambda row, now: row.order.court.casefold(),  # noqa: ARG005
-    "starts": lambda row, now: row.starts,  # noqa: ARG005
-    "ends": lambda row, now: row.over,  # noqa: ARG005
-    "deadline": lambda row, now: row.owed(now) or _NEVER,
+    "starts": lambda row, now: row.starts.timestamp(),  # noqa: ARG005
+    "ends": lambda row, now: row.over.timestamp(),  # noqa: ARG005
+    "deadline": lambda row, now: owed.timestamp() if (owed := row.owed(now)) else _NEVER,
     "names": lambda row, now: row.names,  # noqa: ARG005
 }
 _RUNNING_FIRST: Final = (OrderState.IN_FORCE, OrderState.PENDING, OrderState.LIFTED, OrderState.ENDED)
@@ -92,7 +94,7 @@ def _sorted(rows: Sequence[Row], asked: Asked) -> Sequence[Row]:
     column, downwards = _sort_of(asked)
     rows = sorted(rows, key=lambda row: row.order.id)
     if not column:
-        return sorted(rows, key=lambda row: (_RUNNING_FIRST.index(row.state(asked.now)), row.over))
+        return sorted(rows, key=lambda row: (_RUNNING_FIRST.index(row.state(asked.now)), row.over.timestamp()))
     return sorted(rows, key=lambda row: _SORTS[column](row, asked.now), reverse=downwards)
 
 
