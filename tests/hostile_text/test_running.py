@@ -318,3 +318,44 @@ def test_what_the_operator_must_not_say(orders, operator_url, contact, said, tmp
         done = CliRunner().invoke(root, [*map(str, command), *own])
         assert (done.exit_code, said in done.output) == (1, True), (command, done.output)
         check_lines(done.output)
+
+
+COMMANDS = {
+    # Commands that follow a folder: how they are started, and what they say when they have begun.
+    "dns": (["--listen", "127.0.0.1:{port}", "--upstream", "127.0.0.1:9", "--workers", "2"], "cdnblock: DNS on"),
+    "rpz-primary": (
+        ["--listen", "127.0.0.1:{port}", "--clients", "fr=FR", "--partial", "--state", "{state}"],
+        "names) on",
+    ),
+    "mitmproxy": (["--mode", "regular@{port}"], "listening"),
+    "apply": (["nginx", "--out", "{state}", "--no-probe", "--partial"], "not in step"),
+}
+
+
+def test_what_commands_log_while_they_run(orders, tmp_path):
+    """A folder that fills with broken files is complained about by each command that follows it, in lines of its own."""
+    pytest.importorskip("mitmproxy", reason="mitmproxy is not installed (extra `mitmproxy`)")
+    pytest.importorskip("dns", reason="dnspython is not installed (extra `dns`)")
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    for file in orders.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    with contextlib.ExitStack() as stack:
+        logs = {}
+        for command, (options, _) in COMMANDS.items():
+            logs[command] = tmp_path / f"{command}.log"
+            filled = [option.format(port=free_port(), state=tmp_path / command) for option in options]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cdnblock", command, "--orders", folder, *filled],
+                stdout=stack.enter_context(logs[command].open("wb")), stderr=subprocess.STDOUT,
+                cwd=ROOT, env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            stack.callback(process.wait, 20)
+            stack.callback(process.terminate)
+        for command, (_, begun) in COMMANDS.items():
+            until(lambda command=command, begun=begun: begun.encode() in logs[command].read_bytes())
+        write_broken(folder)
+        for command in COMMANDS:
+            until(lambda command=command: rb"\x1b[31mred" in logs[command].read_bytes())
+    for command, log in logs.items():
+        check_lines(log.read_text(encoding="utf-8"), command)
