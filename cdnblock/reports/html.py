@@ -42,7 +42,7 @@ table { border-collapse: collapse; width: 100%; overflow-wrap: break-word; font-
 caption { text-align: left; color: var(--soft); padding: 0 0 .4rem }
 th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); min-width: 6rem }
 th { font-weight: 600 }
-.number { text-align: right; min-width: 4rem }
+.number { text-align: right; min-width: 4rem; padding-right: 1.6rem }
 figure { margin: 0 0 1.4rem }
 svg { display: block; width: 100%; height: auto }
 .bar { fill: var(--bar) }
