@@ -46,6 +46,7 @@ class Need(StrEnum):
     UPLOAD = "upload"  # pass on a body of two megabytes
     NODE_PORT = "node-port"  # read ports beside addresses in X-Forwarded-For
     SURROGATE = "surrogate"  # pass on Surrogate-Control to who has not asked for it
+    PADDED_HOST = "padded-host"  # take the white space around a Host for what it is, nothing
     TWO_HOSTS = "two-hosts"  # refuse a request with two Hosts, and not only go by one of them
 
 

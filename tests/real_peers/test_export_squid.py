@@ -131,6 +131,7 @@ class TestSquid(AdapterContract):
         Need.FORWARDED: "Squid goes by X-Forwarded-For and does not read Forwarded",
         Need.NODE_PORT: "Squid reads addresses alone in X-Forwarded-For",
         Need.SURROGATE: "Squid takes Surrogate-Control out of all answers but to those who send Surrogate-Capability",
+        Need.PADDED_HOST: "Squid answers a Host with white space behind it with 400",
         Need.TWO_HOSTS: "Squid goes by the first Host, and sends that one on alone",
         Need.NOTICE: "Squid's own pages are HTML whatever the client accepts",
         Need.CACHE: "Squid's cache is purged URL by URL, and by nobody of a whole host",
