@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
 
 from order_texts import order_text
@@ -31,10 +32,10 @@ FRANCE, GERMANY = "203.0.113.7", "198.51.100.7"
 class Running:
     """A dashboard that answers at `url`, of an enforcer that follows `folder`."""
 
-    def __init__(self, folder, small_mmdb, *, token=None, names=(), audit=None, geo=None, **settings):
+    def __init__(self, folder, small_mmdb, *, token=None, names=(), audit=None, geo=None, clock=time.time, **settings):
         self.folder = folder
-        self.enforcer = Enforcer(folder, geo=geo or small_mmdb, audit=audit, **settings)
-        view = View(self.enforcer, folder, trail=audit)
+        self.enforcer = Enforcer(folder, geo=geo or small_mmdb, audit=audit, clock=clock, **settings)
+        view = View(self.enforcer, folder, trail=audit, clock=clock)
         self._dashboard = Dashboard(view, Door(token, names))
         self._loop, self._ended = asyncio.new_event_loop(), asyncio.Event()
         self._listens = threading.Event()

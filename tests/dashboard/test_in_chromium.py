@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from order_texts import order_text
-from running_dashboards import another_file, enforce
+from running_dashboards import another_file, enforce, running, written
 
 from cdnblock.cli.root import root
 
@@ -219,3 +219,34 @@ def test_the_trail_is_verified_on_the_page(look):
     page.click("text=Verify now")
     page.wait_for_selector("#whole ~ p.good, section:has(#whole) .good")
     assert "Whole: no line is cut" in page.inner_text("section:has(#whole)")
+
+
+def test_a_page_whose_server_is_gone_says_so(look, tmp_path, small_mmdb):
+    """What is shown may be old, and whoever looks is told: at once, and to a screen reader."""
+    with running(written(tmp_path / "orders"), small_mmdb) as found:
+        page = look(at=found)
+        page.wait_for_selector("#live")
+        assert page.inner_text("#lost") == ""
+        found.stop()
+        expect(page.locator("#lost")).to_contain_text("No answer any more")
+        assert page.get_attribute("#lost", "role") == "alert"
+        page.complaints.clear()  # Chromium's own about the connection
+        page.close()
+
+
+def test_a_token_is_typed_once(look, tmp_path, small_mmdb, axe):
+    """A wrong one is told; the right one opens every page, until somebody logs out."""
+    with running(written(tmp_path / "orders"), small_mmdb, token="0123456789abcdef") as found:
+        page = look("/orders", at=found, java_script_enabled=False)
+        page.fill("#token", "guess")
+        page.press("#token", "Enter")
+        assert page.inner_text("#wrong") == "That is not the token."
+        page.fill("#token", "0123456789abcdef")
+        page.click("button")
+        page.click("nav >> text=Orders")
+        assert page.inner_text("h1") == "Orders"
+        page.click("text=Log out")
+        page.goto(found.url + "/orders")
+        assert page.inner_text("h1") == "Log in"
+        other = look("/login", at=found, color_scheme="dark", locale="fr-FR")
+        assert violations(other, axe) == []
