@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
 
 from cdnblock.enforcer import Enforcer, Headers
+from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import Uncovered
 from cdnblock.measures import proxy_termination
@@ -42,7 +43,10 @@ class OnFailure(StrEnum):
     """What becomes of a request when an exception inside a decision leaves none."""
 
     CLOSED = "closed"
-    """503 where an order names the host, or where not even that can be told; all other hosts are served."""
+    """503 where an order names the host, or where not even that can be told; all other hosts are served.
+
+    So are hosts that orders in mode report alone name.
+    """
     OPEN = "open"
     """Served. What was decided before something failed stands all the same."""
 
@@ -178,7 +182,7 @@ class HttpGate:
                     " country. To believe it, name `unix` among the trusted proxies",
                 )
         except Exception as error:  # noqa: BLE001 (whatever it is, it neither opens the gate nor is silent)
-            return self._failed(error, method)
+            return self._failed(error, method, hosts)
         return self.judge_client(method=method, hosts=hosts, client=client, headers=lines, can_close=can_close)
 
     def judge_client(
@@ -199,7 +203,7 @@ class HttpGate:
         try:
             decision = self._decide(hosts, client)
         except Exception as error:  # noqa: BLE001 (as above)
-            return self._failed(error, method)
+            return self._failed(error, method, hosts)
         if Measure.PROXY in decision.measures:
             if can_close and proxy_termination.closes(decision):
                 return Verdict(action=Action.CLOSE, decision=decision, client=client)
@@ -223,7 +227,7 @@ class HttpGate:
         verdict = self._guarded(lambda: self._verdict_on_running(hosts, client), otherwise=None)
         if verdict is not None:
             return verdict
-        return _PASS if self._on_failure is OnFailure.OPEN else Verdict(action=Action.CLOSE, client=client)
+        return _PASS if self._opens(hosts) else Verdict(action=Action.CLOSE, client=client)
 
     def cuts(self, hosts: Sequence[Name], client: str | None) -> bool:
         """Tell whether what runs for these names and this client has to end now: measure `proxy` applies."""
@@ -233,7 +237,7 @@ class HttpGate:
         """Tell whether measure `cdn` applies now: no stored copy may be used, none kept, and headers change."""
         if not any(map(self.concerns, hosts)):
             return False
-        closed = self._on_failure is OnFailure.CLOSED
+        closed = not self._opens(hosts)
         return self._guarded(lambda: Measure.CDN in self._decide(hosts, client).measures, otherwise=closed)
 
     def client_address(self, peer: str | None, headers: Headers) -> str | None:
@@ -275,9 +279,18 @@ class HttpGate:
             self._notices[key] = decision, answer
         return answer
 
-    def _failed(self, error: Exception, method: str) -> Verdict:
+    def _failed(self, error: Exception, method: str, hosts: Sequence[Name]) -> Verdict:
         self._count(error)
-        return _PASS if self._on_failure is OnFailure.OPEN else _answering(_FAILED[method == "HEAD"])
+        return _PASS if self._opens(hosts) else _answering(_FAILED[method == "HEAD"])
+
+    def _opens(self, hosts: Sequence[Name]) -> bool:
+        """Tell whether a request without a decision is served: where that is wanted, and where orders only report."""
+        if self._on_failure is OnFailure.OPEN:
+            return True
+        try:
+            return bool(hosts) and not any(_may_be_refused(self.enforcer.rules.find(host)) for host in hosts)
+        except Exception:  # noqa: BLE001 (not even that can be told)
+            return False
 
     def _guarded(self, ask: Callable[[], _T], *, otherwise: _T) -> _T:
         try:
@@ -304,6 +317,10 @@ class HttpGate:
                 return
             self._complained[kind] = now
         _LOG.error("cdnblock: %s", text, exc_info=error)
+
+
+def _may_be_refused(found: Coverage | Uncovered) -> bool:
+    return found.decision.malformed if isinstance(found, Uncovered) else found.enforced
 
 
 def _answering(answer: Answer, decision: Decision | None = None, client: str | None = None) -> Verdict:

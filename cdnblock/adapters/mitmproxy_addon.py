@@ -226,13 +226,15 @@ class CdnBlock:
         of.metadata.pop(_SILENT, None)
         names = [question.name for question in of.request.questions]
         ordinary = of.request.query and len(names) == 1
-        if ordinary and not _is_named(self._live().decide_query_name(names[0], None)):
+        said = self._live().decide_query_name(names[0], None) if ordinary else None
+        if said is not None and not said.orders:
             return
         packet = of.request.packed
         if not ordinary:
             self._send(of, dns_refusal.objection(packet) or b"")
             return
-        objection = dns_refusal.objection(packet)
+        may_refuse = said is None or any(order.is_enforced for order in said.orders)
+        objection = dns_refusal.objection(packet) if may_refuse else None
         if objection is not None:  # who is asking cannot be told from an option that is wrong
             self._send(of, objection)
             return
@@ -256,7 +258,7 @@ class CdnBlock:
         self._complain(error)
         if self._enforcer is not None:
             self._enforcer.vitals.decision_failures += 1
-        if self._settings.on_error == "open":
+        if self._settings.on_error == "open" or self._settings.report_only:
             return
         try:
             self._fail_closed(of)
@@ -411,10 +413,6 @@ class CdnBlock:
         if now - self._complained >= _COMPLAIN_EVERY:
             self._complained = now
             _LOG.error("cdnblock: no decision could be made (told once a minute): %s", error, exc_info=error)
-
-
-def _is_named(decision: Decision) -> bool:
-    return bool(decision.reasons or decision.not_applied or decision.would_reasons)
 
 
 def _peer(of: flow.Flow) -> str | None:

@@ -43,10 +43,12 @@ class Coverage:
     decision: ClassVar[None] = None
     """There is no one decision, as there is where nothing covers the host."""
 
-    __slots__ = ("_breaks", "_decisions", "_revision", "current", "held")
+    __slots__ = ("_breaks", "_decisions", "_revision", "current", "enforced", "held")
 
     def __init__(self, held: Iterable[Held], revision: str) -> None:
         self.held = tuple(held)
+        self.enforced = any(item.order.is_enforced for item in self.held)
+        """Whether any of the orders is carried out; where all are only reported, nothing may be refused."""
         self._revision = revision
         self._breaks = sorted({instant for item in self.held for instant in item.timeline.breaks})
         self._decisions: dict[tuple[_Place, int], Decision] = {}

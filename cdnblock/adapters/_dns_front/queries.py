@@ -183,13 +183,12 @@ class QueryJudge:
         name = wire.name_text(asked.question[:-4])
         covered = True
         try:
-            covered = name is None or not isinstance(
-                self._enforcer.rules.find_query_name(name, remember=False), Uncovered
-            )
-            if not covered or name is None:
+            found = None if name is None else self._enforcer.rules.find_query_name(name, remember=False)
+            if found is None or name is None or isinstance(found, Uncovered):
                 self.forwarded += 1
                 return FORWARD
-            if asked.rcode and self._clients[peer] is None:
+            covered = found.enforced  # nothing is refused for orders that only report
+            if covered and asked.rcode and self._clients[peer] is None:
                 return self._object(packet)  # who is asking cannot be told from an option that is wrong
             return self._decide_carefully(packet, name, peer, asked, limit)
         except Exception:  # noqa: BLE001 (whatever it is, it must not let a named one through)
