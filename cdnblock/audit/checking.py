@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from cdnblock.audit.chain import anchor, read_anchor
 from cdnblock.audit.evidence import CHECKSUM, DIGEST, FORMAT, MOST_OF_A_RUN, belongs, files_of
+from cdnblock.audit.hearing import Hearing
 from cdnblock.audit.reading import listed, open_segment, orders_of
 from cdnblock.audit.records import Kind
 from cdnblock.audit.segments import Head
-from cdnblock.audit.verifying import Verification, judge_expected, notes_of
+from cdnblock.audit.verifying import Verification, judge_expected
 from cdnblock.audit.walking import Walk, Wrong
 
-_MOST: Final = 1024**3  # octets
+_MOST: Final = 512 * 1024**2  # octets
 _END: Final = len(CHECKSUM) + 2 * DIGEST + len(b'"}\n')
 _MEMBERS: Final = {
     "evidence": str, "order": str, "exported": dict, "trail": dict, "before": str, "chain": list, "head": str,
@@ -84,7 +85,9 @@ class _Judgement:
             self._before: Head | None = Head(*read_anchor(told["before"]))
         except ValueError:
             self._before = None
-        self._walk = Walk(before=self._before or Head(), marks=() if expected is None else (expected,))
+        self._heard = Hearing()
+        marks = () if expected is None else (expected,)
+        self._walk = Walk(before=self._before or Head(), marks=marks, listen=self._heard)
         self._records: list[dict[str, Any]] = []
         self._omitted = 0
 
@@ -100,7 +103,7 @@ class _Judgement:
         self._judge_trail()
         if self._expected is not None:
             judge_expected(self._expected, self._walk, self._name)
-        return _result(self._name, self._walk, self._omitted)
+        return _result(self._name, self._walk, self._omitted, self._heard.notes())
 
     def _take(self, item: object, number: int) -> None:
         where = f"{self._name} (item {number} of its chain)"
@@ -194,12 +197,8 @@ def _octets_of(item: object) -> bytes | None:
         return None
 
 
-def _result(name: str, walk: Walk, omitted: int) -> Verification:
+def _result(name: str, walk: Walk, omitted: int, notes: Iterable[str] = ()) -> Verification:
     return Verification(
         file=name, records=walk.records - omitted, segments=0, first=walk.first, head=Head(walk.seq, walk.chain),
-        findings=walk.found(), notes=tuple(_notes(walk)), more=walk.more, omitted=omitted,
+        findings=walk.found(), notes=tuple(notes), more=walk.more, omitted=omitted,
     )  # fmt: skip
-
-
-def _notes(walk: Walk) -> Iterator[str]:
-    yield from (note.replace(":0:", ":", 1) for note in notes_of(walk))

@@ -108,10 +108,14 @@ class Folder:
         with suppress(OSError):
             os.unlink(name, dir_fd=self.fd)
 
-    def sync(self) -> None:
+    def sync(self, below: str = ".") -> None:
         """Have names that were made or removed outlast a loss of power, where the file system can do that."""
         with suppress(OSError):
-            os.fsync(self.fd)
+            folder = os.open(below, os.O_RDONLY | os.O_DIRECTORY | SAFELY, dir_fd=self.fd)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def close(self) -> None:
         """Let go of the folder and of its lock."""

@@ -7,8 +7,7 @@ elsewhere: whoever can write to the folder can write another trail from any reco
 from __future__ import annotations
 
 import errno
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,16 +15,16 @@ from typing import Any, Final
 
 from cdnblock.audit.chain import anchor, link, read_anchor, seq_of
 from cdnblock.audit.folder import is_in_use
-from cdnblock.audit.reading import listed, open_segment, whole_lines
-from cdnblock.audit.records import MAX_LINE, Kind
+from cdnblock.audit.hearing import Hearing
+from cdnblock.audit.reading import open_segment, whole_lines
+from cdnblock.audit.records import MAX_LINE
 from cdnblock.audit.segments import FILES, HEAD, Head, Segment, read_head, segments_of
 from cdnblock.audit.walking import Finding, Walk, Wrong
 
 _TOLD_EVERY: Final = 4_096  # lines between two words about the progress
-_MOST_NOTES: Final = 100
 _HEAD_ROOM: Final = 4096
+_LOOKS: Final = 10
 _CHUNK: Final = 1024 * 1024
-_DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _NO_FILE: Final = frozenset(
     {errno.ELOOP, errno.ENXIO, errno.EISDIR, 0}
 )  # a link, a FIFO, a folder: not what was written
@@ -90,21 +89,22 @@ def verify(folder: Path | str, *, expect: str | None = None, progress: Progress 
     in_use = is_in_use(folder)
     told = _head_of(folder)  # before the records: those may go on meanwhile
     segments = segments_of(folder)
-    walk = Walk(marks=tuple(mark for mark in (told, expected) if mark is not None))
+    heard = Hearing()
+    walk = Walk(marks=tuple(mark for mark in (told, expected) if mark is not None), listen=heard)
     torn = _walk_all(folder, segments, walk, progress)
-    notes = [*notes_of(walk)]
+    notes = [*heard.notes()]
     if torn is not None:
         _judge_torn(torn, notes, in_use=in_use)
     if not in_use and walk.records and not walk.is_closed:
         notes.append("the last run ended without a closing record: up to a minute of repeats may be missing")
-    _judge_beginning(walk, segments, expected)
-    if not segments and told is None:
+    _judge_beginning(walk, heard, segments, expected)
+    if not segments and (told is None or not told.seq):
         walk.add(Wrong.MISSING, str(folder), None, None, "there is no trail here")
     if walk.records or told is None or told.seq:
         _judge_head(told, walk, has_segments=bool(segments))
     if expected is not None:
         judge_expected(expected, walk, str(folder))
-    _judge_order_files(folder, walk)
+    _judge_order_files(folder, walk, heard)
     return Verification(
         file=str(folder), records=walk.records, segments=len(segments), first=walk.first,
         head=Head(walk.seq, walk.chain), findings=walk.found(), notes=tuple(notes), more=walk.more, in_use=in_use,
@@ -123,21 +123,6 @@ def judge_expected(expected: Head, walk: Walk, file: str) -> None:
     else:
         message = f"record {expected.seq} was expected, and is not here"
     walk.add(Wrong.EXPECTED, file, None, expected.seq, message)
-
-
-def notes_of(walk: Walk) -> Iterable[str]:
-    """Return what a trail says of its gaps and of runs that did not end as they should."""
-    notes = []
-    for file, line, record in walk.told:
-        match record.get("kind"):
-            case Kind.GAP:
-                lost = ", ".join(f"{many} {what}" for what, many in _mapping(record.get("lost")).items()) or "nothing"
-                notes.append(f"{file}:{line}: a gap: {record.get('why')}; lost: {lost}")
-            case Kind.TRAIL_OPENED if told := _mapping(record.get("before")).get("told"):
-                notes.append(f"{file}:{line}: of the run before this: {told}")
-    if len(notes) > _MOST_NOTES:
-        notes[_MOST_NOTES:] = [f"{len(notes) - _MOST_NOTES} more gaps"]
-    return notes
 
 
 def _walk_all(
@@ -193,20 +178,18 @@ def _judge_torn(torn: tuple[Segment, int, int], notes: list[str], *, in_use: boo
     notes.append(f"{segment.name}:{line}: half a record of {octets} octets: {why}")
 
 
-def _judge_beginning(walk: Walk, segments: list[Segment], expected: Head | None) -> None:
+def _judge_beginning(walk: Walk, heard: Hearing, segments: list[Segment], expected: Head | None) -> None:
     """Tell whether what is missing before the first record was retired, as a record says."""
     if walk.beginning is None:
         return
     first, digest, chain = walk.beginning
-    retired = [record for _, _, record in walk.told if record.get("kind") == Kind.RETIRED]
-    heads = [head for record in retired if (head := _read_anchor(record.get("head"))) is not None]
-    fitting = next((head for head in heads if head.seq == first - 1 and link(head.chain, digest) == chain), None)
-    if fitting is None:
+    before = heard.retired.get(first - 1)
+    if before is None or link(before, digest) != chain:
         which = "record 1 is" if first == 2 else f"records 1 to {first - 1} are"  # noqa: PLR2004 (only one is missing)
         message = f"{which} missing, and no record says that their time was over"
         walk.add(Wrong.MISSING, segments[0].name, 1, 1, message)
-    elif expected is not None and expected.seq == fitting.seq:
-        walk.seen[expected.seq] = fitting.chain
+    elif expected is not None and expected.seq == first - 1:
+        walk.seen[expected.seq] = before
 
 
 def _judge_head(told: Head | None, walk: Walk, *, has_segments: bool) -> None:
@@ -223,16 +206,9 @@ def _judge_head(told: Head | None, walk: Walk, *, has_segments: bool) -> None:
         walk.add(Wrong.HEAD, HEAD, None, told.seq, message)
 
 
-def _judge_order_files(folder: Path, walk: Walk) -> None:
+def _judge_order_files(folder: Path, walk: Walk, heard: Hearing) -> None:
     """Tell of order files that were kept and are not what they were."""
-    digests: dict[str, tuple[str, int, int]] = {}
-    for file, line, record in walk.told:
-        for item in listed(record, "files") if record.get("kind") == Kind.LOADED else ():
-            for each in (item, *listed(item, "beside")) if isinstance(item, dict) else ():
-                found = _DIGEST.match(str(each.get("digest"))) if isinstance(each, dict) else None
-                if found is not None:
-                    digests.setdefault(found[1], (file, line, record["seq"]))
-    for digest, (file, line, seq) in digests.items():
+    for digest, (file, line, seq) in heard.digests.items():
         is_same = _is_same(folder / FILES / digest, digest)
         if not is_same:
             how = "is not here" if is_same is None else "was changed"
@@ -255,13 +231,20 @@ def _is_same(path: Path, digest: str) -> bool | None:
 
 
 def _head_of(folder: Path) -> Head | None:
-    try:
-        with open_segment(folder / HEAD) as file:
-            return read_head(file.read(_HEAD_ROOM))
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            raise
-        return None
+    """Return what the file `head` tells: the same twice, since it may be being written just now."""
+    found: bytes | None = None
+    for _ in range(_LOOKS):
+        try:
+            with open_segment(folder / HEAD) as file:
+                again = file.read(_HEAD_ROOM)
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                raise
+            return None
+        if again == found:
+            break
+        found = again
+    return read_head(again)
 
 
 def _size(path: Path) -> int:
@@ -269,14 +252,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _read_anchor(text: object) -> Head | None:
-    try:
-        return Head(*read_anchor(str(text)))
-    except ValueError:
-        return None
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -6,7 +6,7 @@ is one finding and not the end of all that can be told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -63,21 +63,27 @@ class Finding:
 class Walk:
     """The way through a trail so far: `seq` and `chain` of the last record, and what was found.
 
-    `marks` are heads that somebody told elsewhere: numbers, and the chain that there is to be. `told` are the records
-    that speak of the trail itself, with where they stand.
+    `marks` are heads that somebody told elsewhere: numbers, and the chain that there is to be. `listen` is given the
+    records that speak of the trail itself, with the file and the line where they stand.
     """
 
-    def __init__(self, *, before: Head | None = None, marks: Iterator[Head] | tuple[Head, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        before: Head | None = None,
+        marks: tuple[Head, ...] = (),
+        listen: Callable[[str, int, dict[str, Any]], object] | None = None,
+    ) -> None:
         self.seq, self.chain = (before.seq, before.chain) if before else (0, START)
         self.first: int | None = None if before is None else before.seq + 1
         self.records = 0
         self.findings: list[Finding | None] = []
         self.more = 0
-        self.told: list[tuple[str, int, dict[str, Any]]] = []
         self.is_closed = False
         self.beginning: tuple[int, bytes, bytes] | None = None
         """Where the trail begins later than with 1: the first number, the digest of that body, and its chain."""
         self.seen: dict[int, bytes] = {}
+        self._listen = listen
         self._marks = {mark.seq for mark in marks}
         self._other: bytes | None = None  # what the chain may be as well, after a line that does not fit
         self._missing: list[_Missing] = []
@@ -121,8 +127,8 @@ class Walk:
             self._mark()
         kind = raw.find(b'"kind":"', 0, 96) + 8
         self.is_closed = raw.startswith(_CLOSED, kind)
-        if raw.startswith(_READ, kind) and (record := read_record(raw)) is not None:
-            self.told.append((*where, record))
+        if self._listen is not None and raw.startswith(_READ, kind) and (record := read_record(raw)) is not None:
+            self._listen(*where, record)
 
     def _mark(self) -> None:
         if self.seq in self._marks:

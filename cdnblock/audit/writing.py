@@ -60,6 +60,8 @@ class Writer:
             self.head = self.found.head
             if self.found.segment is not None:
                 self._open(self.found.segment)
+            if not self.head.seq:
+                self.tell_head()  # from the first record on there is a head, whenever somebody is killed
         except OSError:
             self.close()
             raise
@@ -136,6 +138,7 @@ class Writer:
             with suppress(FileExistsError):
                 os.mkdir(FILES, 0o700, dir_fd=self.folder.fd)
         self.folder.put(name, octets, mode=_MODE)
+        self.folder.sync(FILES)
 
     def retire(self, now: float, retention: timedelta) -> Iterator[dict[str, Any]]:
         """Delete the segments whose last record is older than `retention`; yield the record of each.
