@@ -14,7 +14,7 @@ import click
 from cdnblock.cli.options import at_option, orders_option
 from cdnblock.cli.orders import span_option
 from cdnblock.cli.progress import progress_bar
-from cdnblock.errors import ConfigError
+from cdnblock.errors import ConfigError, OrderError
 
 if TYPE_CHECKING:
     from cdnblock.reports.dsa import DsaReport
@@ -86,12 +86,15 @@ def _order_report(order_id: str, orders: Path, trails: Sequence[Path], at: datet
     from cdnblock.cli.root import installed_version
     from cdnblock.reports.order_making import order_report
     from cdnblock.reports.trails import orders_of_trails, read_trails
-    from cdnblock.sources.order_folder import load_orders
+    from cdnblock.sources.order_folder import read_orders
     from cdnblock.sources.protected_list import load_holidays
 
-    order = load_orders(orders).orders.get(order_id) if orders.exists() or not trails else None
+    there = read_orders(orders) if orders.exists() or not trails else None
+    order = next((order for order in there.orders if order.id == order_id), None) if there else None
     order = order or orders_of_trails(trails).get(order_id)
     if order is None:
+        if there is not None and there.errors:  # it may be in a file that cannot be read
+            raise OrderError(there.problems)
         raise ConfigError(f"no order {order_id!r} in {orders}, nor in the trails; `cdnblock orders list` names them")
     holidays, _ = load_holidays(orders if orders.is_dir() else orders.parent)
     with progress_bar("octets of the trails verified") as progress:

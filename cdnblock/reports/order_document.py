@@ -13,6 +13,7 @@ from cdnblock.reports.compliance import Compliance, Verdict
 from cdnblock.reports.document import Block, Bullets, Cell, Chart, Document, Facts, Link, Section, Sentence, Table, Tone
 from cdnblock.reports.expiring import left_in_words
 from cdnblock.reports.order import PROVES_NOT, DayRow, NameGroup, OrderReport, Stated, TrailReport
+from cdnblock.reports.trail_values import local
 
 SHOWN: Final = 1_000  # rows of a table; the JSON form has all
 
@@ -58,8 +59,8 @@ class _Shown:
     def instant(self, at: datetime | None) -> str:
         if at is None:
             return _UNKNOWN
-        local = at.astimezone(self._zone)
-        return local.isoformat(sep=" ", timespec="milliseconds" if local.microsecond else "seconds")
+        found = local(at, self._zone)
+        return found.isoformat(sep=" ", timespec="milliseconds" if found.microsecond else "seconds")
 
     def lead(self) -> Iterator[Sentence]:
         report, order = self._report, self._report.order

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from cdnblock.reports.compliance import Compliance
 from cdnblock.reports.order import PROVES_NOT, LiftingReport, NoticeReport, OrderReport, Stated, TrailReport
+from cdnblock.reports.trail_values import local
 
 
 def as_json(report: OrderReport) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class _Writer:
         self._zone = zone
 
     def instant(self, at: datetime | None) -> str | None:
-        return None if at is None else at.astimezone(self._zone).isoformat()
+        return None if at is None else local(at, self._zone).isoformat()
 
     def stated(self, stated: Stated | None) -> dict[str, Any] | None:
         return None if stated is None else {"written": stated.written.isoformat(), "at": self.instant(stated.at)}

@@ -10,6 +10,7 @@ from cdnblock.orders.model import UnknownLocation
 from cdnblock.reports.compliance import Source, Verdict
 from cdnblock.reports.expiring import left_in_words
 from cdnblock.reports.order import OrderReport, TrailReport
+from cdnblock.reports.trail_values import local
 
 
 def warnings_of(report: OrderReport) -> Iterator[str]:
@@ -42,7 +43,7 @@ def _about_times(report: OrderReport) -> Iterator[str]:
         yield "The file gives a time to comply and no date of service: the deadline cannot be counted."
     stated = report.implemented
     if stated is not None and compliance.source is Source.TRAIL and compliance.begun is not None:
-        day = compliance.begun.astimezone(ZoneInfo(zone)).date()
+        day = local(compliance.begun, ZoneInfo(zone)).date()
         differs = day != stated.written if not isinstance(stated.written, datetime) else compliance.begun > stated.at
         if differs:
             yield (
@@ -75,4 +76,4 @@ def _about_trail(report: OrderReport, trail: TrailReport) -> Iterator[str]:
 
 
 def _shown(at: datetime, zone: str) -> str:
-    return at.astimezone(ZoneInfo(zone)).isoformat(sep=" ", timespec="seconds")
+    return local(at, ZoneInfo(zone)).isoformat(sep=" ", timespec="seconds")

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from cdnblock.audit.reading import lines, orders_of, read_record
 from cdnblock.audit.records import HITS, Kind, instant_of
-from cdnblock.reports.trail_values import Begin, Gap, Hit, Pause, Record, TrailFacts, Turned
+from cdnblock.reports.trail_values import Begin, Gap, Hit, Pause, Record, TrailFacts, Turned, local
 
 _IN_STEP: Final = ("probed, in step", "in place, nobody asked")  # what `applied` says of a change that went well
 _DAYS: Final = 10_000  # minutes of which the day is remembered
@@ -200,7 +200,7 @@ class _Reader:
         if minute not in self._days:
             if len(self._days) >= _DAYS:
                 self._days.clear()
-            self._days[minute] = at.astimezone(self._zones[order]).date()
+            self._days[minute] = local(at, self._zones[order]).date()
         return self._days[minute]
 
 

@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
+from zoneinfo import ZoneInfo
 
 Record: TypeAlias = dict[str, Any]
+
+
+def local(at: datetime, zone: ZoneInfo) -> datetime:
+    """Return an instant in a time zone; the first and last hours that there are stay in their own: clocks go wrong."""
+    try:
+        return at.astimezone(zone)
+    except OverflowError:
+        return at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,15 @@ def test_dsa_15(story, form):
         assert "23.17" in done.stdout
 
 
+def test_another_file_that_is_invalid_is_no_hindrance(story, tmp_path):
+    """A report on one order does not wait for somebody to mend another one; on an unknown one it tells of both."""
+    (tmp_path / "good.yaml").write_text(ORDER)
+    (tmp_path / "bad.yaml").write_text("cdnblock: 1\nid: bad\n")
+    assert run("--order", "motogp", "--orders", tmp_path).exit_code == 0
+    done = run("--order", "bad", "--orders", tmp_path)
+    assert (done.exit_code, "`court` is missing" in done.output) == (1, True)
+
+
 def test_dsa_15_counts_orders_that_left_the_folder(story, tmp_path):
     """What came in the year counts, also when it has ended since and its file is gone."""
     (tmp_path / "other.yaml").write_text(order_text(id="other"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cdnblock.audit.reading import records
 from cdnblock.orders.calendar import french_public_holidays
 from cdnblock.reports.compliance import Verdict
 from cdnblock.reports.markdown import as_markdown
+from cdnblock.reports.order import TrailReport
 from cdnblock.reports.order_document import order_document
 from cdnblock.reports.order_json import as_json
 from cdnblock.reports.order_making import order_report
@@ -312,6 +314,20 @@ def test_a_report_as_of_an_instant_knows_nothing_later(story):
     assert sum(trail.facts.hits.values()) == 7
     assert trail.facts.notices == {}
     assert trail.whole
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"])
+def test_a_clock_that_is_far_off_is_shown_as_it_was(at, story):
+    """No year is too early or too late for a report."""
+    known = load_orders(story / "orders").orders["motogp"]
+    for zone in ("Pacific/Kiritimati", "America/Los_Angeles"):
+        order = replace(known, timezone=zone)
+        found = [record | {"at": at, "first": at} for record in records(story / "audit")]
+        facts = facts_of(found, story / "audit", {"motogp": zone})["motogp"]
+        trail = TrailReport(facts=facts, whole=True, records=len(found))
+        told = order_report(order, [trail], at=paris("2025-06-01"), software="1", holidays=french_public_holidays)
+        assert at[:4] in as_markdown(order_document(told))
+        assert at[:4] in json.dumps(as_json(told))
 
 
 def applied(instance, result):
