@@ -17,7 +17,7 @@ from cdnblock.http_gate import Action, HttpGate, Name, Verdict
 from cdnblock.http_noting import HttpNotes
 from cdnblock.matching.ruleset import RuleSet
 
-_GOES_ON: Final = (Action.PASS, Action.PASS_UNCACHED)
+_UNCACHED: Final = Action.PASS_UNCACHED
 _LOG: Final = logging.getLogger(__name__)
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -66,7 +66,9 @@ class RunningExchanges(Generic[_K, _V]):
     ) -> None:
         self.by_key: dict[_K, _V] = {}
         self.notes = HttpNotes(gate, adapter)
-        self._noted: dict[_K, tuple[_V, set[bool]]] = {}  # exchanges that go on: whether as enforced, as a dry run
+        # What was noted of exchanges that go on: kept out of caches, and dry runs.
+        self._uncached: dict[_K, _V] = {}
+        self._dry: dict[_K, _V] = {}
         self._gate = gate
         self._asked = asked
         self._tell = tell
@@ -83,22 +85,24 @@ class RunningExchanges(Generic[_K, _V]):
         unsubscribe = gate.enforcer.subscribe(changed)
 
     def acted(self, key: _K, value: _V, names: tuple[Name, ...], verdict: Verdict) -> None:
-        """Note what was done about an exchange that goes on; the same is noted once."""
+        """Note what was done about an exchange that goes on: that it is kept out of caches, or a dry run; each once."""
         decision = verdict.decision
-        if decision is None or verdict.action not in _GOES_ON or not (decision.measures or decision.would):
+        if decision is None:
             return
-        known, noted = self._noted.get(key, (None, set[bool]()))
-        if known is not value:
-            noted = set()
-            self._noted[key] = value, noted
-        is_enforced = bool(decision.measures)
-        if is_enforced not in noted:
-            noted.add(is_enforced)
-            self.notes.acted(names, verdict)
+        if verdict.action is _UNCACHED:
+            if self._uncached.get(key) is value:
+                return
+            self._uncached[key] = value
+        elif verdict.action is not Action.PASS or not decision.would or self._dry.get(key) is value:
+            return
+        if decision.would:
+            self._dry[key] = value
+        self.notes.acted(names, verdict)
 
     def forget(self, key: _K) -> None:
         """Forget what was noted of an exchange that is over."""
-        self._noted.pop(key, None)
+        self._uncached.pop(key, None)
+        self._dry.pop(key, None)
 
     def look(self) -> None:
         """Ask about everything that runs, and tell of what is covered now."""
@@ -106,8 +110,9 @@ class RunningExchanges(Generic[_K, _V]):
         changed = [change for change in found if change is not None]
         if changed:
             self._tell(changed)
-        for key in [key for key in list(self._noted) if key not in self.by_key]:
-            self._noted.pop(key, None)
+        for key in {*self._uncached, *self._dry}:
+            if key not in self.by_key:
+                self.forget(key)
 
     def _look_at(self, key: _K, value: _V) -> Changed[_K, _V] | None:
         """Return what the orders change for an exchange; where even that fails, it ends: the others must, too."""

@@ -24,6 +24,7 @@ import dns.rcode
 
 from cdnblock.adapters._dns_front.memos import CLIENTS, LONGEST_NAME, NAMES
 from cdnblock.adapters._dns_front.queries import FORWARD, QueryJudge
+from cdnblock.audit.tally import MOST_CELLS
 from cdnblock.enforcer import Enforcer
 from cdnblock.measures import dns_refusal
 
@@ -37,6 +38,7 @@ ORDERS = {
     "cache": order_text(id="cache", names="[cache.example]", measures="{cdn: disable}"),
 }
 CENSORED = 16
+REFUSED = ("dns_server", "dns", "refused")  # as the tally counts
 
 
 @pytest.fixture(scope="module")
@@ -389,6 +391,7 @@ def test_random_names_clients_and_options_fill_no_memory(enforcer):
     assert len(judge._shapes) <= 4_096
     assert sum(len(shape.canned) for shape in judge._shapes.values()) <= 4_096
     assert sum(map(sys.getsizeof, judge._names)) < 8_000_000
+    assert len(judge._notes.refusals.cells) <= MOST_CELLS
 
 
 def read_by_dnspython(query):
@@ -465,6 +468,7 @@ def test_mutated_queries_are_read_as_dnspython_reads_them(enforcer):
         packet(counts=(1, 0, 0, 2), rest=b"\xc0\x0c" + pack("!HHIH", 1, 1, 0, 4) + b"abcd" + opt()),
     ]
     outcomes = set()
+    counted = enforcer.tally.totals.get(REFUSED, 0)
     for _ in range(10_000):
         data = bytearray(dice.choice(seeds))
         for _ in range(dice.randint(1, 3)):
@@ -480,6 +484,7 @@ def test_mutated_queries_are_read_as_dnspython_reads_them(enforcer):
                     del data[at : at + dice.randint(1, 3)]
         outcomes.add(outcome(check_against_dnspython(judge, bytes(data))))
     assert outcomes >= {"silence", "forward", "FORMERR", "NOTIMP", "REFUSED", "NXDOMAIN", "BADVERS"}
+    assert enforcer.tally.totals[REFUSED] - counted == judge.refused > 500
 
 
 def answer_with(query, *, scope=None, use_edns=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -142,6 +143,19 @@ def test_each_turn_is_told_at_its_instant_and_once(folder, small_mmdb, clock):
     assert (opened["label"], opened["until"][:16]) == ("Qatar", "2026-05-01T12:00")
     assert (added["notice"], added["names"]) == ("ARCOM 1", ["more.example"])
     assert (lifted["names"], lifted["reason"]) == (["one.example"], "it is lawful now")
+
+
+def test_turns_are_told_by_whoever_watches_the_clock(folder, small_mmdb, clock):
+    """Within a moment, and once, with no file changed."""
+    put(folder, "one", begins="2026-05-01T06:00", names="[one.example]")
+    with Enforcer(folder / "orders", geo=small_mmdb, audit=folder / "audit", clock=clock) as enforcer:
+        assert life(folder) == []
+        clock.at = START + timedelta(hours=5)
+        end = time.monotonic() + 5
+        while not (enforcer.trail.flush() and life(folder)):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    assert life(folder) == [("order-started", "one", "2026-05-01T04:00", False)]
 
 
 def test_what_turned_while_nobody_ran_is_told_as_past(folder, small_mmdb, clock):
