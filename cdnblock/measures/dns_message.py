@@ -229,7 +229,10 @@ def _find_opt(packet: bytes, offset: int, others: int, additionals: int) -> _Opt
     found: _Opt | None = None
     for position in range(others + additionals):
         owner = offset
-        offset = _skip_owner(packet, offset) + RECORD.size
+        try:
+            offset = after_name(packet, owner) + RECORD.size
+        except IndexError:
+            raise _BrokenError from None
         if offset > len(packet):
             raise _BrokenError
         kind, udp_size, ttl, length = RECORD.unpack_from(packet, offset - RECORD.size)
@@ -243,17 +246,14 @@ def _find_opt(packet: bytes, offset: int, others: int, additionals: int) -> _Opt
     return found
 
 
-def _skip_owner(packet: bytes, offset: int) -> int:
-    """Return where a record's owner name ends: at the root, or behind a pointer, which is not followed."""
-    try:
-        while length := packet[offset]:
-            if length >= _POINTER:
-                return offset + 2
-            if length > _MAX_LABEL:
-                raise _BrokenError
-            offset += length + 1
-    except IndexError:
-        raise _BrokenError from None
+def after_name(packet: bytes, offset: int) -> int:
+    """Return where a name ends: at the root, or behind a pointer, which is not followed. Raises IndexError where it is none."""
+    while length := packet[offset]:
+        if length >= _POINTER:
+            return offset + 2
+        if length > _MAX_LABEL:
+            raise IndexError(offset)
+        offset += length + 1
     return offset + 1
 
 

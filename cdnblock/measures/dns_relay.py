@@ -10,7 +10,6 @@ from typing import Final
 
 from cdnblock.measures import dns_message as wire
 
-_POINTER: Final = 0xC0  # RFC 1035 §4.1.4
 _FOUR: Final = 4  # octets of an option's code and length (RFC 6891 §6.1.2), and of a question's type and class
 _SCOPE: Final = 3  # where SCOPE PREFIX-LENGTH stands in the option's data (RFC 7871 §6)
 
@@ -99,19 +98,11 @@ def _find_opt(packet: bytes) -> tuple[int, int] | None:
     _, _, questions, *counts = wire.HEADER.unpack_from(packet)
     offset = wire.HEADER.size
     for _ in range(questions):
-        offset = _skip_name(packet, offset) + _FOUR
+        offset = wire.after_name(packet, offset) + _FOUR
     for _ in range(sum(counts)):
-        offset = _skip_name(packet, offset) + wire.RECORD.size
+        offset = wire.after_name(packet, offset) + wire.RECORD.size
         kind, _, _, length = wire.RECORD.unpack_from(packet, offset - wire.RECORD.size)
         if kind == wire.OPT:
             return offset, offset + length
         offset += length
     return None
-
-
-def _skip_name(packet: bytes, offset: int) -> int:
-    while length := packet[offset]:
-        if length >= _POINTER:
-            return offset + 2
-        offset += length + 1
-    return offset + 1

@@ -14,7 +14,6 @@ PADDING: Final = 12  # RFC 7830 §3
 BLOCK: Final = 468  # octets: what the length of a padded answer is a multiple of (RFC 8467 §4.1)
 LONGEST: Final = 65_535  # octets of a message
 
-_POINTER: Final = 0xC0  # RFC 1035 §4.1.4
 _OPTION: Final = struct.Struct("!HH")  # RFC 6891 §6.1.2: code and length
 _LONGEST_TTL: Final = 0x7FFF_FFFF  # a greater one counts as 0 (RFC 2181 §8)
 
@@ -59,9 +58,9 @@ def _records(packet: bytes) -> list[_Record] | None:
         _, _, questions, *counts = wire.HEADER.unpack_from(packet)
         offset = wire.HEADER.size
         for _ in range(questions):
-            offset = _skip_name(packet, offset) + _OPTION.size
+            offset = wire.after_name(packet, offset) + _OPTION.size
         for _ in range(sum(counts)):
-            offset = _skip_name(packet, offset)
+            offset = wire.after_name(packet, offset)
             kind, _, ttl, length = wire.RECORD.unpack_from(packet, offset)
             start = offset + wire.RECORD.size
             offset = start + length
@@ -69,14 +68,6 @@ def _records(packet: bytes) -> list[_Record] | None:
     except (IndexError, struct.error):
         return None
     return found if offset <= len(packet) else None
-
-
-def _skip_name(packet: bytes, offset: int) -> int:
-    while length := packet[offset]:
-        if length >= _POINTER:
-            return offset + 2
-        offset += length + 1
-    return offset + 1
 
 
 def _opt(packet: bytes) -> _Record | None:
