@@ -23,7 +23,7 @@ _SHOWN: Final = (
     "held",
     "state_folder_error",
 )
-_MEASURES: Final[Mapping[str, str]] = {"pass": "", "uncached": "cdn", "answer": "proxy", "close": "proxy"}
+_NOT_ENFORCED: Final = ("pass", "misasked", "untrusted", "crowded", "unready")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,9 @@ def metrics(state: State) -> web.Response:
 
 
 def rows(counts: Mapping[str, int]) -> Iterator[Row]:
-    """Yield the service's own counts: what it answered, and what it could not."""
-    for action, number in counts.items():
-        yield "cdnblock_decisions_total", ("decision_service", _MEASURES.get(action, ""), action), number
+    """Yield the service's own counts: what passed, and who got no verdict; what was enforced stands in the tally."""
+    for action in _NOT_ENFORCED:
+        yield "cdnblock_decisions_total", ("decision_service", "", action), counts[action]
 
 
 PAGES: Final[Mapping[str, Callable[[State], web.Response]]] = {

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from cdnblock.adapters._dns_front.front import Front, FrontSettings, run, serve_front
 from cdnblock.adapters._dns_front.memos import Decides
-from cdnblock.adapters._dns_front.metrics import rows
+from cdnblock.adapters._dns_front.metrics import Totals
 from cdnblock.adapters._dns_front.peers import Address, read_address
 from cdnblock.adapters._dns_front.queries import FORWARD, QueryJudge, Verdict
 from cdnblock.adapters._dns_front.server import DnsServer
@@ -32,11 +32,11 @@ __all__ = [
     "FrontSettings",
     "QueryJudge",
     "StreamLimits",
+    "Totals",
     "Upstreams",
     "Verdict",
     "Workers",
     "read_address",
-    "rows",
     "run",
     "serve_front",
 ]

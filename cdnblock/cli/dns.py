@@ -222,10 +222,11 @@ def _serve_with_workers(
 @contextlib.contextmanager
 def _reporting(enforcer: Enforcer, metrics: str | None, tell: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
     """Tell the counters in `cdnblock status`, and to Prometheus where it is told to ask."""
-    from cdnblock.adapters.dns_server import rows
+    from cdnblock.adapters.dns_server import Totals
 
     enforcer.report("dns", tell)
-    with serving_metrics(metrics, enforcer, lambda: rows(tell())):
+    totals = Totals()
+    with serving_metrics(metrics, enforcer, lambda: totals.rows(tell())):
         yield
 
 

@@ -18,6 +18,8 @@ from free_ports import free_port
 from order_texts import order_text
 from prometheus_page import samples, value
 
+from cdnblock.adapters._dns_front.metrics import Totals
+
 ROOT = Path(__file__).parents[2]
 QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00%s\x00\x00\x01\x00\x01"
 
@@ -96,6 +98,54 @@ def test_a_dns_front(orders, workers):
     }  # fmt: skip
     assert value(found, "cdnblock_names_in_force") == 1
     assert value(found, "cdnblock_dns_workers") == workers
+
+
+def test_no_counter_falls_when_a_worker_is_replaced():
+    """What a worker had told before it died goes on counting; what it held at that moment does not."""
+    totals = Totals()
+
+    def worker(pid, number, **more):
+        upstream = {
+            "up": False,
+            "timeouts": number,
+            "network_errors": 0,
+            "seconds": 0.5,
+            "latency_buckets": {"1": number, "+Inf": 1},
+        }
+        counts = dict.fromkeys(("refused", "forwarded", "objected", "silent", "failed"), number)
+        others = dict.fromkeys(
+            ("unanswered", "dropped", "in_circles", "unasked_answers", "disbelieved_answers"), number
+        )
+        stream = {"queries": number, "connections": 3}
+        return {
+            "pid": pid,
+            "revision": "r",
+            "outstanding": 7,
+            "queries": counts,
+            "tcp": stream,
+            "upstreams": [upstream],
+            **others,
+            **more,
+        }
+
+    def told(*workers):
+        return dict_of(totals.rows({"restarts": 0, "workers": list(workers)}))
+
+    def dict_of(rows):
+        return {(name, *labels): number for name, labels, number in rows}
+
+    both = told(worker(1, 100), worker(2, 10))
+    one = told(worker(2, 11))
+    again = told(worker(2, 11), worker(3, 1))
+    after = told(worker(3, 2))
+    shown = [found["cdnblock_dns_queries_total", "refused"] for found in (both, one, again, after)]
+    assert shown == [110, 111, 112, 113]
+    assert [found["cdnblock_dns_workers",] for found in (both, one, again, after)] == [2, 1, 2, 1]
+    assert [found["cdnblock_dns_outstanding",] for found in (both, one, again, after)] == [14, 7, 14, 7]
+    assert [found["cdnblock_dns_connections",] for found in (both, one, again, after)] == [6, 3, 6, 3]
+    assert after["cdnblock_dns_upstream_seconds", "1"].counts == {"1": 113, "+Inf": 3}
+    assert after["cdnblock_dns_upstream_seconds", "1"].seconds == 1.5
+    assert after["cdnblock_dns_upstream_up", "1"] == 0
 
 
 def test_mitmproxy(orders):

@@ -41,6 +41,7 @@ _REPLY: Final = 10.0  # seconds for all else: a busy machine is not a hanging wo
 _STOP: Final = 5.0
 _LOOK: Final = 0.5  # seconds between two looks at whether to end
 _BEAT: Final = 2.0  # seconds between two questions to each worker whether its event loop still goes round
+_SOON: Final = 1.0  # seconds that somebody who asks for the counters waits for those who change the workers
 _PAUSE: Final = 1.0  # seconds before a worker is replaced that died young
 
 _LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
@@ -61,6 +62,7 @@ class Workers:
         self._newest: Load | None = None
         self._workers: list[_Worker] = []
         self._unsubscribe: Callable[[], None] | None = None
+        self._told: list[dict[str, object]] = []
         self.restarts = 0
         self.addresses: tuple[Address, ...] = ()
 
@@ -119,10 +121,17 @@ class Workers:
                     ended.wait(_PAUSE if time.monotonic() - worker.started < _PAUSE else 0)
 
     def metrics(self) -> dict[str, object]:
-        """Return the counters of each worker; one that does not reply has none, and is replaced."""
-        with self._changing:
-            told = [worker.ask(Count(), self._patience) for worker in self._workers]
-        return {"restarts": self.restarts, "workers": [counted for counted in told if isinstance(counted, dict)]}
+        """Return the counters of each worker; one that does not reply has none, and is replaced.
+
+        While all of them change their orders, nobody waits for that: then it is what they said last.
+        """
+        if self._changing.acquire(timeout=_SOON):
+            try:
+                told = [worker.ask(Count(), self._patience) for worker in self._workers]
+            finally:
+                self._changing.release()
+            self._told = [counted for counted in told if isinstance(counted, dict)]
+        return {"restarts": self.restarts, "workers": self._told}
 
     def _follow(self, old: RuleSet, new: RuleSet) -> None:
         """Have every worker enforce what the enforcer does (called on the thread that reread the orders)."""
