@@ -288,6 +288,7 @@ class Enforcer:
         self._listeners.tell(lambda: self._rules)
         with self._rereading:
             self._slow_release.free()
+            self._tell_endings()
 
     def _begin(
         self, opened: ExitStack, audit: Path, settings: Settings | None, geo: Path | str | CountryTable | None
@@ -316,7 +317,6 @@ class Enforcer:
             self._chronicle.put_in_force(self._live, old, self._now(), accepted=accept_release)
         self._rules = new = self._live.rules
         self._vitals.note_look(self._live, self._now())
-        self._tell_endings()
         if different:
             took = time.perf_counter() - started
             self._last_reload = LastReload(at=self._now(), seconds=took, changed=new is not old)
