@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
+from cdnblock.audit.reading import records
 from cdnblock.audit.records import Kind
+from cdnblock.audit.settings import Settings
 from cdnblock.audit.tally import Tally
 from cdnblock.audit.trail import Trail
 from cdnblock.audit.writing import Writer
@@ -17,6 +20,16 @@ ORDER = "motogp"
 PROXY = (Measure.PROXY,)
 AT = datetime(2026, 11, 22, 3, 50, tzinfo=UTC).timestamp()
 SMALLEST = 4096  # octets of a segment
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self, now: float = AT) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def rules_of(*names: str, order: str = ORDER) -> RuleSet:
@@ -67,3 +80,13 @@ def lines(folder: Path) -> list[bytes]:
 def flushed(trail: Trail) -> None:
     """Have written what was told of so far."""
     assert trail.flush(), trail.status()
+
+
+def opened(folder: Path, tally: Tally, clock: Clock, **settings: Any) -> Trail:
+    """Return a trail with such settings and such a clock."""
+    return Trail(folder, tally, settings=Settings(**settings), clock=clock)
+
+
+def told(folder: Path, *kinds: str) -> list[dict[str, Any]]:
+    """Return the records of these kinds, all without any."""
+    return list(records(folder, kinds=set(kinds)))

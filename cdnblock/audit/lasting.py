@@ -5,6 +5,7 @@ Nothing here raises for what becomes of the folder: a full disk, a folder that i
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from cdnblock.audit.settings import Fsync
 from cdnblock.audit.writing import TakenAwayError, Writer
 from cdnblock.errors import ConfigError
 
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TRY_EVERY: Final = 1.0  # seconds
 
 _LOG: Final = logging.getLogger("cdnblock.audit")
@@ -47,6 +49,26 @@ class LastingWriter:
         self._texts = texts
         self._unsynced = self._unsettled = False
         self._next_try = 0.0
+
+    def begin(self, events: list[Event], now: float) -> bool:
+        """Write the first events of a run; return whether that was possible, or the disk is full.
+
+        Raises:
+            OSError: nothing can be written for another reason.
+
+        """
+        try:
+            for event in events:
+                self.write(event, now)
+            self.settle(is_full=True)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self.begin_outage(error, now)
+            for event in events:
+                self._keep(event)
+            return False
+        return True
 
     def record(self, events: list[Event], now: float, *, is_full: bool) -> None:
         """Write events; with `is_full`, also do what is done once a second."""

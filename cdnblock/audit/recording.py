@@ -27,6 +27,9 @@ from cdnblock.errors import ConfigError
 _RECENT: Final = 500
 _MINUTE: Final = 60
 _HOUR: Final = 3600.0
+_DAY: Final = 86_400.0
+_LEAP: Final = 1.5 * _DAY  # a clock that is set forward by more may be wrong
+_LONG_AGO: Final = 40 * _DAY
 _CLOCK_STEP: Final = 1.0  # seconds by which a clock may go wrong between two looks without having been set
 
 _LOG: Final = logging.getLogger("cdnblock.audit")
@@ -178,6 +181,8 @@ class Recorder:
         step = (now - before[0]) - (self._looked[1] - before[1])
         if abs(step) > _CLOCK_STEP:
             events.append(Event(at=now, kind=Kind.CLOCK_STEP, fields={"seconds": round(step, 6)}))
+        if step > _LEAP:
+            self._delete_later("the clock leapt forward")
         if self._overflow:
             lost, self._overflow = dict(self._overflow), Counter()
             fields = {"from": rfc3339(before[0]), "to": rfc3339(now), "lost": lost, "why": "too much came at once"}
@@ -205,6 +210,11 @@ class Recorder:
             return []
         return [] if rotated is None else [Event(at=now, kind=Kind.KEY_ROTATED, fields=rotated)]
 
+    def _delete_later(self, why: str) -> None:
+        """Delete nothing for a day: with a clock that is years ahead everything would be too old."""
+        _LOG.warning("cdnblock: %s: %s; no segment is deleted within a day", self._path, why)
+        self._next_retirement = time.monotonic() + _DAY
+
     def _opened_keys(self, writer: Writer) -> Keys | None:
         if self._settings.clients is not ClientForm.PSEUDONYM:
             return None
@@ -220,12 +230,13 @@ class Recorder:
         opened |= {"retention_days": self._settings.retention.total_seconds() / 86_400}
         events = [Event(at=now, kind=Kind.TRAIL_OPENED, fields=opened)]
         events += [Event(at=now, kind=Kind.GAP, fields=gap | {"to": rfc3339(now)}) for gap in found.gaps]
-        if self._keys is not None and (key := self._keys.rotate(now)) is not None:
-            events.append(Event(at=now, kind=Kind.KEY_ROTATED, fields=key))
-        for event in events:
-            self._lasting.write(event, now)
-        self._lasting.settle(is_full=True)
+        if (last := self.last_before) is not None and now - last.timestamp() > _LONG_AGO:
+            self._delete_later("nothing was recorded for a long time, or the clock is wrong")
+        if not self._lasting.begin(events, now):
+            return  # a full disk is no reason not to enforce
         forget_torn(writer.folder)
+        if self._keys is not None and (key := self._keys.rotate(now)) is not None:
+            self._lasting.record([Event(at=now, kind=Kind.KEY_ROTATED, fields=key)], now, is_full=True)
 
     def _told(self, record: dict[str, Any]) -> None:
         self.recent.append(record)

@@ -8,6 +8,7 @@ trail.close()
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -242,4 +243,10 @@ def _in_child() -> None:
         trail._leave_to_parent()  # noqa: SLF001 (its own other half)
 
 
+def _at_exit() -> None:
+    for trail in list(_OPEN):
+        trail.close()
+
+
 os.register_at_fork(after_in_child=_in_child)
+atexit.register(_at_exit)  # whoever forgets to close a trail has one that is closed all the same

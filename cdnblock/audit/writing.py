@@ -61,7 +61,8 @@ class Writer:
             if self.found.segment is not None:
                 self._open(self.found.segment)
             if not self.head.seq:
-                self.tell_head()  # from the first record on there is a head, whenever somebody is killed
+                with suppress(OSError):  # a full disk; it is told again after each record
+                    self.tell_head()  # from the first record on there is a head, whenever somebody is killed
         except OSError:
             self.close()
             raise

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from trail_processes import RESULTS, run
 from trails import ORDER, decision_about, enforce, flushed, segments
 
 from cdnblock.audit.chain import read_line
 from cdnblock.audit.reading import records
 from cdnblock.audit.records import Kind
-from cdnblock.audit.settings import ClientForm, OrderText, Settings
+from cdnblock.audit.settings import OrderText
 from cdnblock.audit.tally import Tally
 from cdnblock.audit.trail import Trail
 from cdnblock.audit.verifying import verify
 from cdnblock.audit.walking import Wrong
-from cdnblock.errors import ConfigError
 
-TESTS = Path(__file__).parent.parent
-PRELUDE = f"""
-import json, os, subprocess, sys
-sys.path.insert(0, {str(TESTS)!r})
-from pathlib import Path
-from trails import *
-from cdnblock.audit.reading import records
-from cdnblock.audit.settings import Settings
-from cdnblock.audit.verifying import verify
-folder = Path(sys.argv[1])
-tally = Tally()
-"""
-RESULTS = """
-found = verify(folder)
-print(json.dumps({
-    "records": list(records(folder)), "ok": found.ok, "findings": list(map(str, found.findings)), "seen": seen,
-}))
-"""
 FULL = """
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "none", folder], check=True)
 with Trail(folder / "audit", tally) as trail:
@@ -83,13 +62,6 @@ with Trail(folder, tally) as trail:
     folder.chmod(0o700)
     seen += [trail.flush()]
 """
-READ_ONLY = """
-subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", folder], check=True)
-try:
-    Trail(folder / "audit", tally)
-except Exception as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-"""
 LIMITED = """
 import resource
 with Trail(folder, tally) as trail:
@@ -101,17 +73,6 @@ with Trail(folder, tally) as trail:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     seen += [trail.flush()]
 """
-
-
-def run(code, folder, *, mounts=False):
-    """Run code in a process of its own, which may mount what it likes: nobody else sees it."""
-    unshare = ["unshare", "--mount"] if not os.geteuid() else ["unshare", "--map-root-user", "--mount"]
-    if mounts and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no process may mount anything here")
-    command = [*(unshare if mounts else []), sys.executable, "-c", PRELUDE + code, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), done.stderr
 
 
 def gaps(folder):
@@ -161,13 +122,6 @@ def test_a_folder_that_becomes_read_only_is_loud_and_recording_goes_on_by_itself
     assert kinds.count("gap") == 1
     assert "order-started" in kinds
     assert sum(record["count"] for record in found["records"] if "count" in record) == 10
-
-
-def test_a_read_only_disk_at_the_start_is_an_error_of_the_operator(tmp_path):
-    """He asked for a trail, and there can be none."""
-    (kind, message), _ = run(READ_ONLY, tmp_path, mounts=True)
-    assert kind == "ConfigError"
-    assert "cannot be the audit folder: Read-only file system" in message
 
 
 def take_away_segment(folder):
@@ -278,72 +232,3 @@ def test_a_log_is_not_flooded(tmp_path, caplog):
     (gap,) = gaps(folder)
     assert gap["late"] == {"order-started": 20}
     assert gap["seqs"] == [1, 1]
-
-
-def test_a_folder_has_one_owner(tmp_path):
-    """A second trail in it is refused, in this process and in another, and the owner is named."""
-    folder = tmp_path / "audit"
-    with Trail(folder, Tally()):
-        with pytest.raises(ConfigError, match=f"in use by the process {os.getpid()}"):
-            Trail(folder, Tally())
-        code = (
-            "try:\n    Trail(folder, tally)\nexcept Exception as error:\n    print(json.dumps(type(error).__name__))\n"
-        )
-        assert run(code, folder)[0] == "ConfigError"
-        assert verify(folder).in_use
-    Trail(folder, Tally()).close()
-
-
-def a_file(path):
-    path.write_text("x")
-
-
-def below_a_file(path):
-    path.parent.rmdir()
-    path.parent.write_text("x")
-
-
-def for_all_to_write(path):
-    path.mkdir()
-    path.chmod(0o777)
-
-
-def a_folder_as_lock(path):
-    (path / "lock").mkdir(parents=True)
-    path.chmod(0o700)
-
-
-def a_link_as_lock(path):
-    path.mkdir(mode=0o700)
-    (path / "lock").symlink_to(path / "elsewhere")
-
-
-def a_pipe_as_segment(path):
-    path.mkdir(mode=0o700)
-    os.mkfifo(path / "trail-000000000001-2026-11-22.jsonl")
-
-
-UNUSABLE = [a_file, below_a_file, for_all_to_write, a_folder_as_lock, a_link_as_lock, a_pipe_as_segment]
-
-
-@pytest.mark.parametrize("make", UNUSABLE, ids=lambda make: make.__name__)
-def test_a_folder_that_cannot_be_used_is_an_error_at_the_start(tmp_path, make):
-    """And leaves nothing behind: no lock, no thread, and a tally that only counts."""
-    path = tmp_path / "parent" / "audit"
-    path.parent.mkdir()
-    make(path)
-    tally = Tally()
-    with pytest.raises(ConfigError, match="audit"):
-        Trail(path, tally)
-    assert not tally.recording
-
-
-@pytest.mark.parametrize("content", ["", "rubbish", "[{}]", '[{"id": "1", "key": "ab", "since": 1}]', "[" * 5000])
-def test_a_file_of_keys_that_holds_none_is_an_error_at_the_start(tmp_path, content):
-    """Nobody goes on under a key that is not there."""
-    folder = tmp_path / "audit"
-    Trail(folder, Tally()).close()
-    (folder / "client-keys").write_text(content)
-    (folder / "client-keys").chmod(0o600)
-    with pytest.raises(ConfigError, match="client-keys: holds no keys"):
-        Trail(folder, Tally(), settings=Settings(clients=ClientForm.PSEUDONYM))
