@@ -8,11 +8,13 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from cdnblock.audit.tally import MANY
 from cdnblock.matching.names import to_unicode
 from cdnblock.reports.compliance import Compliance, Verdict
 from cdnblock.reports.document import Block, Bullets, Cell, Chart, Document, Facts, Link, Section, Sentence, Table, Tone
 from cdnblock.reports.expiring import left_in_words
 from cdnblock.reports.order import PROVES_NOT, DayRow, NameGroup, OrderReport, Stated, TrailReport
+from cdnblock.reports.order_warnings import out_of_time, outside_of
 from cdnblock.reports.trail_values import local
 
 SHOWN: Final = 1_000  # rows of a table; the JSON form has all
@@ -195,13 +197,14 @@ class _Shown:
         yield Sentence(f"{enforced:,} times, counted as they are recorded: once for each measure of a request.")
         if would:
             yield Sentence(f"{would:,} times it would have been refused, and was not: it was only reported.")
+        if enforced and not outside_of(self._report) and not out_of_time(self._report):
+            yield Sentence("None of them is of a client outside of the territory, or outside of the order's time.")
         if (chart := _chart(rows)) is not None:
             yield chart
         yield _summed("By country", "country", rows, by_country=True)
         yield _summed("By measure", "measure", rows, by_country=False)
         shown = tuple(
-            (row.day.isoformat(), row.country or "unknown", row.measure, row.enforced, row.would)
-            for row in rows[:SHOWN]
+            (row.day.isoformat(), _place(row.country), row.measure, row.enforced, row.would) for row in rows[:SHOWN]
         )
         header = ("day", "country", "measure", "refused", "would be refused")
         yield Table("By day, country and measure", header, shown, more=max(0, len(rows) - SHOWN))
@@ -252,11 +255,16 @@ def _both_forms(name: str) -> str:
     return name if unicode == name else f"{name} ({unicode})"
 
 
+def _place(country: str | None) -> str:
+    """Return how a country is called in a table; `*` stands for several that were counted together in a flood."""
+    return "unknown" if country is None else "several together" if country == MANY else country
+
+
 def _summed(caption: str, what: str, rows: tuple[DayRow, ...], *, by_country: bool) -> Table:
     enforced: Counter[str] = Counter()
     would: Counter[str] = Counter()
     for row in rows:
-        key = (row.country or "unknown") if by_country else row.measure
+        key = _place(row.country) if by_country else row.measure
         enforced[key] += row.enforced
         would[key] += row.would
     keys = sorted(enforced, key=lambda key: (-enforced[key], key))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from cdnblock.orders.model import UnknownLocation
+from cdnblock.orders.territories import COUNTRIES
 from cdnblock.reports.compliance import Source, Verdict
 from cdnblock.reports.expiring import left_in_words
 from cdnblock.reports.order import OrderReport, TrailReport
 from cdnblock.reports.trail_values import local
+
+_MINUTE: Final = timedelta(minutes=1)
 
 
 def warnings_of(report: OrderReport) -> Iterator[str]:
@@ -26,6 +31,7 @@ def warnings_of(report: OrderReport) -> Iterator[str]:
     elif order.unknown_location is UnknownLocation.ENFORCE:
         yield "Clients whose country cannot be told are covered too: the file says `unknown_location: enforce`."
     yield from _about_times(report)
+    yield from _about_hits(report)
     if not report.trails:
         yield "No trail was given: nothing here tells what was enforced."
     for trail in report.trails:
@@ -50,6 +56,47 @@ def _about_times(report: OrderReport) -> Iterator[str]:
                 f"The order file says that it was implemented {stated.written.isoformat()}; the trail has it in force"
                 f" from {_shown(compliance.begun, zone)}."
             )
+
+
+def outside_of(report: OrderReport) -> Mapping[str, int]:
+    """Return how often clients outside of the territory were refused, by country, as the order's file is now.
+
+    What was counted together for many countries cannot be judged, nor where everybody is covered.
+    """
+    order = report.order
+    found: Counter[str] = Counter()
+    if order.territory.world:
+        return found
+    for row in report.hits:
+        is_outside = row.country in COUNTRIES and row.country not in order.territory.countries
+        if is_outside or (row.country is None and order.unknown_location is UnknownLocation.ALLOW):
+            found[row.country or "unknown"] += row.enforced
+    return {country: count for country, count in sorted(found.items()) if count}
+
+
+def out_of_time(report: OrderReport) -> tuple[datetime, ...]:
+    """Return the first and last refusals that lie before the order's start or after its end; the end needs a minute.
+
+    A refusal is recorded with its minute, and cutting what runs takes a moment.
+    """
+    early, late = report.first_enforced, report.last_enforced
+    found = (
+        early if early is not None and early < report.starts else None,
+        late if late is not None and late > report.over + _MINUTE else None,
+    )
+    return tuple(at for at in found if at is not None)
+
+
+def _about_hits(report: OrderReport) -> Iterator[str]:
+    if outside := outside_of(report):
+        told = ", ".join(f"{country}: {count:,}" for country, count in outside.items())
+        yield f"Refusals are recorded of clients outside of the territory that the file has now ({told})."
+    for at in out_of_time(report):
+        yield f"A refusal is recorded at {_shown(at, report.order.timezone)}, outside of the order's time."
+    seen = {row.measure for row in report.hits if row.enforced}
+    silent = [measure.value for measure in report.order.measures if measure.value not in seen]
+    if seen and silent:
+        yield f"No trail has a refusal by measure {' or '.join(silent)}: the instances may not carry it out."
 
 
 def _about_trail(report: OrderReport, trail: TrailReport) -> Iterator[str]:

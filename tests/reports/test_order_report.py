@@ -17,6 +17,7 @@ from instances import ORDER, paris, running
 
 from cdnblock.audit.reading import records
 from cdnblock.orders.calendar import french_public_holidays
+from cdnblock.orders.model import Territory
 from cdnblock.reports.compliance import Verdict
 from cdnblock.reports.markdown import as_markdown
 from cdnblock.reports.order import TrailReport
@@ -266,6 +267,40 @@ def test_an_order_that_left_the_folder_is_read_from_the_trail(story):
     assert order is not None
     assert [addition.notice for addition in order.additions] == ["ARCOM 7"]
     assert list(orders_of_trails([story / "audit"])) == ["motogp"]
+
+
+def test_whether_anybody_else_was_touched(story, tmp_path):
+    """Nobody, as far as the trail tells; where the file's territory and times are others now, who was."""
+    found = report(story, "audit")
+    assert "None of them is of a client outside of the territory" in as_markdown(order_document(found))
+    assert "No trail has a refusal by measure dns: the instances may not carry it out." in found.warnings
+    order = replace(
+        found.order,
+        territory=Territory(countries=frozenset({"FR"})),
+        begins=paris("2025-04-04T00:00"),
+        until=paris("2025-05-20T12:00"),
+    )
+    narrow = order_report(order, found.trails, at=found.made_at, software="1", holidays=french_public_holidays)
+    assert [warning for warning in narrow.warnings if warning.startswith(("Refusals are", "A refusal is"))] == [
+        "Refusals are recorded of clients outside of the territory that the file has now (RE: 2).",
+        "A refusal is recorded at 2025-04-03 09:30:00+02:00, outside of the order's time.",
+        "A refusal is recorded at 2025-05-20 12:30:00+02:00, outside of the order's time.",
+    ]
+    assert "None of them" not in as_markdown(order_document(narrow))
+
+
+def test_what_was_counted_together_is_called_so(story):
+    """In a flood over many countries; and who could not be located."""
+    hits = [{"seq": 1, "at": "2025-04-04T08:00:00.000000Z", "kind": "counted", "of": "enforced", "order": "motogp",
+             "country": country, "measure": "proxy", "count": 7} for country in ("*", None)]  # fmt: skip
+    facts = facts_of(hits, story / "audit", {"motogp": "Europe/Paris"})["motogp"]
+    order = load_orders(story / "orders").orders["motogp"]
+    trail = TrailReport(facts=facts, whole=True, records=2)
+    found = order_report(order, [trail], at=paris("2025-06-01"), software="1", holidays=french_public_holidays)
+    text = as_markdown(order_document(found))
+    assert "| several together | 7 |" in text
+    assert "| unknown | 7 |" in text
+    assert any("outside of the territory that the file has now (unknown: 7)" in warning for warning in found.warnings)
 
 
 def test_time_without_a_record_is_told(story):
