@@ -27,6 +27,8 @@ MANY: Final = "*"  # stands for several countries that were counted together
 _Cell: TypeAlias = list[Any]
 COUNT, _TOLD, _FIRST, _WHAT, _NAMES = range(5)
 
+_NONE: Final = Decision(measures={})  # holds no rules that are over
+
 __all__ = ["COUNT", "Hit", "Series", "Tally"]
 
 
@@ -191,7 +193,8 @@ class _Turn:
                 self.cells[key] = cell
             except TypeError:  # measures that are no tuple
                 return
-            self._kept.append(what.decision)
+            if apart:  # in totals it is all the same whose decision it was
+                self._kept.append(what.decision)
 
     def totals(self) -> Counter[tuple[str, str, str]]:
         """Return how often each (adapter, measure, action) was counted here."""
@@ -219,10 +222,9 @@ class _Turn:
     def _of_totals(self, what: What, at: float) -> _Cell:
         key = (what.measures, what.action, what.adapter)
         if key not in self._folds:
-            self._folds[key] = self._made(what._replace(client=None), at)
+            self._folds[key] = self._made(what._replace(client=None, decision=_NONE), at)
         if len(self.cells) >= MOST_CELLS:
             self.cells.clear()
-            self._kept.clear()
         return self._folds[key]
 
     def _of_group(self, what: What, at: float, rules: RuleSet | None) -> _Cell:
