@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from cdnblock.matching.comparison import compare
 from cdnblock.matching.ruleset import compile_orders
@@ -76,7 +77,7 @@ def decided(rules, host, country, at):
     return dict(decision.measures), dict(decision.would)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.data(), folder=folders(), at=INSTANTS)
 def test_the_comparison_equals_the_difference_of_decisions(data, folder, at):
     """At every instant from then on each shift gives both decisions; where none is told they are the same."""
@@ -107,7 +108,7 @@ def test_the_comparison_equals_the_difference_of_decisions(data, folder, at):
             assert before == after
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=st.data(), folder=folders(), at=INSTANTS)
 def test_of_each_order_alone_the_same_holds(data, folder, at):
     """What one order brings and takes is what it alone decides before and after."""
@@ -129,7 +130,7 @@ def test_of_each_order_alone_the_same_holds(data, folder, at):
             assert found == ([] if before == after else [(before, after)])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(folder=folders(), at=INSTANTS)
 def test_equal_folders_differ_in_nothing(folder, at):
     """Also when the orders are other objects that say the same."""

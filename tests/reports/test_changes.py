@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from order_texts import order_text
+from thoroughness import examples
 
 from cdnblock.matching.ruleset import compile_orders
 from cdnblock.orders.model import Addition, Lifting, Measure, Mode, Name, Order, Territory, UnknownLocation, Window
@@ -69,7 +70,7 @@ def told(changes, host):
     return ()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.data(), folder=folders(), at=INSTANTS)
 def test_what_is_told_is_exactly_the_difference_of_decisions(data, folder, at):
     """For each host, place and instant: both decisions where something is told, the same decision where nothing is."""
