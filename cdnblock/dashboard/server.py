@@ -121,7 +121,7 @@ class Dashboard:
 
     def _refusal(self, request: web.Request) -> web.StreamResponse | None:
         """Return the answer to who may not ask this, None where the page is to answer."""
-        if not self._door.knows(request.host):
+        if not self._door.knows(request.headers.get("Host")):
             return answers.plain("This is not the name of this dashboard (--dashboard-name adds one).", 421)
         at_door = self._door.token is not None and request.path in _DOOR
         if request.method not in _READING and not (at_door and request.method == "POST"):
@@ -211,7 +211,8 @@ class Dashboard:
         return self._login_page(request, wrong=False)
 
     async def _log_in(self, request: web.Request) -> web.StreamResponse:
-        given = (await request.post()).get("token", "")
+        is_form = request.content_type == "application/x-www-form-urlencoded"  # nothing else is worth reading
+        given = (await request.post()).get("token", "") if is_form else ""
         session = self._door.log_in(given) if isinstance(given, str) else None
         if session is None:
             await asyncio.sleep(_WRONG_TOKEN_SECONDS)
@@ -236,7 +237,8 @@ def _preferred(request: web.Request) -> web.StreamResponse | None:
     wanted = {name: request.query[name] for name in _PREFERENCES if name in request.query}
     if not wanted or request.method != "GET":
         return None
-    back = str(request.rel_url.without_query_params(*_PREFERENCES))
+    rest = [(name, value) for name, value in request.query.items() if name not in _PREFERENCES]
+    back = str(request.rel_url.with_query(rest))
     answer = web.Response(status=303, headers={"Location": "/" + back.lstrip("/\\")})  # `//host/` is another site
     for name, value in wanted.items():
         if value in _PREFERENCES[name]:

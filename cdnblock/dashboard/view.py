@@ -18,6 +18,7 @@ from cdnblock.sources.protected_list import load_holidays
 
 _REST: Final = 20  # times as long as it took to ask, nobody asks again: at most 5 % of a core goes into looking
 _FRESH: Final = 0.5  # seconds
+_PATIENCE: Final = 1.0  # seconds that a page waits for what is newer than what it has
 _HOLIDAYS_SECONDS: Final = 60.0
 
 
@@ -36,6 +37,7 @@ class View:
         self._clock = clock
         self._lock = threading.Lock()
         self._status: Mapping[str, Any] = {}
+        self._asking: threading.Thread | None = None
         self._rest_until = 0.0
         self._register: Register | None = None
         self._registered = 0.0
@@ -45,14 +47,18 @@ class View:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def status(self) -> Mapping[str, Any]:
-        """Return what the instance says of itself, as `cdnblock status` has it; at most some moments old."""
+        """Return what the instance says of itself, as `cdnblock status` has it; at most some moments old.
+
+        While it rereads a long list it says nothing, and what it said last is returned.
+        """
         with self._lock:
-            if time.monotonic() >= self._rest_until:
-                began = time.monotonic()
-                self._status = self.enforcer.status()
-                ended = time.monotonic()
-                self._rest_until = ended + max(_FRESH, _REST * (ended - began))
-            return self._status
+            if time.monotonic() >= self._rest_until and (self._asking is None or not self._asking.is_alive()):
+                self._asking = threading.Thread(target=self._ask, name="cdnblock-dashboard-status", daemon=True)
+                self._asking.start()
+            asking = self._asking
+        if asking is not None:
+            asking.join(_PATIENCE if self._status else None)
+        return self._status or self.enforcer.status()
 
     def register(self) -> Register:
         """Return the orders that are enforced now, worked out; anew when they or, at times, the holidays change."""
@@ -79,6 +85,12 @@ class View:
             return self.trail.last(most, Choice(kinds=HITS, **wanted)).records if self.trail else ()
         except OSError:
             return ()
+
+    def _ask(self) -> None:
+        began = time.monotonic()
+        self._status = self.enforcer.status()
+        ended = time.monotonic()
+        self._rest_until = ended + max(_FRESH, _REST * (ended - began))
 
     def _holidays_changed(self) -> bool:
         """Tell whether the folder's own holidays may be others than before."""

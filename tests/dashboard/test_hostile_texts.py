@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -58,7 +59,12 @@ def hostile(tmp_path_factory, small_mmdb):
     (orders / "order.yaml").write_text(hostile_order())
     with running(orders, small_mmdb, audit=audit) as found:
         broken = f'cdnblock: 1\n"{IMAGE}": \x1b[31m\n'
-        for name in ("<img src=x onerror=window.hurt=1>.yaml", "\u202egnp.yaml", "\x1b[31m.yaml"):
+        for name in (
+            "<img src=x onerror=window.hurt=1>.yaml",
+            "\u202egnp.yaml",
+            "\x1b[31m.yaml",
+            os.fsdecode(b"\xff.yaml"),
+        ):
             (orders / name).write_text(broken)
         (orders / "key.yaml").write_text(
             order_text(id="key") + f"'{SCRIPT}': 1\n'{ATTRIBUTE.replace(chr(39), '')}': 2\n"

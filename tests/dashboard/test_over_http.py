@@ -6,15 +6,17 @@ import base64
 import hashlib
 import http.client
 import re
+import socket
 import threading
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from order_texts import order_text
-from running_dashboards import FRANCE, running, written
+from running_dashboards import FRANCE, enforce, running, written
 
 from cdnblock.dashboard.door import Door, keep_strangers_out, read_token
+from cdnblock.dashboard.trail_view import TrailView
 from cdnblock.errors import ConfigError
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -312,8 +314,6 @@ def test_a_changed_trail_is_told_on_the_page(tmp_path, small_mmdb):
     segment = next(audit.glob("trail-*.jsonl"))
     segment.write_text(segment.read_text().replace('"rehearsed"', '"rehearsEd"'))
     with running(tmp_path / "orders", small_mmdb) as found:
-        from cdnblock.dashboard.trail_view import TrailView
-
         found._dashboard._view.trail = TrailView(audit)
         assert ask(found, "/trail?verify=1")[0] == 200
         found._dashboard._view.trail._verifying.join(10)
@@ -323,3 +323,39 @@ def test_a_changed_trail_is_told_on_the_page(tmp_path, small_mmdb):
         found._dashboard._view.trail = TrailView(Path("/nonexistent"))
         assert "The trail cannot be read:" in ask(found, "/trail")[2]
         assert ask(found, "/")[0] == 200
+
+
+def test_a_long_reload_holds_up_no_page(tmp_path, small_mmdb):
+    """While the instance rereads, what it said last is shown."""
+    with running(written(tmp_path / "orders"), small_mmdb) as found:
+        assert ask(found)[0] == 200
+        found._dashboard._view._rest_until = 0.0
+        with found.enforcer._rereading:
+            assert "of 25 listed" in ask(found)[2]
+
+
+def test_a_request_without_a_host_is_none_of_ours(dashboard):
+    """HTTP/1.0 may leave the Host field out; nobody asks a name server for one."""
+    with socket.create_connection(("127.0.0.1", dashboard.port), 10) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.recv(4096).split(b" ")[1] == b"421"
+
+
+def test_a_log_in_that_is_no_form_is_refused(locked):
+    """A body of another kind, or a broken one, is no token."""
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=x", "application/json", "text/plain"):
+        assert ask(locked, "/login", "POST", "--x\r\nnonsense", Content_Type=kind)[0] in (400, 403)
+    assert ask(locked, "/login", "POST", b"token=" + b"a" * 100_000)[0] in (403, 413)
+
+
+def test_the_trail_of_another_instance_is_shown(tmp_path, small_mmdb):
+    """A dashboard that keeps no trail shows that of one that does, while that one writes."""
+    orders, audit = written(tmp_path / "orders"), tmp_path / "audit"
+    with running(orders, small_mmdb, audit=audit) as writer, running(orders, small_mmdb) as found:
+        found._dashboard._view.trail = TrailView(audit)
+        assert "www.motogpstream.me" not in ask(found, "/decisions")[2]
+        enforce(writer.enforcer, "www.motogpstream.me")
+        assert "www.motogpstream.me" in ask(found, "/decisions")[2]
+        assert "www.motogpstream.me" in ask(found, "/decisions?order=motogp&country=fr&name=motogpstream.me")[2]
+        assert "No record is like that." in ask(found, "/decisions?country=DE")[2]
+        assert re.search(r'data-label="Enforced">3<', ask(found, "/orders")[2])
