@@ -150,7 +150,7 @@ def test_reports(orders, name):
         code, text = run("report", "--order", f"hostile-{name}", "--orders", orders, "--format", layout)
         assert code == 0
         if layout == "html":
-            check_page(text, name)
+            check_page(text, name, svg=True)
         if layout == "markdown":
             assert "<script" not in text
 

@@ -72,7 +72,7 @@ def serving(orders, tmp_path_factory):
 
 def until(true):
     event = threading.Event()
-    for _ in range(400):
+    for _ in range(1_200):
         with contextlib.suppress(OSError):
             if true():
                 return
@@ -196,7 +196,7 @@ def test_the_trail_and_what_shows_it(serving, tmp_path):
         check_lines(done.output, str(arguments))
         assert done.exit_code in (0, 1), done.output
         if "html" in arguments:
-            check_page(done.stdout)
+            check_page(done.stdout, svg=True)
 
 
 PAGES = ["/", "/orders", "/try", "/decisions", "/trail", *(f"/orders/hostile-{name}" for name in ALLOWED)]
