@@ -17,6 +17,7 @@ from cdnblock.cli.progress import progress_bar
 from cdnblock.errors import ConfigError, OrderError
 
 if TYPE_CHECKING:
+    from cdnblock.orders.model import Order
     from cdnblock.reports.dsa import DsaReport
     from cdnblock.reports.order import OrderReport
 
@@ -193,15 +194,17 @@ def dsa_15(
 
     if until < since:
         raise click.UsageError(f"--to {until} lies before --from {since}")
-    known = orders_of_trails(trails) | dict(load_orders(orders).orders)
+    found: dict[str, Order | None] = orders_of_trails(trails) | dict(load_orders(orders).orders)
+    known = [order for _, order in sorted(found.items()) if order is not None]
     report = dsa_report(
-        [known[order_id] for order_id in sorted(known)],
-        facts_of_trails(trails, known.values()),
+        known,
+        facts_of_trails(trails, known),
         since=since,
         until=until,
         at=datetime.now(UTC),
         software=installed_version(),
         service=service,
+        lost=sorted(order_id for order_id, order in found.items() if order is None),
     )
     write(_dsa_text(report, form), out)
 

@@ -87,10 +87,14 @@ def dsa_report(
     at: datetime,
     software: str,
     service: str,
+    lost: Iterable[str] = (),
 ) -> DsaReport:
-    """Return the report on a period; `trails` is what each trail tells of each order."""
+    """Return the report on a period; `trails` is what each trail tells of each order.
+
+    `lost` are the ids of orders of which nothing is left but that trails name them.
+    """
     found: list[OrderReceived] = []
-    left_out: list[tuple[str, str]] = []
+    left_out = [(order_id, "a trail names it, and its file is not kept any more") for order_id in lost]
     notices = 0
     for order in orders:
         facts = [trail[order.id] for trail in trails if order.id in trail]

@@ -31,15 +31,20 @@ def read_trails(
     `progress` is told how many octets of how many were verified.
 
     Raises:
-        ConfigError: a folder cannot be read.
+        ConfigError: a folder cannot be read, or two are the same trail, whose hits would count twice.
 
     """
+    seen: dict[str, Path] = {}
     for path in paths:
         try:
             facts = read_trail(path, {order.id: order.timezone}, until)[order.id]
             found = verify(path, progress=progress)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read as a trail: {error.strerror or error}") from error
+        first = str(facts.runs[0].get("chain")) if facts.runs else str(path.resolve())
+        if first in seen:
+            raise ConfigError(f"{path} is the same trail as {seen[first]}: give it once")
+        seen[first] = path
         findings = [str(finding.message) for finding in found.findings]
         more = [f"and {len(findings) - _FINDINGS} more"] if len(findings) > _FINDINGS else []
         yield TrailReport(
@@ -69,8 +74,10 @@ def facts_of_trails(paths: Iterable[Path], orders: Iterable[Order]) -> list[dict
     return found
 
 
-def orders_of_trails(paths: Iterable[Path]) -> dict[str, Order]:
+def orders_of_trails(paths: Iterable[Path]) -> dict[str, Order | None]:
     """Return each order as its file was in force last, by id, according to trails, which keep such files.
+
+    None stands for one whose file is not kept any more, or is none.
 
     Raises:
         ConfigError: a folder cannot be read.
@@ -88,7 +95,7 @@ def orders_of_trails(paths: Iterable[Path]) -> dict[str, Order]:
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read as a trail: {error.strerror or error}") from error
     found = {order: _kept_order(path, item) for order, (_, path, item) in latest.items()}
-    return {order_id: order for order_id, order in found.items() if order is not None and order.id == order_id}
+    return {order_id: order if order and order.id == order_id else None for order_id, order in found.items()}
 
 
 def _kept_order(path: Path, item: dict[str, Any]) -> Order | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -138,6 +139,29 @@ def test_dsa_15_counts_orders_that_left_the_folder(story, tmp_path):
     found = json.loads(done.stdout)
     assert [order["order"] for order in found["orders"]] == ["motogp"]
     assert [order["order"] for order in found["left_out"]] == ["other"]
+
+
+def test_an_order_of_which_nothing_is_left_is_named(story, tmp_path):
+    """The trail names it, and its kept file is gone: it is in no number, and not passed over."""
+    shutil.copytree(story / "audit", tmp_path / "audit")
+    shutil.rmtree(tmp_path / "audit" / "files")
+    (tmp_path / "orders").mkdir()
+    done = run(
+        "dsa-15", "--from", "2025-01-01", "--to", "2025-12-31", "--orders", tmp_path / "orders",
+        "--trail", tmp_path / "audit", "--format", "json",
+    )  # fmt: skip
+    (left_out,) = json.loads(done.stdout)["left_out"]
+    assert left_out == {"order": "motogp", "why": "a trail names it, and its file is not kept any more"}
+    assert run("--order", "motogp", "--orders", tmp_path / "orders", "--trail", tmp_path / "audit").exit_code == 1
+
+
+def test_a_trail_that_is_given_twice_is_refused(story, tmp_path):
+    """Its hits would count twice; a copy of it is the same trail."""
+    shutil.copytree(story / "audit", tmp_path / "copy")
+    for other in (story / "audit", story / "orders" / ".." / "audit", tmp_path / "copy"):
+        done = run("--order", "motogp", "--orders", story / "orders", "--trail", story / "audit", "--trail", other)
+        assert done.exit_code == 1
+        assert "is the same trail as" in done.output
 
 
 def test_expiring_and_orders_list_agree(story):
