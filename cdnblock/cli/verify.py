@@ -18,7 +18,7 @@ from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.options import geo_option, orders_option
 from cdnblock.cli.progress import progress_bar
 from cdnblock.errors import ConfigError
-from cdnblock.shown import json_text
+from cdnblock.shown import json_text, shown
 
 if TYPE_CHECKING:
     from cdnblock.enforcer import Enforcer
@@ -169,10 +169,10 @@ def _print(report: Report, enforcer: Enforcer, settings: Settings, show: int, *,
         click.echo(json_text(as_mapping(report, notes)))
         return
     for line in as_text(report, show):
-        click.echo(line)
+        click.echo(shown(line))
     for note in notes:
-        click.echo(click.style(f"not seen: {note}", fg="yellow"), err=True)
-    click.echo(click.style(verdict(report), fg="green" if _exit_code(report) == 0 else "red", bold=True))
+        click.echo(click.style(f"not seen: {shown(note)}", fg="yellow"), err=True)
+    click.echo(click.style(shown(verdict(report)), fg="green" if _exit_code(report) == 0 else "red", bold=True))
 
 
 def _exit_code(report: Report) -> int:
@@ -241,7 +241,7 @@ def _clients(
         return [this_machine(server, enforcer.geo)]
     found, missing = told_clients(enforcer.geo, enforcer.rules, told=told, header=header, source=source)
     for place in missing:
-        click.echo(f"not asked as a client in {place.label}: {place.reason}", err=True)
+        click.echo(f"not asked as a client in {place.label}: {shown(place.reason)}", err=True)
     return found
 
 
