@@ -20,13 +20,14 @@ from cdnblock.audit.records import Kind, rfc3339
 from cdnblock.audit.recovery import forget_torn
 from cdnblock.audit.segments import Head
 from cdnblock.audit.settings import ClientForm, Settings
-from cdnblock.audit.tally import Hit
+from cdnblock.audit.tally import AT_ONCE, Hit
 from cdnblock.audit.writing import TakenAwayError, Writer
 from cdnblock.errors import ConfigError
 
 _RECENT: Final = 500
 _MINUTE: Final = 60
 _HOUR: Final = 3600.0
+_BREATH: Final = 0.0001  # seconds
 _DAY: Final = 86_400.0
 _LEAP: Final = 1.5 * _DAY  # a clock that is set forward by more may be wrong
 _LONG_AGO: Final = 40 * _DAY
@@ -118,8 +119,11 @@ class Recorder:
         events = self._noticed(now) if is_full else []
         events += [item for item in waiting if isinstance(item, Event)]
         tell = self._lasting.outage is None
-        both = (*hits, *(item for item in waiting if isinstance(item, Hit)))
-        events += [self._first(first) for hit in both if (first := self._minutes.add(hit, tell=tell)) is not None]
+        for number, hit in enumerate((*hits, *(item for item in waiting if isinstance(item, Hit))), start=1):
+            if (first := self._minutes.add(hit, tell=tell)) is not None:
+                events.append(self._first(first))
+            if not number % AT_ONCE:
+                breathe()
         events.sort(key=lambda event: event.at)
         if turn and self._lasting.outage is None:
             events += self._counted()
@@ -242,3 +246,8 @@ class Recorder:
         self.recent.append(record)
         self.recorded += 1
         self.gaps += record["kind"] == Kind.GAP
+
+
+def breathe() -> None:
+    """Let whoever serves requests have the interpreter: it changes hands only when somebody waits for something."""
+    time.sleep(_BREATH)

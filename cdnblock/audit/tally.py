@@ -21,6 +21,7 @@ MOST_CELLS: Final = 10_000  # that are told apart between two turns; about 10 MB
 MOST_HOSTS: Final = 16  # of one name, so that random hosts below one name take no room from other names
 MOST_FOLDS: Final = 1_000  # of orders and countries, once there is no telling names apart
 MOST_NAMES: Final = 20_000  # of which it is remembered whether they were counted already
+AT_ONCE: Final = 200  # hits between two pauses: about a millisecond
 MANY: Final = "*"  # stands for several countries that were counted together
 
 # A cell is a list, because nothing in Python is quicker to count in.
@@ -90,10 +91,13 @@ class Tally:
                 found.update(turn.totals())
             return found
 
-    def drain(self, *, turn: bool = False, only_new: bool = False) -> list[Hit]:
+    def drain(
+        self, *, turn: bool = False, only_new: bool = False, pause: Callable[[], object] | None = None
+    ) -> list[Hit]:
         """Return what was counted since the last time; with `only_new`, of groups that were never told of.
 
-        With `turn`, every group is new from then on. One at a time calls it.
+        With `turn`, every group is new from then on. `pause` is called about once a millisecond, for whoever wants to
+        let others run. One at a time calls it.
         """
         with self._turning:
             over, self._gone = self._gone, []
@@ -107,7 +111,13 @@ class Tally:
                 for series in self._series:  # after the tally's own: see `Series.note`
                     series.cells = {}
         rules = self.rules()
-        return [hit for each in turns for hit in each.hits(rules, self._clock(), only_new=only_new)]
+        found: list[Hit] = []
+        for each in turns:
+            for hit in each.hits(rules, self._clock(), only_new=only_new):
+                found.append(hit)
+                if pause is not None and not len(found) % AT_ONCE:
+                    pause()
+        return found
 
     def _first(
         self,

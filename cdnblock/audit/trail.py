@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from cdnblock.audit.outage import Complaints, Event
-from cdnblock.audit.recording import Recorder
+from cdnblock.audit.recording import Recorder, breathe
 from cdnblock.audit.records import Kind
 from cdnblock.audit.segments import Head
 from cdnblock.audit.settings import OrderText, Settings
@@ -205,7 +205,7 @@ class Trail:
         """Write what came since the last time."""
         try:
             turn = turn or self._recorder.minute_is_over()
-            hits = self._tally.drain(turn=turn, only_new=not is_full and not turn)
+            hits = self._tally.drain(turn=turn, only_new=not is_full and not turn, pause=breathe)
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
             self._recorder.take(hits, waiting, turn=turn, is_full=is_full or turn)
         except Exception as error:  # noqa: BLE001 (the thread goes on, whatever it is; counted and logged)
