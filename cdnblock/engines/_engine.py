@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cdnblock.engines._blame import Own
+from cdnblock.engines._lines import lines_of_one, without_header
 from cdnblock.errors import CdnblockError, ConfigError
 from cdnblock.verification.clients import Told
 
@@ -102,6 +103,15 @@ class Change:
         """Whether the engine has to be told at all: the files say something new, or nobody knows what it goes by."""
         return self.whole or self.forced or bool(self.names())
 
+    def with_news_alone(self, names: Collection[str]) -> Mapping[str, bytes]:
+        """Return the files as they are, but of these, if it is known what they were, the lines that are new."""
+        return {
+            name: b"".join(line + b"\n" for line in lines_of_one(self.before[name], text)[1])
+            if name in names and name in self.before and not self.whole
+            else text
+            for name, text in self.after.items()
+        }
+
     def backwards(self) -> Change:
         """Return the way back, with nothing taken for granted."""
         return replace(self, before=self.after, after=self.before, whole=True, forced=True)
@@ -189,7 +199,6 @@ class EngineKind:
         return Means(folder=folder, settings=defaults | found, patience=patience)
 
 
-_COMMENTS: Final = (b"#", b"//", b"--", b";")
 CHECK: Final = Setting(
     "", "command that checks instead of ours; {trial} is the folder with the new files", command=True
 )
@@ -204,14 +213,6 @@ def _split(name: str, text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise ConfigError(f"--engine {name}={text}: no command, {error}; quote it as for a shell") from None
-
-
-def without_header(text: bytes) -> bytes:
-    """Return a file without the comments that it begins with, in any of our targets' languages."""
-    start = 0
-    while text.startswith(_COMMENTS, start):
-        start = text.find(b"\n", start) + 1 or len(text)
-    return text[start:]
 
 
 def below(path: str, folder: Path) -> str | None:

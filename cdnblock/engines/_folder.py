@@ -136,7 +136,7 @@ class Swap:
         for path, _ in changed:
             name = str(path.relative_to(self._folder))
             if name in self._before:
-                self._back.append((self._written(path, self._before[name]), path))
+                self._back.append((self._kept(path, self._before[name]), path))
             else:
                 self._new.append(path)
         done = []
@@ -170,6 +170,18 @@ class Swap:
                 path.unlink(missing_ok=True)
         with suppress(OSError):
             _flush(self._folder)
+
+    def _kept(self, place: Path, text: bytes) -> Path:
+        """Return a file with what was right: what is there under another name, if it is that."""
+        if not _is_there(place, text):
+            return self._written(place, text)
+        beside = self._written(place, b"")
+        try:
+            beside.unlink()
+            os.link(place, beside)
+        except OSError:  # a file system without links
+            return self._written(place, text)
+        return beside
 
     def _written(self, place: Path, text: bytes) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)

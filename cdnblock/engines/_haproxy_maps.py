@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from cdnblock.engines._lines import lines_of_one
 from cdnblock.exporters._plan import OTHER
 
 _CHUNK: Final = 15_000  # octets of a command: HAProxy takes 16 384 at a time
@@ -25,8 +26,8 @@ def read_map(text: bytes) -> dict[str, str]:
 
 def differing(before: bytes, after: bytes) -> tuple[dict[str, str], dict[str, str]]:
     """Return what two files of a map say differently: the entries of before, and those of after."""
-    old, new = {*before.split(b"\n")}, {*after.split(b"\n")}
-    return read_map(b"\n".join(old - new)), read_map(b"\n".join(new - old))
+    old, new = lines_of_one(before, after)
+    return read_map(b"\n".join(old)), read_map(b"\n".join(new))
 
 
 def bridge(before: Map, after: Map, places: Iterable[str]) -> dict[str, str]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Final
 
+from cdnblock.engines._lines import lines_of_one
 from cdnblock.exporters._plan import Group, Plan
 
 _OF_A_KIND: Final = 2  # names asked for of those that changed alike
 _MOST_CHANGED: Final = 16
 _IN_RESERVE: Final = 64  # more of them, before anything goes back
 _MOST_STEADY: Final = 8
-_MOST_GONE: Final = 8
+_MOST_GONE: Final = 24
 _FEW_LINES: Final = 2_000  # that differ: for more it is quicker to compare the plans
 _IN_TURN: Final = 1_440  # looks in which each name has had its turn: a day of them, one a minute
 _TURNS: Final = (16, 500)  # names in turn at a time: as few and as many as this
@@ -91,28 +92,31 @@ def names_written(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> li
 
     Files that hold no lines of names tell nothing.
     """
-    found: dict[str, None] = {}
-    for name in before.keys() | after.keys():
+    first: dict[bytes, None] = {}
+    others: dict[bytes, None] = {}
+    for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, b""), after.get(name, b"")
         if old == new:
             continue
-        lines = {*old.split(b"\n")}, {*new.split(b"\n")}
-        taken, put = lines[0] - lines[1], lines[1] - lines[0]
+        taken, put = lines_of_one(old, new)
         if len(taken) + len(put) > _FEW_LINES:
             return None
-        found.update(dict.fromkeys(word.decode() for word in _named_otherwise(taken, put)))
-    return [*found]
+        alone, among = _named_otherwise(taken, put)
+        first |= alone
+        others |= among
+    return [word.decode() for word in first | others]
 
 
-def _named_otherwise(taken: Iterable[bytes], put: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield names that only one of two sets of lines has, or that a line is all about."""
+def _named_otherwise(taken: Iterable[bytes], put: Iterable[bytes]) -> tuple[dict[bytes, None], dict[bytes, None]]:
+    """Return the names that lines of only one side are all about, and those that stand among others on one side alone."""
     bare = [{line.rstrip(b", \r") for line in lines} for lines in (put, taken)]  # a line that is the last no longer
-    sides: list[dict[bytes, None]] = []
+    alone: dict[bytes, None] = {}
+    sides: list[set[bytes]] = []
     for lines in (bare[0] - bare[1], bare[1] - bare[0]):
-        words = [dict.fromkeys(_NAME.findall(line)) for line in lines]
-        sides.append({word: None for some in words for word in some})
-        yield from (word for some in words if len(some) == 1 for word in some)
-    yield from sides[0].keys() ^ sides[1].keys()
+        words = [{*_NAME.findall(line)} for line in sorted(lines)]
+        sides.append({word for some in words for word in some})
+        alone |= dict.fromkeys(word for some in words if len(some) == 1 for word in some)
+    return alone, dict.fromkeys(sorted(sides[0] ^ sides[1]))
 
 
 def _changes(before: Plan | None, after: Plan, written: Iterable[str] | None) -> Iterator[tuple[str, str, str]]:

@@ -82,12 +82,7 @@ class HAProxy(Engine):
 
     def trial(self, change: Change) -> Mapping[str, bytes]:
         """Leave out what the checker has accepted before, where one line has nothing to do with another."""
-        return {
-            name: b"\n".join({*text.splitlines()} - {*change.before[name].splitlines()}) + b"\n"
-            if name in _LONG and name in change.before and not change.whole
-            else text
-            for name, text in change.after.items()
-        }
+        return change.with_news_alone(_LONG)
 
     def take(self, change: Change) -> bool:
         """Change the maps, or reload where more than maps has changed."""
