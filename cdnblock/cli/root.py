@@ -98,7 +98,7 @@ class _Commands(click.Group):
             click.echo(f"cdnblock: {shown(error)}", err=True)
             sys.exit(EXIT_UNREACHABLE)
         except click.ClickException as error:  # which quotes what was typed, and what stands in a variable
-            error.message = shown_lines(error.message)
+            vars(error)["message"] = shown_lines(error.message)  # which click takes for final
             raise
 
 

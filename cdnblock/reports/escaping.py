@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from cdnblock.shown import shown
+
 _MARKDOWN: Final = re.compile(r"[\\`*\[\]|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")  # inside a word _ is no markup
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _LINK: Final = re.compile(r"://|(?i:\bwww\.)|@")  # what GitHub's Markdown turns into a link by itself
@@ -20,10 +22,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 def plain(text: str) -> str:
     r"""Return a text on one line, with what cannot be seen written as an escape such as `\u202e`."""
-    line = " ".join(text.split())
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+    return shown(" ".join(text.split()))
 
 
 def markdown(text: str) -> str:
