@@ -85,6 +85,14 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.ClickException as error:
+            raise _tamed(error) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -97,9 +105,8 @@ class _Commands(click.Group):
         except OSError as error:
             click.echo(f"cdnblock: {shown(error)}", err=True)
             sys.exit(EXIT_UNREACHABLE)
-        except click.ClickException as error:  # which quotes what was typed, and what stands in a variable
-            vars(error)["message"] = shown_lines(error.message)  # which click takes for final
-            raise
+        except click.ClickException as error:
+            raise _tamed(error) from None
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -145,6 +152,12 @@ class _Unusable(click.ClickException):
     """The settings file is wrong."""
 
     exit_code = EXIT_INVALID
+
+
+def _tamed(error: click.ClickException) -> click.ClickException:
+    """Return an error of click's, which quotes what was typed and what stands in a variable, steering no terminal."""
+    vars(error)["message"] = shown_lines(error.message)  # which its types call final
+    return error
 
 
 def _fail(message: str) -> NoReturn:
