@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ from trails import ORDER, PROXY, decision_about, enforce, flushed, opened, rules
 from cdnblock.audit import minutes
 from cdnblock.audit.hits import Hit
 from cdnblock.audit.records import Kind
-from cdnblock.audit.settings import OrderText
+from cdnblock.audit.settings import OrderText, Settings
 from cdnblock.audit.tally import Tally
 from cdnblock.audit.trail import Trail
 from cdnblock.audit.verifying import verify
@@ -202,3 +203,27 @@ def test_status_tells_what_to_write_down(folder, tally, clock):
         head = trail.status()["head"]
         assert verify(folder, expect=head).ok
         assert json.loads(json.dumps(trail.status()))["failing"] is None
+
+
+def test_a_trail_verifies_while_it_is_written(tmp_path):
+    """Again and again, through rotations: what is not whole yet is nobody's mistake."""
+    folder = tmp_path / "audit"
+    done = threading.Event()
+
+    def write():
+        while not done.is_set():
+            for number in range(50):
+                trail.event(Kind.ORDER_STARTED, order="motogp", number=number, about="x" * 400)
+            trail.flush()
+
+    with Trail(folder, Tally(), settings=Settings(segment_size=65_536)) as trail:
+        writer = threading.Thread(target=write)
+        writer.start()
+        results, until = [verify(folder)], time.monotonic() + 20
+        while (len(results) < 25 or results[-1].segments < 4) and time.monotonic() < until:
+            results.append(verify(folder))
+        done.set()
+        writer.join()
+    assert all(result.ok for result in results), [result.findings for result in results if not result.ok][:1]
+    assert all(result.in_use for result in results)
+    assert results[-1].segments >= 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 
 import pytest
@@ -200,8 +201,6 @@ def test_rubbish_between_is_found(trail, rubbish):
 
 def test_a_huge_line_is_read_in_bounded_memory(tmp_path):
     """100 MB without a newline are one finding, and never in memory at once."""
-    import resource
-
     write_trail(tmp_path / "audit", 3)
     with segments(tmp_path / "audit")[-1].open("ab") as file:
         file.truncate(100_000_000)
