@@ -31,6 +31,7 @@ _MOST_COUNTRIES: Final = 4  # in which a client is made up
 _NOWHERE: Final = "100.64.0.7"  # RFC 6598: behind a carrier's NAT, in no country
 _ANSWER: Final = 2.0  # seconds for one answer: what an engine says itself comes sooner, and a slow site's is no matter
 _SHOWN: Final = 3  # findings that a message holds
+_GRAVITY: Final = (Blame.SITE, Blame.WORDS, Blame.DOUBT, Blame.ENGINE)
 _MOST_KNOWN: Final = 64  # names that are known to get something else and asked for at each look
 
 Decide = Callable[[str, str | None], Decision]
@@ -117,7 +118,8 @@ class Prober:
         found: dict[_Key, tuple[Finding, Blame]] = {}
         while True:
             asked, down = self._ask(names, clients, decide, actions)
-            found = {_key(finding): (finding, blame) for finding, blame in asked}
+            gravest_last = sorted(asked, key=lambda judged: _GRAVITY.index(judged[1]))
+            found = {_key(finding): (finding, blame) for finding, blame in gravest_last}
             new = [key for key in found if key not in self._known or key[0] in some.changed]
             if down is None and not new:
                 break
@@ -129,7 +131,7 @@ class Prober:
             pause = min(0.25, pause * 1.5)
         if down is not None:
             raise DownError(f"nobody answers at {self.server}: {down}")
-        self._judge(some, found, lambda names: self._ask(names, clients, decide, actions)[0])
+        self._judge(some, found, _moving(before, after), lambda names: self._ask(names, clients, decide, actions)[0])
         asked_now = {*some.names}
         self._known = {key: said for key, said in self._known.items() if key[0] not in asked_now} | {
             key: f"{finding} ({blame.value})" for key, (finding, blame) in found.items()
@@ -137,15 +139,29 @@ class Prober:
         return [*self._known.values()]
 
     def _judge(
-        self, some: Sample, found: Mapping[_Key, Judged], ask: Callable[[Sequence[str]], Sequence[Judged]]
+        self,
+        some: Sample,
+        found: Mapping[_Key, Judged],
+        moves: Callable[[Finding], bool],
+        ask: Callable[[Sequence[str]], Sequence[Judged]],
     ) -> None:
-        """Raise NotTakenError where the engine itself is wrong, and not only what single names get."""
+        """Raise NotTakenError where the engine itself is wrong, and not only what single names get.
+
+        What is in doubt speaks against it for clients who fare otherwise than before; a site that imitates it for others
+        does not.
+        """
+
+        def wrong(asked: Iterable[Judged]) -> set[str]:
+            return {
+                finding.probe.name
+                for finding, blame in asked
+                if blame is Blame.ENGINE or (blame is Blame.DOUBT and moves(finding))
+            }
+
         new = {key: (finding, blame) for key, (finding, blame) in found.items() if blame is not Blame.WORDS}
-        wrong = {name for name, _ in new}
-        arrived = [name for name in some.changed if name not in wrong]
+        arrived = {*some.changed} - wrong(new.values())
         if some.changed and not arrived and some.reserve:
-            also = {finding.probe.name for finding, blame in ask(some.reserve) if blame is not Blame.WORDS}
-            arrived = [name for name in some.reserve if name not in also]
+            arrived = {*some.reserve} - wrong(ask(some.reserve))
         proven = {key for key, (_, blame) in new.items() if blame is Blame.ENGINE and key not in self._known}
         steady = {name for name, _ in proven} & {*some.steady}
         everybody = any(name == STRANGER for name, _ in proven)
@@ -189,6 +205,17 @@ class Prober:
         return tuple(
             Client(label=label, country=country, address=address, told=self.told) for label, country, address in clients
         )
+
+
+def _moving(before: Plan | None, after: Plan) -> Callable[[Finding], bool]:
+    """Return what tells whether the client of a finding is to fare otherwise than before; if nobody knows, than free."""
+
+    def outcome(plan: Plan | None, finding: Finding) -> str:
+        group = None if plan is None else plan.group_of(finding.probe.name)
+        found = group and plan and group.outcomes.get(plan.place_of(finding.probe.client.country))
+        return found.id if found else ""
+
+    return lambda finding: outcome(before, finding) != outcome(after, finding)
 
 
 def _key(finding: Finding) -> _Key:
