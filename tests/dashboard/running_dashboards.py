@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import threading
 import time
 from contextlib import contextmanager
@@ -107,3 +108,14 @@ def enforce(enforcer, *hosts):
         measures, action = (decision.measures, "answer") if decision else (decision.would, "would")
         enforcer.tally.note(decision, host, FRANCE, measures=tuple(measures), action=action, adapter="test")
     assert enforcer.trail.flush()
+
+
+def ask(dashboard, path="/", method="GET", body=None, **fields):
+    """Status, headers and text of an answer; fields as keywords, `_` for `-`."""
+    connection = http.client.HTTPConnection("127.0.0.1", dashboard.port, timeout=20)
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    connection.request(method, path, body=body, headers=headers)
+    answer = connection.getresponse()
+    text = answer.read().decode("utf-8", "replace")
+    connection.close()
+    return answer.status, answer.headers, text

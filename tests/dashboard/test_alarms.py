@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from order_texts import order_text
-from running_dashboards import enforce, running, written
-from test_over_http import ask
+from running_dashboards import ask, enforce, running, written
 
 NOW = datetime(2025, 5, 1, 10, 0, tzinfo=UTC)
 

@@ -8,8 +8,7 @@ import re
 
 import pytest
 from order_texts import order_text
-from running_dashboards import running
-from test_over_http import ask
+from running_dashboards import ask, running
 
 SCRIPT = "<script>window.hurt=1</script>"
 IMAGE = "<img src=x onerror=window.hurt=1>"

@@ -7,31 +7,16 @@ import hashlib
 import http.client
 import re
 import socket
-import threading
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from order_texts import order_text
-from running_dashboards import FRANCE, enforce, running, written
+from running_dashboards import ask, running, written
 
 from cdnblock.dashboard.door import Door, keep_strangers_out, read_token
-from cdnblock.dashboard.trail_view import TrailView
 from cdnblock.errors import ConfigError
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 PAGES = ("/", "/orders", "/orders/motogp", "/try?host=motogpstream.me", "/decisions", "/trail")
-
-
-def ask(dashboard, path="/", method="GET", body=None, **fields):
-    """Status, headers and text of an answer; fields as keywords, `_` for `-`."""
-    connection = http.client.HTTPConnection("127.0.0.1", dashboard.port, timeout=20)
-    headers = {name.replace("_", "-"): value for name, value in fields.items()}
-    connection.request(method, path, body=body, headers=headers)
-    answer = connection.getresponse()
-    text = answer.read().decode("utf-8", "replace")
-    connection.close()
-    return answer.status, answer.headers, text
 
 
 @pytest.fixture(scope="module")
@@ -216,124 +201,6 @@ def test_a_preference_is_a_cookie_and_leads_back(dashboard, path, location, cook
     assert (fields.get("Set-Cookie", "") or "").partition(";")[0] == (cookie or "")
 
 
-def test_an_open_page_is_told_only_of_changes(dashboard):
-    """A live update with the digests of what is shown is 204; otherwise it is the part alone."""
-    _, _, text = ask(dashboard, "/orders")
-    polls = re.search(r'hx-get="([^"]+)"', text)[1].replace("&amp;", "&")
-    status, fields, part = ask(dashboard, polls)
-    assert (status, part) == (204, "")
-    assert fields["X-Cdnblock-Now"]
-    status, _, part = ask(dashboard, "/orders?part=live&seen=0&told=0")
-    assert status == 200
-    assert "<html" not in part
-    assert 'id="live"' in part
-    assert 'hx-swap-oob="innerHTML"' in part
-
-
-def test_orders_are_cut_into_pages_sorted_and_filtered(tmp_path, small_mmdb):
-    """Fifty to a page, whatever there are; the query string says which, and nonsense in it is the first page."""
-    folder = tmp_path / "orders"
-    folder.mkdir()
-    for number in range(120):
-        (folder / f"o{number:03}.yaml").write_text(order_text(id=f"o{number:03}", names=f"[n{number}.example]"))
-    with running(folder, small_mmdb) as found:
-
-        def shown(query):
-            return re.findall(r'id="row-(o\d+)"', ask(found, f"/orders?{query}")[2])
-
-        assert shown("") == [f"o{number:03}" for number in range(50)]
-        assert shown("page=3") == [f"o{number:03}" for number in range(100, 120)]
-        assert shown("page=99") == shown("page=3")
-        assert shown("sort=-id")[:2] == ["o119", "o118"]
-        assert shown("q=o01&sort=id") == [f"o{number:03}" for number in range(10, 20)]
-        assert shown("state=ended") == []
-        assert len(shown("country=fr&measure=dns&state=in_force")) == 50
-        assert shown("country=de") == []
-        for nonsense in ("page=0", "page=-1", "page=%D9%A1", "page=1e9", "sort=%00", "state=%3Cb%3E", "page=9" * 400):
-            assert len(shown(nonsense)) in (20, 50)
-
-
-def test_a_million_names_are_cut_into_pages(tmp_path, small_mmdb):
-    """Of a long list a page shows a hundred, with the line of each in the names file."""
-    folder = tmp_path / "orders"
-    folder.mkdir()
-    (folder / "names.txt").write_text("".join(f"n{number}.example\n" for number in range(30_000)))
-    text = order_text(id="long").replace("names: [motogpstream.me]", "names_file: names.txt")
-    (folder / "long.yaml").write_text(text)
-    with running(folder, small_mmdb) as found:
-        _, _, page = ask(found, "/orders/long?names=300")
-        assert "n29999.example" in page
-        assert "names.txt</bdi>:30000" in page
-        assert "n29899.example" not in page
-        assert len(page) < 100_000
-
-
-def test_heavy_work_holds_up_nobody(tmp_path, small_mmdb):
-    """While a page is being made, here by a country table that does not answer, others are served."""
-
-    class Slow:
-        description = "a table that takes its time"
-
-        def __init__(self):
-            self.asked, self.go_on = threading.Event(), threading.Event()
-
-        def locate(self, address):
-            self.asked.set()
-            self.go_on.wait(20)
-            return "FR"
-
-    table = Slow()
-    with running(written(tmp_path / "orders"), small_mmdb, geo=table) as found:
-        slow = threading.Thread(target=ask, args=(found, f"/try?host=motogpstream.me&client={FRANCE}"))
-        slow.start()
-        assert table.asked.wait(10)
-        try:
-            assert ask(found, "/orders")[0] == 200
-            assert ask(found, "/nowhere", "POST")[0] == 405
-        finally:
-            table.go_on.set()
-            slow.join(10)
-
-
-def test_a_report_is_a_file_to_keep(dashboard):
-    """What `cdnblock report` writes, in three forms, never shown as a page of ours."""
-    for form, words in (("html", "<!doctype html>"), ("md", "# "), ("json", '"order"')):
-        status, fields, text = ask(dashboard, f"/orders/motogp/report.{form}")
-        assert status == 200
-        assert fields["Content-Disposition"] == f'attachment; filename="motogp.{form}"'
-        assert words in text
-    assert ask(dashboard, "/orders/nobody/report.json")[0] == 404
-    assert ask(dashboard, "/orders/motogp/report.exe")[0] == 404
-
-
-def test_a_changed_trail_is_told_on_the_page(tmp_path, small_mmdb):
-    """Somebody changes a line on the disk: the page says that it is not whole, and where; a missing folder says so."""
-    audit = tmp_path / "audit"
-    with running(written(tmp_path / "orders"), small_mmdb, audit=audit):
-        pass
-    segment = next(audit.glob("trail-*.jsonl"))
-    segment.write_text(segment.read_text().replace('"rehearsed"', '"rehearsEd"'))
-    with running(tmp_path / "orders", small_mmdb) as found:
-        found._dashboard._view.trail = TrailView(audit)
-        assert ask(found, "/trail?verify=1")[0] == 200
-        found._dashboard._view.trail._verifying.join(10)
-        text = ask(found, "/trail")[2]
-        assert "Not whole: " in text
-        assert segment.name in text
-        found._dashboard._view.trail = TrailView(Path("/nonexistent"))
-        assert "The trail cannot be read:" in ask(found, "/trail")[2]
-        assert ask(found, "/")[0] == 200
-
-
-def test_a_long_reload_holds_up_no_page(tmp_path, small_mmdb):
-    """While the instance rereads, what it said last is shown."""
-    with running(written(tmp_path / "orders"), small_mmdb) as found:
-        assert ask(found)[0] == 200
-        found._dashboard._view._rest_until = 0.0
-        with found.enforcer._rereading:
-            assert "of 25 listed" in ask(found)[2]
-
-
 def test_a_request_without_a_host_is_none_of_ours(dashboard):
     """HTTP/1.0 may leave the Host field out; nobody asks a name server for one."""
     with socket.create_connection(("127.0.0.1", dashboard.port), 10) as connection:
@@ -346,16 +213,3 @@ def test_a_log_in_that_is_no_form_is_refused(locked):
     for kind in ("multipart/form-data", "multipart/form-data; boundary=x", "application/json", "text/plain"):
         assert ask(locked, "/login", "POST", "--x\r\nnonsense", Content_Type=kind)[0] in (400, 403)
     assert ask(locked, "/login", "POST", b"token=" + b"a" * 100_000)[0] in (403, 413)
-
-
-def test_the_trail_of_another_instance_is_shown(tmp_path, small_mmdb):
-    """A dashboard that keeps no trail shows that of one that does, while that one writes."""
-    orders, audit = written(tmp_path / "orders"), tmp_path / "audit"
-    with running(orders, small_mmdb, audit=audit) as writer, running(orders, small_mmdb) as found:
-        found._dashboard._view.trail = TrailView(audit)
-        assert "www.motogpstream.me" not in ask(found, "/decisions")[2]
-        enforce(writer.enforcer, "www.motogpstream.me")
-        assert "www.motogpstream.me" in ask(found, "/decisions")[2]
-        assert "www.motogpstream.me" in ask(found, "/decisions?order=motogp&country=fr&name=motogpstream.me")[2]
-        assert "No record is like that." in ask(found, "/decisions?country=DE")[2]
-        assert re.search(r'data-label="Enforced">3<', ask(found, "/orders")[2])
