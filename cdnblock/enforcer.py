@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from cdnblock.audit.records import Kind
 from cdnblock.audit.settings import Settings
 from cdnblock.audit.tally import Tally
+from cdnblock.deciding import Decider
 from cdnblock.errors import ConfigError, Problem, Severity
 from cdnblock.geo.client_address import TrustedProxies
-from cdnblock.geo.country import CountryTable, Location, locate
-from cdnblock.matching.coverage import Coverage
-from cdnblock.matching.decision import Decision
-from cdnblock.matching.ruleset import RuleSet, Uncovered
+from cdnblock.geo.country import CountryTable
+from cdnblock.matching.ruleset import RuleSet
 from cdnblock.shown import shown
 from cdnblock.sources.chronicle import Chronicle
 from cdnblock.sources.control_socket import ControlServer
@@ -44,9 +43,6 @@ from cdnblock.sources.vitals import Vitals
 if TYPE_CHECKING:
     from cdnblock.audit.trail import Trail
 
-_MEMO_SIZE: Final = 65_536  # addresses; about 10 MB when full
-_MEMO_MAX_ADDRESS: Final = 64  # longer than any address; longer texts are hostile and not remembered
-
 _PATIENCE: Final = 10  # looks at files that are just being written, each a settling time after the one before
 _SHOWN: Final = 100  # names that an answer on the control socket lists at most
 _LOG: Final = logging.getLogger("cdnblock.enforcer")
@@ -57,7 +53,7 @@ DRY_RUN: Final = "REPORT ONLY: what would be enforced is told and counted; nothi
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 
-class Enforcer:
+class Enforcer(Decider):
     """Loads an orders folder, follows its changes, and decides.
 
     `orders` is a folder of order files (or one file); `geo` an MMDB file, a table of your own, or None for the dated
@@ -91,10 +87,8 @@ class Enforcer:
         audit_settings: Settings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._table = open_geo_table(geo) if geo is None or isinstance(geo, (str, Path)) else geo
+        super().__init__(open_geo_table(geo) if geo is None or isinstance(geo, (str, Path)) else geo, clock)
         self._proxies = TrustedProxies(trusted_proxies, header=client_header)
-        self._clock = clock
-        self._locations: dict[str, Location] = {}
         self._listeners = Listeners()
         self._rereading = threading.RLock()
         self._slow_release = SlowRelease()
@@ -133,11 +127,6 @@ class Enforcer:
             self._closing = opened.pop_all()
 
     @property
-    def rules(self) -> RuleSet:
-        """What is enforced now."""
-        return self._rules
-
-    @property
     def trail(self) -> Trail | None:
         """What records everything that happens, None where nothing was asked for."""
         return None if self._chronicle is None else self._chronicle.trail
@@ -170,33 +159,6 @@ class Enforcer:
     def geo(self) -> CountryTable:
         """The table that tells the country."""
         return self._table
-
-    def decide(self, host: str | bytes, client: str | None) -> Decision:
-        """Return the decision for a request now.
-
-        `host` in any spelling that a URL or a Host field may have, `client` the client's address as text (see
-        `client_address`), None when it is not known. What is no address has no country. Never raises.
-        """
-        try:
-            found = self._rules.hosts[host]
-        except TypeError:  # neither text nor octets
-            found = self._rules.find(host)
-        if (decision := found.decision) is not None:  # nearly all: told before anything else is asked
-            return decision
-        try:
-            decision, since, until = found.current[self._locations[client]]  # type: ignore[index,union-attr]  # see _decide
-        except (KeyError, TypeError):
-            return self._decide(found, client)
-        return decision if since <= self._clock() < until else self._decide(found, client)
-
-    def decide_query_name(self, name: str, client: str | None) -> Decision:
-        """Return the decision for a DNS query now; `name` as `names.canonical_query_name` takes it. Never raises."""
-        found = self._rules.query_names[name]
-        try:
-            decision, since, until = found.current[self._locations[client]]  # type: ignore[index,union-attr]  # see _decide
-        except (KeyError, TypeError, AttributeError):  # nobody was told there yet, or no order names it
-            return self._decide(found, client)
-        return decision if since <= self._clock() < until else self._decide(found, client)
 
     def client_address(self, peer: str | None, headers: Headers | None = ()) -> str | None:
         """Return the client's address: the peer, or what trusted proxies say of it. Never raises."""
@@ -263,23 +225,6 @@ class Enforcer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _decide(self, coverage: Coverage | Uncovered, client: str | None) -> Decision:
-        if coverage.decision is not None:
-            return coverage.decision
-        try:
-            country, told_by = self._locations[client]  # type: ignore[index]  # None is never a key: that is the point
-        except (KeyError, TypeError):
-            country, told_by = self._locate(client)
-        return coverage.decide(country, told_by, self._clock())
-
-    def _locate(self, client: str | None) -> Location:
-        location = locate(self._table, client if isinstance(client, str) else None)
-        if isinstance(client, str) and len(client) <= _MEMO_MAX_ADDRESS:
-            if len(self._locations) >= _MEMO_SIZE:
-                self._locations.clear()
-            self._locations[client] = location
-        return location
 
     def _reread(self, *, accept_release: bool = False, by_content: bool = False) -> None:
         with self._rereading:

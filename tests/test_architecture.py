@@ -27,6 +27,7 @@ FLOORS = {
     "cdnblock.noting": 4.5,
     "cdnblock.http_noting": 5.8,
     "cdnblock.sources": 5,
+    "cdnblock.deciding": 3,
     "cdnblock.enforcer": 5.5,
     "cdnblock.http_gate": 5.7,
     "cdnblock.metrics": 5.8,

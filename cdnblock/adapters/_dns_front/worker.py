@@ -22,10 +22,10 @@ from typing import Final
 from cdnblock.adapters._dns_front.front import FrontSettings, run, serve_front
 from cdnblock.adapters._dns_front.hits import telling
 from cdnblock.audit.tally import Tally
+from cdnblock.deciding import Decider
 from cdnblock.errors import ConfigError
-from cdnblock.geo.country import CountryTable, Location, locate
-from cdnblock.matching.decision import Decision
-from cdnblock.matching.ruleset import RuleSet, Uncovered, compile_orders
+from cdnblock.geo.country import CountryTable
+from cdnblock.matching.ruleset import RuleSet, compile_orders
 from cdnblock.shown import log_to_stderr
 from cdnblock.sources.geo_tables import open_geo_table
 from cdnblock.sources.order_folder import as_reported, parse_kept
@@ -33,7 +33,6 @@ from cdnblock.sources.slow_release import SlowRelease, breathe
 from cdnblock.sources.staging_clock import StagingClock
 from cdnblock.sources.state_folder import KeptFile
 
-_LOCATIONS: Final = 65_536  # addresses; about 10 MB when full
 _LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
 
 
@@ -66,30 +65,18 @@ class Failed:
     why: str
 
 
-class ToldRules:
+class ToldRules(Decider):
     """Decides by the rules that it was given last; what the judge needs of an enforcer."""
 
     def __init__(self, table: CountryTable, clock: Path | None) -> None:
-        self._table = table
-        self._clock = time.time if clock is None else StagingClock(clock)
-        self._locations: dict[str, Location] = {}
-        self.rules: RuleSet = compile_orders(())
+        super().__init__(table, time.time if clock is None else StagingClock(clock))
+        self._rules = compile_orders(())
         self.tally = Tally(clock=self._clock)
-        self.tally.rules = lambda: self.rules
+        self.tally.rules = lambda: self._rules
 
-    def decide_query_name(self, name: str, client: str | None) -> Decision:
-        """Return the decision for a DNS query now."""
-        coverage = self.rules.find_query_name(name)
-        if isinstance(coverage, Uncovered):
-            return coverage.decision
-        location = None if client is None else self._locations.get(client)
-        if location is None:
-            location = locate(self._table, client)
-            if client is not None:
-                if len(self._locations) >= _LOCATIONS:
-                    self._locations.clear()
-                self._locations[client] = location
-        return coverage.decide(location.country, location.told_by, self._clock())
+    def switch_to(self, rules: RuleSet) -> None:
+        """Decide by these from now on."""
+        self._rules = rules
 
 
 def work(supervisor: Connection, settings: FrontSettings, hits: Connection | None = None) -> None:
@@ -113,7 +100,7 @@ async def _serve(supervisor: Connection, settings: FrontSettings, rules: ToldRul
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     first = supervisor.recv()
-    rules.rules = _compiled(first)
+    rules.switch_to(_compiled(first))
     if rules.rules.revision != first.revision:
         raise ConfigError(f"the orders came out as {rules.rules.revision}, not as {first.revision}")
     async with serve_front(settings, rules, reuse_port=True) as front:
@@ -155,7 +142,7 @@ def _obey(supervisor: Connection, rules: ToldRules, count: Callable[[], dict[str
             case Switch():
                 if loaded is not rules.rules:
                     slow.give(rules.rules, loaded)
-                rules.rules = loaded
+                rules.switch_to(loaded)
                 reply = loaded.revision
             case _:
                 reply = count()
