@@ -56,6 +56,8 @@ footer { margin-top: 2.4rem; padding-top: 1.2rem; border-top: 1px solid var(--li
   :root { --paper: #fff; --ink: #000; --soft: #333; --line: #999; --link: #000; --good: #000; --bad: #000; --warning: #000; --bar: #555 }
   main { max-width: none; padding: 0 }
   .wide { overflow: visible }
+  table { overflow-wrap: anywhere }
+  th, td { min-width: 0 }
   tr, figure { break-inside: avoid }
   h2 { break-after: avoid }
   thead { display: table-header-group }

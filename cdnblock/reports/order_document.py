@@ -13,7 +13,8 @@ from cdnblock.matching.names import to_unicode
 from cdnblock.reports.compliance import Compliance, Verdict
 from cdnblock.reports.document import Block, Bullets, Cell, Chart, Document, Facts, Link, Section, Sentence, Table, Tone
 from cdnblock.reports.expiring import left_in_words
-from cdnblock.reports.order import PROVES_NOT, DayRow, NameGroup, OrderReport, Stated, TrailReport
+from cdnblock.reports.order import PROVES_NOT, DayRow, NameGroup, OrderReport, Stated
+from cdnblock.reports.order_trails import trail_blocks
 from cdnblock.reports.order_warnings import out_of_time, outside_of
 from cdnblock.reports.trail_values import local
 
@@ -39,7 +40,7 @@ def order_document(report: OrderReport) -> Document:
         Section("Notices", tuple(show.notices())) if report.notices else None,
         Section("Liftings", (show.liftings(),)) if report.liftings else None,
         Section("What was refused", tuple(show.hits())),
-        Section("Trails", tuple(show.trails())),
+        Section("Trails", tuple(trail_blocks(report.trails, show.instant))),
         Section("What this does not prove", (Bullets(PROVES_NOT),)),
     ]
     return Document(
@@ -208,46 +209,6 @@ class _Shown:
         )
         header = ("day", "country", "measure", "refused", "would be refused")
         yield Table("By day, country and measure", header, shown, more=max(0, len(rows) - SHOWN))
-
-    def trails(self) -> Iterator[Block]:
-        if not self._report.trails:
-            yield Sentence("None was given.")
-        for trail in self._report.trails:
-            yield Facts(tuple(self._trail(trail)))
-
-    def _trail(self, trail: TrailReport) -> Iterator[tuple[str, Cell]]:
-        facts = trail.facts
-        yield "Folder", str(facts.path)
-        yield "Verification", "whole: no record is changed, cut, moved or missing" if trail.whole else "NOT WHOLE"
-        yield from (("Finding", finding) for finding in trail.findings)
-        yield from (("Note", note) for note in trail.notes)
-        yield "Records", trail.records
-        yield "From", self.instant(facts.first_at)
-        yield "To", self.instant(facts.last_at)
-        if trail.head:
-            yield "Head", trail.head
-        for run in facts.runs:
-            yield "Recording began", self._run(run)
-        for file in facts.files:
-            for item in file.get("files") or ():
-                if isinstance(item, dict) and item.get("order") == facts.order:
-                    yield "Order file in force", f"{item.get('file')}, {item.get('digest')}, from {file.get('at')}"
-        yield from (
-            ("Gap", f"{self.instant(gap.since)} to {self.instant(gap.until)}: {gap.what}") for gap in facts.gaps
-        )
-        for pause in facts.pauses:
-            yield "No record", f"{self.instant(pause.since)} to {self.instant(pause.until)}: between two runs"
-        for step in facts.clock_steps:
-            yield "Clock step", f"{step.get('at')}: {step.get('seconds')} s"
-
-    def _run(self, run: dict[str, object]) -> str:
-        clock = run.get("clock")
-        told = ""
-        if isinstance(clock, dict):
-            kept = clock.get("synchronised")
-            synchronised = "unknown" if kept is None else "synchronised" if kept is True else "NOT synchronised"
-            told = f"; clock {synchronised}"
-        return f"{run.get('at')}, cdnblock {run.get('software')}, {run.get('python')}{told}"
 
 
 def _both_forms(name: str) -> str:
