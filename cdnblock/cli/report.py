@@ -56,7 +56,8 @@ def command(
 ) -> None:
     """Report on one order: which names from when to when, by what deadline and when really, hits, gaps.
 
-    An order that is not in the folder any more is taken from the trails, which keep its file as it was.
+    An order that is not in the folder any more is taken from the trails, which keep its file as it was. With --at it is
+    the report of that instant: what the trails tell of afterwards is left aside.
 
     Example: cdnblock report --order tjp-2025-03-28-motogp --orders examples/orders --format html --out motogp.html
     """
