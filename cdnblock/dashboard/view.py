@@ -14,6 +14,7 @@ from cdnblock.audit.records import HITS
 from cdnblock.dashboard.register import Register
 from cdnblock.dashboard.trail_view import TrailView
 from cdnblock.enforcer import Enforcer
+from cdnblock.matching.ruleset import RuleSet
 from cdnblock.sources.protected_list import load_holidays
 
 _REST: Final = 20  # times as long as it took to ask, nobody asks again: at most 5 % of a core goes into looking
@@ -41,6 +42,7 @@ class View:
         self._rest_until = 0.0
         self._register: Register | None = None
         self._registered = 0.0
+        enforcer.subscribe(self._changed)
 
     def now(self) -> datetime:
         """Return the instant that the instance's clock tells."""
@@ -67,8 +69,10 @@ class View:
             old = time.monotonic() - self._registered > _HOLIDAYS_SECONDS
             if self._register is None or self._register.rules is not rules or (old and self._holidays_changed()):
                 holidays, _ = load_holidays(self.folder)
-                self._register = Register(rules, holidays)
+                made = Register(rules, holidays)
                 self._registered = time.monotonic()
+                self._register = made if self.enforcer.rules is rules else None
+                return made
             return self._register
 
     def hits(self, orders: Sequence[str]) -> Mapping[str, int]:
@@ -91,6 +95,11 @@ class View:
         self._status = self.enforcer.status()
         ended = time.monotonic()
         self._rest_until = ended + max(_FRESH, _REST * (ended - began))
+
+    def _changed(self, old: RuleSet, new: RuleSet) -> None:
+        """Let go of rules that are not enforced any more: a million names are not kept for whoever may look again."""
+        if old is not new:
+            self._register = None
 
     def _holidays_changed(self) -> bool:
         """Tell whether the folder's own holidays may be others than before."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
+import weakref
 from pathlib import Path
 
 from order_texts import order_text
@@ -141,3 +143,15 @@ def test_an_open_page_is_told_only_of_changes(dashboard):
     assert "<html" not in part
     assert 'id="live"' in part
     assert 'hx-swap-oob="innerHTML"' in part
+
+
+def test_rules_that_are_gone_are_not_kept(tmp_path, small_mmdb):
+    """A page was made of them; after a reload nothing of the dashboard keeps them in memory."""
+    with running(written(tmp_path / "orders"), small_mmdb, follow=False) as found:
+        assert ask(found, "/orders")[0] == 200
+        old = weakref.ref(found.enforcer.rules)
+        (tmp_path / "orders" / "new.yaml").write_text(order_text(id="new", names="[fourth.example]"))
+        found.enforcer.reload()
+        gc.collect()
+        assert old() is None
+        assert 'id="row-new"' in ask(found, "/orders")[2]
