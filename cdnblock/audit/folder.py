@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ from cdnblock.audit.segments import LOCK, SAFELY, Segment, segments_of
 from cdnblock.errors import ConfigError
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_LOOKS: Final = 10
+_BETWEEN_LOOKS: Final = 0.02  # seconds
 _CHUNK: Final = 1024 * 1024
 _NEW: Final = ".new"  # ends the name of what is being written
 
@@ -138,15 +141,26 @@ class Folder:
             message = f"{self.path}: cannot be written to: {error.strerror}; give a folder that this user may write to"
             raise ConfigError(message) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            why = None if _taken(lock) else f"is in use by {_owner(lock)}; give each process an audit folder of its own"
         except OSError as error:
-            message = f"{self.path}: is in use by {_owner(lock)}; give each process an audit folder of its own"
+            why = f"cannot be locked: {error.strerror}; give a folder on a disk of this machine"
+        if why is not None:
             os.close(lock)
-            raise ConfigError(message) from error
+            raise ConfigError(f"{self.path}: {why}")
         with suppress(OSError):  # the pid is a kindness
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)
         return lock
+
+
+def _taken(lock: int) -> bool:
+    """Take the lock; whoever only looks whether it is taken (`is_in_use`) has it for a moment."""
+    for _ in range(_LOOKS):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_BETWEEN_LOOKS)
+    return False
 
 
 def is_in_use(path: Path) -> bool:

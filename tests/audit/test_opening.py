@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 from trail_processes import RESULTS, run
 
+from cdnblock.audit.folder import is_in_use
 from cdnblock.audit.settings import ClientForm, Settings
 from cdnblock.audit.tally import Tally
 from cdnblock.audit.trail import Trail
@@ -70,6 +72,27 @@ def test_a_folder_has_one_owner(tmp_path):
         assert run(code, folder)[0] == "ConfigError"
         assert verify(folder).in_use
     Trail(folder, Tally()).close()
+
+
+def test_whoever_verifies_keeps_nobody_from_opening(tmp_path):
+    """A start while somebody looks whether the folder is in use is a start."""
+    folder = tmp_path / "audit"
+    Trail(folder, Tally()).close()
+    done = threading.Event()
+
+    def look():
+        while not done.is_set():
+            is_in_use(folder)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(20):
+            Trail(folder, Tally()).close()
+    finally:
+        done.set()
+        looking.join()
+    assert verify(folder).ok
 
 
 def a_file(path):
