@@ -9,7 +9,11 @@ from zoneinfo import ZoneInfo
 from small_table import FRANCE, GERMANY, REUNION
 
 from cdnblock import Enforcer
+from cdnblock.orders.calendar import french_public_holidays
 from cdnblock.orders.model import Measure
+from cdnblock.reports.order_making import order_report
+from cdnblock.reports.trails import read_trails
+from cdnblock.sources.order_folder import load_orders
 
 PARIS = ZoneInfo("Europe/Paris")
 PLACES = {"FR": FRANCE, "RE": REUNION, "DE": GERMANY}
@@ -36,6 +40,9 @@ names: [live.example, {name: exact.example, subdomains: false, note: annex p. 3}
 def paris(text):
     """Return an instant of legal time in Paris."""
     return datetime.fromisoformat(text).replace(tzinfo=PARIS)
+
+
+DEADLINE = paris("2025-04-08T00:00")  # served on a Wednesday, 3 days: Saturday, so Monday 24:00
 
 
 class Instance:
@@ -70,3 +77,10 @@ def running(tmp_path, small_mmdb, at, *, audit="audit", **more):
         folder, geo=small_mmdb, follow=False, audit=tmp_path / audit, clock=lambda: instant, **more
     ) as enforcer:
         yield Instance(enforcer, folder)
+
+
+def report(tmp_path, *audits, at="2025-06-01T12:00"):
+    """The report on the order of `orders`, with these trails."""
+    order = load_orders(tmp_path / "orders").orders["motogp"]
+    trails = list(read_trails([tmp_path / audit for audit in audits], order))
+    return order_report(order, trails, at=paris(at), software="1.2.3", holidays=french_public_holidays)
