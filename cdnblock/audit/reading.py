@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -89,16 +89,24 @@ def records(folder: Path | str, choice: Choice | None = None, /, **wanted: Any) 
         OSError: the folder, or a segment that is still there, cannot be read.
 
     """
+    return _chosen(lines(folder), choice or Choice(**wanted))
+
+
+def latest(folder: Path | str, count: int, choice: Choice | None = None, /, **wanted: Any) -> list[dict[str, Any]]:
+    """Return the last records of a trail, at most `count`, the oldest first; no more segments are read than need be.
+
+    Raises:
+        OSError: the folder, or a segment that is still there, cannot be read.
+
+    """
     choice = choice or Choice(**wanted)
-    texts = choice.texts()
-    for line in lines(folder):
-        if all(text in line for text in texts) and (record := read_record(line)) and choice.takes(record):
-            yield record
-
-
-def latest(folder: Path | str, count: int, /, **wanted: Any) -> list[dict[str, Any]]:
-    """Return the last records of a trail, at most `count`, the oldest first."""
-    return list(deque(records(folder, **wanted), maxlen=count))
+    found: list[dict[str, Any]] = []
+    for segment in reversed(segments_of(folder)):
+        some = deque(_chosen(_lines_of(Path(folder) / segment.name), choice), maxlen=count - len(found))
+        found = [*some, *found]
+        if len(found) >= count:
+            break
+    return found
 
 
 def read_record(line: bytes) -> dict[str, Any] | None:
@@ -118,12 +126,23 @@ def lines(folder: Path | str) -> Iterator[bytes]:
 
     """
     for segment in segments_of(folder):
-        try:
-            file = open_segment(Path(folder) / segment.name)
-        except FileNotFoundError:  # its time was over just now
-            continue
-        with file:
-            yield from (line for line, whole in whole_lines(file) if whole)
+        yield from _lines_of(Path(folder) / segment.name)
+
+
+def _chosen(found: Iterable[bytes], choice: Choice) -> Iterator[dict[str, Any]]:
+    texts = choice.texts()
+    for line in found:
+        if all(text in line for text in texts) and (record := read_record(line)) and choice.takes(record):
+            yield record
+
+
+def _lines_of(path: Path) -> Iterator[bytes]:
+    try:
+        file = open_segment(path)
+    except FileNotFoundError:  # its time was over just now
+        return
+    with file:
+        yield from (line for line, whole in whole_lines(file) if whole)
 
 
 def open_segment(path: Path) -> BinaryIO:

@@ -7,7 +7,6 @@ import os
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -19,7 +18,7 @@ import click
 from cdnblock.audit.chain import anchor, read_anchor
 from cdnblock.audit.checking import verify_evidence
 from cdnblock.audit.evidence import export as export_evidence
-from cdnblock.audit.reading import Choice, records
+from cdnblock.audit.reading import Choice, latest, records
 from cdnblock.audit.records import HITS, Kind
 from cdnblock.audit.verifying import Verification, verify
 from cdnblock.cli.options import colours_wanted
@@ -127,8 +126,7 @@ def show_command(  # noqa: PLR0913 (one for each option)
         order=order, name=name and (canonical(name) or name), country=country and country.upper(),
         kinds=frozenset(kinds), since=since, until=until,
     )  # fmt: skip
-    found: Iterable[dict[str, Any]] = records(trail, choice)
-    found = found if last is None else deque(found, maxlen=last)
+    found: Iterable[dict[str, Any]] = records(trail, choice) if last is None else latest(trail, last, choice)
     for row in (json.dumps(record) for record in found) if as_json else _table(found):
         click.echo(row)
 
