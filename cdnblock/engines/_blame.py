@@ -8,9 +8,9 @@ A site answers whatever its edge lets through to it, and may be as hostile as it
   passes on (`Own`): CONNECT to HAProxy and Varnish, a body that is too long for nginx. No site sees those.
 
 What no engine of ours says is the site's own: a 451 without our headers, silence, errors, a name server's failure. What
-looks like ours where there is no such request, or measure `cdn`, is in doubt. Doubt alone is held against an engine only
-where nothing at all shows that it goes by the new files (`Prober.require`). A refusal in other words is no reason to
-let anybody through: it is said, and nothing goes back.
+looks like ours where there is no such request, or measure `cdn`, is in doubt. Doubt is held against an engine only for
+clients who fare otherwise than before, and only where no name that changed speaks for it (`Prober.require`); otherwise it
+is said. A refusal in other words is no reason to let anybody through: it is said as well, and nothing goes back.
 """
 
 from __future__ import annotations

@@ -122,6 +122,17 @@ def test_no_site_can_veto_an_order(kind, tmp_path):
         assert "otherwise than decided" not in service.said
 
 
+def test_where_nothing_can_tell_a_copy_from_ours_it_is_said(tmp_path):
+    """Envoy has no answer of its own: the order on a site that imitates us is in force all the same, and it is told."""
+    with hostile_world(tmp_path, engines.TestEnvoy) as world:
+        world.order(new={"names": ["copying.example", "fine.example"]})
+        code, said = world.service("--patience", "0.5").once()
+        assert (code, "copying.example" in said, "imitates it" in said) == (1, True, True), said
+        assert "is in place again" not in said
+        assert world.refuses("fine.example") == (True, False)
+        assert world.refuses("copying.example")[0]
+
+
 @needs("nginx", "nginx")
 def test_an_engine_that_goes_on_refusing_is_found_out(tmp_path):
     """A name is lifted and nginx does not hear of it: what it says itself, to a request that no site sees, tells."""
