@@ -9,9 +9,10 @@ import json
 import logging
 import re
 import unicodedata
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 _INDENT: Final = "  "
+_COLOUR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
 _UNSEEN: Final = re.compile(r"[^\n -~]")  # candidates: what is ASCII and printable needs no look
 
 
@@ -64,6 +65,22 @@ class ShownRecord(logging.LogRecord):
     def getMessage(self) -> str:  # noqa: N802 (the record's method)
         """Return the message with its arguments."""
         return shown_lines(super().getMessage())
+
+
+class ShownStream:
+    """A stream for what somebody else's program prints: it steers no terminal, but for the colours that it has."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text of any number of lines."""
+        parts = _COLOUR.split(text)
+        parts[::2] = ["\n".join(map(shown, part.split("\n"))) for part in parts[::2]]
+        return self._stream.write("".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def log_to_stderr(level: int = logging.WARNING) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.open_files import allow_many_files
 from cdnblock.cli.recording import recording_options
 from cdnblock.errors import ConfigError
-from cdnblock.shown import ShownRecord
+from cdnblock.shown import ShownRecord, ShownStream
 
 DEFAULTS: Final[Mapping[str, object]] = {
     # The host that the client asks for decides, so it must not be replaced by the origin's.
@@ -108,6 +109,8 @@ def _run(arguments: Sequence[str]) -> None:
 
         def __init__(self, options: Options) -> None:
             super().__init__(options)
+            dumper: Any = self.addons.get("dumper")  # type: ignore[no-untyped-call]
+            dumper.outfp = ShownStream(dumper.outfp or sys.stdout)
             addon = self.addons.register(CdnBlock())  # type: ignore[no-untyped-call]
             addon.addons = self.addons.chain[:1]
             self.addons.chain[0] = addon

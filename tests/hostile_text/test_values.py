@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import re
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,7 +24,7 @@ from cdnblock.http_gate import HttpGate
 from cdnblock.matching.ruleset import compile_orders
 from cdnblock.measures import dns_refusal
 from cdnblock.orders.model import Measure, Name, Order, Territory
-from cdnblock.shown import LogLines, json_text, shown, shown_lines
+from cdnblock.shown import LogLines, ShownRecord, ShownStream, json_text, shown, shown_lines
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +105,17 @@ def test_what_the_operator_must_not_say(orders, operator_url, contact, said, tmp
         done = CliRunner().invoke(root, [*map(str, command), *own])
         assert (done.exit_code, said in done.output) == (1, True), (command, done.output)
         check_lines(done.output)
+
+
+@pytest.mark.parametrize("text", PAYLOADS.values(), ids=PAYLOADS)
+def test_what_other_programs_print_and_log(text):
+    """mitmproxy's own lines about clients and origins keep their colours, and bring no other sequence along."""
+    printed = io.StringIO()
+    stream = ShownStream(printed)
+    print(f"\x1b[32mGET\x1b[0m {text}", file=stream)
+    stream.flush()
+    assert printed.getvalue().startswith("\x1b[32mGET\x1b[0m ")
+    left = re.sub("\x1b\\[[0-9;]*m", "", printed.getvalue())
+    check_lines(left.replace("\nFAKE", "").replace("\nSet-Cookie", ""))
+    record = ShownRecord("x", logging.ERROR, __file__, 1, "what %s", (text,), None)
+    check_lines(logging.Formatter("%(message)s").format(record))
