@@ -32,6 +32,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "real_peers"), str(HERE)]
 
 from bench_service import ORIGIN, children_of, cpu, pin
+from engine_texts import HAPROXY_BASE, NGINX_ALONE
 from export_engines import running, wait_until
 from free_ports import free_ports
 from measuring import heading, listable_names, resident, say, table, write_order
@@ -52,16 +53,17 @@ local requests, turn = {}, 0
 for host in string.gmatch("%s", "%%S+") do table.insert(requests, wrk.format("GET", "/page", {Host = host})) end
 request = function() turn = turn %% #requests + 1; return requests[turn] end
 """
-NGINX = """
+NGINX = (
+    """
 {module}
 {user}
 worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log crit;
 events {{ worker_connections 1024; }}
 http {{
   {http}
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+"""
+    + NGINX_ALONE
+    + """\
   proxy_cache_path {folder}/cache keys_zone=edge:4m use_temp_path=off;
   keepalive_requests 1000000;
   server {{
@@ -76,18 +78,19 @@ http {{
   }}
 }}
 """
-HAPROXY = """
+)
+HAPROXY = (
+    """
 global
   nbthread 1
-defaults base
-  mode http
-  timeout connect 5s
-  timeout client 20s
-  timeout server 20s
+"""
+    + HAPROXY_BASE
+    + """\
 cache edge
   total-max-size 64
   max-age 3600
 """
+)
 FRONTEND = """
 frontend edge from {defaults}
   bind 127.0.0.1:{port}

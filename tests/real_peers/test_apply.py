@@ -15,18 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from apply_contract import ApplyContract, CacheContract, ServiceContract
 from apply_service import Process, Running
+from engine_texts import HAPROXY_API, HAPROXY_BASE, NGINX_ALONE
 from export_engines import asked, free_ports, needs
 from peers import program
 
-HAPROXY = """
-global
-  stats socket {folder}/api.sock mode 600 level admin expose-fd listeners
-defaults base
-  mode http
-  timeout connect 5s
-  timeout client 20s
-  timeout server 20s
-"""
+HAPROXY = HAPROXY_API + HAPROXY_BASE
 FRONTEND = """
 frontend edge from cdnblock
   bind 127.0.0.1:{port}
@@ -34,7 +27,8 @@ frontend edge from cdnblock
 backend site from base
   server site {origin}
 """
-NGINX = """
+NGINX = (
+    """
 {user}
 worker_processes 1;
 daemon off;
@@ -43,13 +37,14 @@ error_log {folder}/nginx.log notice;
 events {{ worker_connections 1024; }}
 http {{
   include {out}/cdnblock-http.conf;
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+"""
+    + NGINX_ALONE
+    + """\
   proxy_cache_path {folder}/cache keys_zone=edge:1m use_temp_path=off;
   include sites/*.conf;
 }}
 """
+)
 SITE = """
 server {{
   listen 127.0.0.1:{port};

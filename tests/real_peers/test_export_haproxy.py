@@ -14,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from engine_texts import HAPROXY_API, HAPROXY_BASE
 from export_engines import (
     HOSTILE,
     asked,
@@ -34,19 +35,16 @@ from cdnblock.testing.places import PLACES
 
 pytestmark = needs("haproxy", "haproxy")
 
-CONFIGURATION = """
-global
-  stats socket {folder}/api.sock mode 600 level admin expose-fd listeners
-defaults base
-  mode http
-  timeout connect 5s
-  timeout client 20s
-  timeout server 20s
+CONFIGURATION = (
+    HAPROXY_API
+    + HAPROXY_BASE
+    + """\
   timeout tunnel 20s
 cache edge
   total-max-size 8
   max-age 600
 """
+)
 FRONTEND = """
 frontend edge from cdnblock
   bind 127.0.0.1:{port}

@@ -16,6 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from engine_texts import NGINX_ALONE
 from export_engines import (
     HOSTILE,
     asked,
@@ -48,7 +49,8 @@ HEADERS_MORE = MODULES / "ngx_http_headers_more_filter_module.so"
 
 pytestmark = needs("nginx", "nginx")
 
-CONFIGURATION = """
+CONFIGURATION = (
+    """
 {modules}
 {user}
 worker_processes 1;
@@ -58,9 +60,9 @@ error_log {folder}/nginx.log notice;
 events {{ worker_connections 1024; }}
 http {{
   include {out}/cdnblock-http.conf;
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+"""
+    + NGINX_ALONE
+    + """\
   proxy_cache_path {folder}/cache keys_zone=edge:1m use_temp_path=off;
   map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
   map $http_host $asked_port {{ default ""; "~(?<digits>:[0-9]+)$" $digits; }}
@@ -91,6 +93,7 @@ http {{
   }}
 }}
 """
+)
 UNCACHED = """
     location @cdnblock_uncached {{
       proxy_pass {origin};
