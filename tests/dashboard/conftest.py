@@ -54,14 +54,15 @@ def look(chromium, dashboard):
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
         page.goto(at.url + path)
-        page.complaints = complaints
         return page
 
     yield open_page
     for context in contexts:
         context.close()
     assert [url for url in asked if not url.startswith("http://127.0.0.1:")] == []
-    assert [text for text in complaints if "status of 40" not in text] == []
+    # What a test brought about: pages that are not there, and a server that is gone.
+    meant = ("status of 40", "net::ERR_CONNECTION", "htmx:sendError")
+    assert [text for text in complaints if not any(words in text for words in meant)] == []
 
 
 @pytest.fixture
