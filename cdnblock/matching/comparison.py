@@ -14,18 +14,16 @@ from itertools import chain, pairwise
 from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
-from cdnblock.matching.claims import Claim, Listing, Release
 from cdnblock.matching.coverage import Held, union, why_not_here
+from cdnblock.matching.lives import Numbers, Variants, variants_of
 from cdnblock.matching.ruleset import RuleSet, timestamp
-from cdnblock.orders.model import Measure, Order
+from cdnblock.orders.model import Order
 
 _SOMEWHERE: Final = "somewhere else"  # stands for a country that no order mentions
 _AT_ONCE: Final = 50_000  # names between two words on progress
 _FEW: Final = 40  # names that are sought in the text of all others
 _NOTHING: Final[tuple[()]] = ()
 
-Variants: TypeAlias = tuple[tuple[Measure, str], ...]
-"""Measures with their variants, in the order of `Measure`."""
 Tell: TypeAlias = Callable[[int, int], None]
 
 
@@ -109,8 +107,8 @@ def outcome(before: Sequence[Held], after: Sequence[Held], at: float) -> Outcome
 class _Comparison:
     def __init__(self, old: RuleSet, new: RuleSet, at: float, tell: Tell) -> None:
         self._old, self._new, self._at, self._tell = old, new, at, tell
-        self._numbers: dict[Hashable, int] = {frozenset(): 0}
-        self._was, self._is = self._numbered(old), self._numbered(new)
+        numbers: dict[Hashable, int] = {frozenset(): 0}
+        self._was, self._is = Numbers(old, self._at, numbers), Numbers(new, self._at, numbers)
         self._kinds: dict[Hashable, Kin] = {}
         self._gone: list[str] = []  # listed before, and no longer
         self._done = 0
@@ -118,21 +116,20 @@ class _Comparison:
     def kins(self) -> list[Kin]:
         """Return the names that differ, and all that stand below them, by kin."""
         differing = {name for pieces in self._each_shard() for name in pieces}
+        was, now, mask = self._was, self._is, len(self._old.index.shards) - 1
+        old, new = self._old.index.shards, self._new.index.shards
+        above: dict[str, Hashable] = {}  # by a name's parent: what stands on the listed names at and above it
         for name in chain(differing, self._below(differing)):
-            key = (self._key(self._old, self._was, name), self._key(self._new, self._is, name))
+            parent = name.partition(".")[2]
+            if parent not in above:
+                above[parent] = was.at_and_above(parent), now.at_and_above(parent)
+            number = hash(name) & mask
+            key = (was[old[number].get(name)], now[new[number].get(name)], above[parent])
             kin = self._kinds.get(key)
             if kin is None:
                 kin = self._kinds[key] = self._kin(name)
             kin.names.append(name)
         return [*self._kinds.values()]
-
-    def _numbered(self, rules: RuleSet) -> dict[object, int]:
-        """Return for each mark a number: the same for claims that come to the same from now on, 0 for nothing."""
-        found: dict[object, int] = {None: 0}
-        for mark, claims in rules.index.claims.items():
-            said = frozenset(_said(claims, self._at))
-            found[mark] = self._numbers.setdefault(said, len(self._numbers))
-        return found
 
     def _each_shard(self) -> Iterator[Iterable[str]]:
         """Yield the listed names on which something else stands than before."""
@@ -145,7 +142,7 @@ class _Comparison:
                 self._gone += gone
                 yield [name for name in gone if was[mine[name]]]
                 yield [name for name in theirs if name not in mine and now[theirs[name]]]
-                if len({*map(was.get, {*mine.values()}), *map(now.get, {*theirs.values()})}) > 1:
+                if len({*map(was.__getitem__, {*mine.values()}), *map(now.__getitem__, {*theirs.values()})}) > 1:
                     yield [name for name, mark in theirs.items() if name in mine and was[mine[name]] != now[mark]]
             self._look(len(theirs))
 
@@ -172,17 +169,6 @@ class _Comparison:
             self._tell(self._done + names, 2 * len(self._new))
         self._done += names
 
-    def _key(self, rules: RuleSet, numbers: Mapping[object, int], name: str) -> Hashable:
-        """Return what decides how a name fares: what stands on it, and on each listed name above it."""
-        index, shards = rules.index, rules.index.shards
-        own = numbers[shards[hash(name) & (len(shards) - 1)].get(name)]
-        above = []
-        suffix = index.nearest(name.partition(".")[2])
-        while suffix:
-            above.append(numbers[shards[hash(suffix) & (len(shards) - 1)][suffix]])
-            suffix = index.nearest(suffix.partition(".")[2])
-        return (own, *(number for number in above if number))
-
     def _kin(self, name: str) -> Kin:
         """Return the kin of a name; the others of it fare as this one."""
         outcomes: list[Outcome] = []
@@ -198,24 +184,6 @@ class _Comparison:
                 orders.setdefault(order_id, [(), ()])[not exact] = outcome(mine, theirs, self._at)
         alone = {order_id: (own, below) for order_id, (own, below) in orders.items() if own or below}
         return Kin([], outcomes[0], outcomes[1], alone, (held[0], held[1]))
-
-
-def _said(claims: Iterable[Claim], at: float) -> Iterator[Hashable]:
-    """Yield what claims come to from an instant on: what is over by then comes to nothing."""
-    for claim in claims:
-        match claim:
-            case Release(order_id=order_id, at=released):
-                yield order_id, released
-            case Listing(order=order, span=span):
-                windows = tuple(window for window in span.windows if window[1] > at)
-                if min(span.ends, claim.lifted) > at and bool(windows) is bool(span.windows):
-                    life = (max(span.begins, at), span.ends, windows, claim.lifted, claim.notified)
-                    yield _asked(order), claim.subdomains, life
-
-
-def _asked(order: Order) -> Hashable:
-    """Return what an order asks for, and of whom."""
-    return order.id, _variants(order.measures), order.territory, order.unknown_location, order.mode
 
 
 def _living(held: Iterable[Held], at: float) -> tuple[Held, ...]:
@@ -253,7 +221,7 @@ def _effect(held: Iterable[Held], country: str | None, at: float) -> Effect:
     }.values()
     done = union(order.measures for order in applying if order.is_enforced)
     would = union(order.measures for order in applying if not order.is_enforced)
-    return Effect(_variants(done), _variants(would))
+    return Effect(variants_of(done), variants_of(would))
 
 
 def _shifts(
@@ -282,7 +250,3 @@ def _places(clients: set[str | None], everywhere: set[str | None]) -> Places:
         return Places(frozenset(code for code in clients if code is not None), unknown=unknown)
     spared = everywhere - clients
     return Places(frozenset(code for code in spared if code is not None), all_but=True, unknown=unknown)
-
-
-def _variants(measures: Mapping[Measure, str]) -> Variants:
-    return tuple((measure, measures[measure]) for measure in Measure if measure in measures)

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeAlias
 
-from cdnblock.matching.comparison import Kin, Outcome, Places, Shift, Variants, compare
+from cdnblock.matching.comparison import Kin, Outcome, Places, Shift, compare
 from cdnblock.matching.coverage import Held
+from cdnblock.matching.lives import Variants
 from cdnblock.matching.revision import revision_of
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders.model import Measure, Order, UnknownLocation
@@ -223,7 +224,10 @@ def _kinds(before: Mapping[Measure, str], after: Mapping[Measure, str], ran: Var
 
 def _spared(kins: Iterable[Kin]) -> Iterator[tuple[Scope, str]]:
     """Yield the names that fare as before below others that do not."""
-    of = {name: kin for kin in kins for name in kin.names}
+    every = [*kins]
+    if all(kin.own and kin.below for kin in every):
+        return
+    of = {name: kin for kin in every for name in kin.names}
     for name, kin in of.items():
         if (kin.own and kin.below) or not _falls_under(name, of):
             continue

@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from cdnblock.matching.comparison import Places, Variants
+from cdnblock.matching.comparison import Places
+from cdnblock.matching.lives import Variants
 from cdnblock.orders.instants import LEGAL_TIME
 from cdnblock.reports.changes import Changes, Group, Kind, OrderChange, Scope, Turn, What
 from cdnblock.reports.order_fields import FieldChange

@@ -37,11 +37,15 @@ def field_changes(before: Order, after: Order) -> tuple[FieldChange, ...]:
 def listed_only(one: Order | None, other: Order | None, candidates: Iterable[str] | None) -> set[str]:
     """Return the names that one order lists and the other does not: among the candidates, if there are any."""
     mine, theirs = _lists(one), _lists(other)
-    return {
-        name
-        for name in (chain.from_iterable(mine) if candidates is None else candidates)
-        if any(name in names for names in mine) and not any(name in names for names in theirs)
-    }
+    if mine == theirs:  # long lists by their digests
+        return set()
+    sought = {*chain.from_iterable(mine)} if candidates is None else {*candidates}
+    found: set[str] = set()
+    for names in mine:
+        found.update(filter(names.__contains__, sought))
+    for names in theirs:
+        found.difference_update([*filter(names.__contains__, found)])
+    return found
 
 
 def goes_on_after(order: Order, at: datetime) -> bool:
