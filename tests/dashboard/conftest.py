@@ -61,7 +61,7 @@ def look(chromium, dashboard):
         context.close()
     assert [url for url in asked if not url.startswith("http://127.0.0.1:")] == []
     # What a test brought about: pages that are not there, and a server that is gone.
-    meant = ("status of 40", "net::ERR_CONNECTION", "htmx:sendError")
+    meant = ("status of 40", "net::ERR_CONNECTION", "htmx:sendError", "htmx:afterRequest")
     assert [text for text in complaints if not any(words in text for words in meant)] == []
 
 
