@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
 from typing import Final
 
 from cdnblock.engines._lines import lines_of_one
@@ -13,9 +14,17 @@ _CHUNK: Final = 15_000  # octets of a command: HAProxy takes 16 384 at a time
 Map = Mapping[str, str]
 
 
-def entries(text: bytes) -> list[str]:
-    """Return the lines of a map's file, sorted."""
-    return sorted(line.strip() for line in text.decode().split("\n") if line and not line.startswith("#"))
+def tally(text: bytes, *, shown: bool = False) -> tuple[int, int]:
+    """Return how many entries a map has and a sum over them, whatever their order: alike for maps that are the same.
+
+    `text` is a file, or with `shown` what HAProxy shows, in which an address stands before each entry. The sum
+    means nothing to another process.
+    """
+    lines = (line.strip() for line in BytesIO(text))
+    if shown:
+        lines = (line.partition(b" ")[2] for line in lines)
+    hashes = [hash(line) for line in lines if line and not line.startswith(b"#")]
+    return len(hashes), sum(hashes)
 
 
 def read_map(text: bytes) -> dict[str, str]:

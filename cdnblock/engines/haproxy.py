@@ -28,7 +28,7 @@ from cdnblock.engines._engine import (
     Setting,
     below,
 )  # fmt: skip
-from cdnblock.engines._haproxy_maps import Map, bridge, chunks, differing, entries, read_map
+from cdnblock.engines._haproxy_maps import Map, bridge, chunks, differing, read_map, tally
 from cdnblock.engines._programs import (
     PATIENCE,
     checked,
@@ -97,7 +97,7 @@ class HAProxy(Engine):
     def astray(self, files: Mapping[str, bytes]) -> list[str]:
         """Return the maps that HAProxy shows otherwise: somebody changed them by its runtime API."""
         with suppress(NotTakenError, DownError):
-            return [name for name in _MAPS if name in files and self._shown(name) != entries(files[name])]
+            return [name for name in _MAPS if name in files and self._shown(name) != tally(files[name])]
         return []
 
     def is_older(self, files: Mapping[str, bytes]) -> bool:
@@ -184,9 +184,8 @@ class HAProxy(Engine):
             self._must(f"add map @{version} {path} <<\n{chunk}\n")
         self._must(f"commit map @{version} {path}\n", PATIENCE)
 
-    def _shown(self, name: str) -> list[str]:
-        said = self._ask(f"show map {self._path(name)}\n", PATIENCE)
-        return sorted(line.partition(" ")[2].strip() for line in said.split("\n") if line)
+    def _shown(self, name: str) -> tuple[int, int]:
+        return tally(self._octets(f"show map {self._path(name)}\n", PATIENCE), shown=True)
 
     def _must(self, command: str, patience: float = _SHORT) -> None:
         said = self._ask(command, patience).strip()
@@ -194,10 +193,13 @@ class HAProxy(Engine):
             raise NotTakenError(f"haproxy, asked to `{command.splitlines()[0]}`: {said}")
 
     def _ask(self, command: str, patience: float = _SHORT) -> str:
+        return self._octets(command, patience).decode(errors="replace")
+
+    def _octets(self, command: str, patience: float) -> bytes:
         try:
             with _connected(self._socket, patience) as api:
                 api.sendall(command.encode())
-                return b"".join(iter(lambda: api.recv(65536), b"")).decode(errors="replace")
+                return b"".join(iter(lambda: api.recv(65536), b""))
         except TimeoutError:
             raise NotTakenError(f"haproxy's runtime API at {self._socket} does not answer") from None
         except OSError as error:

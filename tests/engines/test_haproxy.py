@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdnblock.engines._engine import Change
-from cdnblock.engines.haproxy import bridge, differing, read_map
+from cdnblock.engines.haproxy import bridge, differing, read_map, tally
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,19 @@ def test_only_entries_that_differ_are_told():
 def test_a_header_alone_is_no_change(before, after, changed, tmp_path):
     """What an engine need not be told of; a file that comes or goes is a change whatever is in it."""
     assert Change(folder=tmp_path, before=before, after=after).names() == changed
+
+
+def test_a_map_is_known_again_in_whatever_order_it_is_shown():
+    """Comments and addresses are no part of it; one entry more, less, twice or otherwise is told."""
+    file = b"# revision 1\na.example g1\nb.example g2\nreason Unavailable For Legal Reasons\n"
+    shown = b"0x55 b.example g2\n0x56 reason Unavailable For Legal Reasons\n0x57 a.example g1\n\n"
+    assert tally(shown, shown=True) == tally(file)
+    others = (
+        shown + b"0x58 c.example g1\n",
+        shown[18:],
+        shown + b"0x58 b.example g2\n",
+        shown.replace(b"g1", b"g3"),
+        b"",
+    )
+    for other in others:
+        assert tally(other, shown=True) != tally(file)
