@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import random
@@ -21,10 +22,12 @@ import pytest
 from cdnblock.errors import ConfigError
 from cdnblock.testing import play as playing
 from cdnblock.testing import wire
+from cdnblock.testing.counting import Counted
 from cdnblock.testing.places import PLACES, country_table
 from cdnblock.testing.random_requests import RandomRequests
-from cdnblock.testing.scenarios import Protocol, read_scenarios
+from cdnblock.testing.scenarios import Outcome, Protocol, read_scenarios
 from cdnblock.testing.stage import open_stage
+from cdnblock.testing.wire import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = {scenario.name: scenario for scenario in read_scenarios()}
@@ -172,6 +175,36 @@ def test_every_scenario_can_fail():
     """There is a broken host for each of them."""
     on_trial = {name for _, name in (*BROKEN, *BROKEN_HTTP2)} | {name for _, name, _ in BROKEN_IN_FRONT}
     assert {scenario.name for scenario in SCENARIOS.values() if scenario.steps} == on_trial
+
+
+@pytest.mark.parametrize(
+    ("counts", "complaint"),
+    [
+        ({"answer": 1}, ""),
+        ({"answer": 2}, "1 requests were refused or ended, 0 more may have been; counted were 2"),
+        ({}, "1 requests were refused or ended, 0 more may have been; counted were 0"),
+        ({"answer": 1, "uncached": 1}, "0 requests were kept out of caches, counted were 1"),
+    ],
+    ids=["once", "twice", "never", "what was not done"],
+)
+def test_a_host_that_counts_wrongly_is_found(counts, complaint):
+    """Each enforcement has to be counted, once, and nothing else."""
+    came = Counted()
+    came.take(Answer(status=451), Outcome.REFUSED)
+    came.take(Answer(status=200), Outcome.SERVED)
+    assert "; ".join(came.differing({}, counts)) == complaint
+
+
+def test_a_host_that_counts_nothing_fails(tmp_path):
+    """The scenarios look at what a host says of itself, where it says it."""
+    scenario = next(
+        scenario for scenario in SCENARIOS.values()
+        if not scenario.needs and any(step.expect.outcome is Outcome.REFUSED for step in scenario.play_for("x"))
+    )  # fmt: skip
+    with open_stage(tmp_path, [scenario]) as stage, edges.running(edges.Sound, stage) as host:
+        assert first_complaint(scenario, Protocol.HTTP1, host, stage) is None
+        silent = dataclasses.replace(host, counted=dict)
+        assert "counted were 0" in first_complaint(scenario, Protocol.HTTP1, silent, stage)
 
 
 def test_a_host_that_rewrites_soundly_passes(tmp_path):
