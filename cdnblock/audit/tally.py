@@ -24,6 +24,8 @@ MOST_NAMES: Final = 20_000  # of which it is remembered whether they were counte
 AT_ONCE: Final = 200  # hits between two pauses: about a millisecond
 MANY: Final = "*"  # stands for several countries that were counted together
 
+_LINGER: Final = 2.0  # seconds for which a turn that is over is still looked at
+
 # A cell is a list, because nothing in Python is quicker to count in.
 _Cell: TypeAlias = list[Any]
 COUNT, _TOLD, _FIRST, _WHAT, _NAMES = range(5)
@@ -68,12 +70,12 @@ class Tally:
         `host` is text or octets as HTTP has them, or a name as it stands in a DNS packet (in lower case); `client` the
         address that was decided for; `measures` those that were acted upon, in a tuple.
         """
+        key = (id(decision), host, measures, action, adapter)
+        # Nothing is called from here on: between this look and the count no other thread can end the turn.
         try:
-            cell = self._cells[id(decision), host, measures, action, adapter]
+            self._cells[key][COUNT] += 1
         except (KeyError, TypeError):
             self._first(decision, host, client, measures, action, adapter)
-            return
-        cell[COUNT] += 1
 
     def series(self, measures: tuple[Measure, ...], action: str, adapter: str) -> Series:
         """Return what counts one kind of enforcement by itself, for a host that counts nanoseconds."""
@@ -100,12 +102,15 @@ class Tally:
         let others run. One at a time calls it.
         """
         with self._turning:
-            over, self._gone = self._gone, []
-            for old in over:
-                self._base.update(old.totals())
-            turns = [*over, self._turn]
+            turns = [*self._gone, self._turn]
+            now = time.monotonic()
+            for old in self._gone:
+                if now - old.over >= _LINGER:
+                    self._base.update(old.totals())
+            self._gone = [old for old in self._gone if now - old.over < _LINGER]
             if turn:
-                self._gone = [self._turn]
+                self._turn.over = now
+                self._gone.append(self._turn)
                 self._turn = _Turn(self._clock())
                 self._cells = self._turn.cells
                 for series in self._series:  # after the tally's own: see `Series.note`
@@ -164,9 +169,10 @@ class Series:
 
         Without `keep` they are not: for whoever has more to tell of each.
         """
+        key = (id(decision), host)
         mine, cells = self.cells, self._tally._cells  # noqa: SLF001 (its other half)
         try:
-            mine[id(decision), host][COUNT] += 1
+            mine[key][COUNT] += 1
         except (KeyError, TypeError):
             pass
         else:
@@ -177,7 +183,7 @@ class Series:
         if cell is not None and keep:
             if len(mine) >= MOST_CELLS:  # where nobody drains, no turn ends
                 mine.clear()
-            mine[id(decision), host] = cell
+            mine[key] = cell
 
 
 class _Turn:
@@ -192,6 +198,7 @@ class _Turn:
         self._names: set[int] = set()
         self._kept: list[Decision] = []  # an `id()` stays its own only as long as its decision is kept
         self._drained = since
+        self.over = 0.0  # by the monotonic clock
 
     def add(self, key: Any, what: What, at: float, rules: RuleSet | None, *, apart: bool) -> None:
         """Count one more, in the cell where it belongs."""

@@ -112,6 +112,18 @@ def test_many_threads_lose_nothing():
     assert tally.totals["http", "proxy", "answer"] == 160_000
 
 
+def test_whoever_looked_before_a_turn_may_count_after_it():
+    """A thread that is put aside between its look and its count loses nothing, although the minute ends twice."""
+    tally, decision = recording(), decision_about()
+    note(tally, decision, "www.motogpstream.me")
+    (cell,) = tally._cells.values()
+    tally.drain(turn=True)
+    tally.drain(turn=True)
+    cell[tallies.COUNT] += 1
+    assert [hit.times for hit in tally.drain()] == [1]
+    assert tally.totals["http", "proxy", "answer"] == 2
+
+
 def test_random_hosts_below_one_name_are_one_group():
     """They take no room from other names, and are counted for the right one."""
     tally, decision = recording(), decision_about()
