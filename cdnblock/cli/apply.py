@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -17,19 +17,16 @@ import click
 from cdnblock.cli.dry_run import report_only_option
 from cdnblock.cli.export import hosts_listed, networks_of, setting_of
 from cdnblock.cli.options import geo_option, orders_option, printable
+from cdnblock.cli.probing import client_of, prober_of
 from cdnblock.cli.recording import recording_options
 from cdnblock.cli.serving_metrics import metrics_option, serving_metrics
-from cdnblock.errors import CdnblockError, ConfigError, Severity
+from cdnblock.errors import CdnblockError, Severity
 from cdnblock.shown import log_to_stderr
 
 if TYPE_CHECKING:
     from cdnblock.audit.settings import Settings
     from cdnblock.enforcer import Enforcer
-    from cdnblock.engines import EngineKind
-    from cdnblock.engines._probes import Prober, Table
     from cdnblock.engines.applying import Applied, Applier
-    from cdnblock.exporters import Exporter, Options
-    from cdnblock.verification.clients import Client
 
 _EXIT_INVALID: Final = 1
 _EXIT_UNREACHABLE: Final = 5
@@ -172,9 +169,9 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
     )  # fmt: skip
     prober = None
     if probe is not None:
-        clients = [_client(text, probe_told) for text in probe_clients]
+        clients = [client_of(text, probe_told) for text in probe_clients]
         is_believed = any(ip_address(_LOOPBACK) in ip_network(network) for network in trusted)
-        prober = _prober(probe, kind, exporter, table, clients, options, patience, is_believed=is_believed)
+        prober = prober_of(probe, kind, exporter, table, clients, options, patience, is_believed=is_believed)
 
     def now() -> datetime:
         return datetime.fromtimestamp(tick(), UTC)
@@ -251,42 +248,6 @@ def _say(applied: Applied) -> None:
     until = "for ever" if applied.until is None else f"until {applied.until.isoformat()}"
     what = f"{len(applied.changed)} files changed" if applied.changed else "nothing to change"
     click.echo(f"cdnblock: in step with {applied.revision}, {until}: {what} ({steps})")
-
-
-def _prober(
-    url: str, kind: EngineKind, exporter: Exporter, table: Table, clients: Sequence[Client], options: Options,
-    patience: float, *, is_believed: bool,
-) -> Prober:  # fmt: skip
-    from cdnblock.engines._probes import Prober
-    from cdnblock.measures.notice.contents import web_link
-    from cdnblock.verification.servers import read_server
-
-    prober = Prober(
-        server=read_server(url), exporter=exporter, table=table, clients=clients, patience=patience, own=kind.own,
-        told=kind.believes if is_believed else None, says_why=kind.says_why(options.settings),
-        links=web_link(options.operator_url) is not None,
-    )  # fmt: skip
-    if exporter.territory and not clients and prober.told is None:
-        click.echo(
-            "cdnblock: the engine is asked from this machine alone, which is in no territory: name addresses that it may"
-            " be asked from, --probe-client FR=ADDRESS, or let it believe us, --trusted-proxies 127.0.0.1",
-            err=True,
-        )
-    return prober
-
-
-def _client(text: str, told: str | None) -> Client:
-    from cdnblock.verification.clients import Client, Told
-
-    code, equals, address = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--probe-client {text!r}: write CODE=ADDRESS, such as FR=192.0.2.7")
-    try:
-        ip_address(address)
-        way = Told(told) if told else Told.SOURCE
-    except ValueError as error:
-        raise ConfigError(f"--probe-client {text!r}, --probe-told {told!r}: {error}") from None
-    return Client(label=code, country=None if code == "-" else code, address=address, told=way)
 
 
 def _clock(path: Path | None) -> Callable[[], float]:
