@@ -34,7 +34,7 @@ def run(code, folder, *, mounts=False):
     """Run code in a process of its own, which may mount what it likes: nobody else sees it."""
     unshare = ["unshare", "--mount"] if not os.geteuid() else ["unshare", "--map-root-user", "--mount"]
     if mounts and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no process may mount anything here")
+        pytest.skip("cannot: no process may mount anything here")
     command = [*(unshare if mounts else []), sys.executable, "-c", PRELUDE + code, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
