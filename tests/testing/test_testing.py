@@ -46,6 +46,7 @@ BROKEN = [
     (edges.HostDecides, "no form of target leads around"),
     (edges.Undecided, "a Host line that parsers read differently"),
     (edges.BelievesForwardedHost, "other fields do not name the host"),
+    (edges.Undecided, "white space around a Host"),
     (edges.NoOldVersion, "HTTP/1.0"),
     (edges.Smuggler, "a second request hidden in a first one's body"),
     (edges.BodyIsNext, "a refused body is no second request"),
