@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
 import socket
 import time
@@ -61,21 +62,33 @@ class Unreadable(logging.Filter):
 
 def most_connections() -> int:
     """Return how many connections may be open at a time, so that files are left for everything else."""
+    return int(max(1, min(_MOST, most_files() * _SHARE)))
+
+
+def most_files() -> float:
+    """Return how many files this process may have open."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST if files == resource.RLIM_INFINITY else max(1, min(_MOST, int(files * _SHARE)))
+    return math.inf if files == resource.RLIM_INFINITY else files
 
 
 class Door:
     """Accepts connections for one listener; what is no caller's is closed before a byte of it is read.
 
-    `opened` returns how many connections there are at all listeners, `counts` is told of those that were turned away.
+    `opened` returns how many connections there are at all listeners, `counts` is told of those that were turned away;
+    `most` is how many there may be, by default `most_connections()`.
     """
 
     def __init__(
-        self, server: web.Server, callers: Callers, counts: MutableMapping[str, int], opened: Callable[[], int]
+        self,
+        server: web.Server,
+        callers: Callers,
+        counts: MutableMapping[str, int],
+        opened: Callable[[], int],
+        *,
+        most: int | None = None,
     ) -> None:
         self._server, self._callers, self._counts, self._opened = server, callers, counts, opened
-        self._most = most_connections()
+        self._most = most or most_connections()
         self._seldom = Seldom()
         self._awaited: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
 

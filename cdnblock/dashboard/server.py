@@ -10,9 +10,10 @@ import functools
 import hashlib
 import logging
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
@@ -20,7 +21,8 @@ from urllib.parse import quote
 from aiohttp import web
 from markupsafe import Markup
 
-from cdnblock.adapters._decision_listening import Listen, listening
+from cdnblock.adapters import _decision_door as doors
+from cdnblock.adapters._decision_listening import Callers, Listen, listening
 from cdnblock.dashboard import answers
 from cdnblock.dashboard.alarms import Level, alarms_of
 from cdnblock.dashboard.assets import assets
@@ -52,6 +54,10 @@ _DOOR: Final = frozenset({"/login", "/logout"})  # the only places that take a P
 _PREFERENCES: Final[Mapping[str, tuple[str, ...]]] = {"language": LANGUAGES, "theme": THEMES}
 _YEAR: Final = 365 * 86_400
 _THREADS: Final = 2
+_MOST_CONNECTIONS: Final = 128
+_SHARE: Final = 0.125  # of the files that this process may open: verdicts, orders and the trail need them, too
+_ANYBODY: Final = Callers(("0.0.0.0/0", "::/0"))  # who may look is asked when there is a request
+_KEPT_OPEN: Final = 75.0  # seconds without a request; an open page asks every two
 _MOST_WAITING: Final = 64  # requests; beyond it whoever asks is told to come again
 _WRONG_TOKEN_SECONDS: Final = 0.5
 _DRAIN: Final = 2.0
@@ -73,6 +79,7 @@ class Dashboard:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="cdnblock-dashboard")
         self._waiting = 0
         self._reporting = asyncio.Lock()
+        self._entrance: doors.Door | None = None
 
     @asynccontextmanager
     async def serve(self, where: Listen) -> AsyncIterator[int]:
@@ -84,15 +91,31 @@ class Dashboard:
         """
         if where.path is None:
             keep_strangers_out(where.host, self._door.token)
-        runner = web.AppRunner(self.application(), access_log=None, logger=_UNREADABLE, shutdown_timeout=_DRAIN)
+        runner = web.AppRunner(
+            self.application(), access_log=None, logger=_UNREADABLE, shutdown_timeout=_DRAIN,
+            keepalive_timeout=_KEPT_OPEN,
+        )  # fmt: skip
         with listening(where) as listener:
             await runner.setup()
+            accepting = asyncio.create_task(self._accept(runner, listener))
             try:
-                await web.SockSite(runner, listener).start()
                 yield 0 if where.path else listener.getsockname()[1]
             finally:
+                accepting.cancel()
+                with suppress(asyncio.CancelledError):
+                    await accepting
                 await runner.cleanup()
                 self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _accept(self, runner: web.AppRunner, listener: socket.socket) -> None:
+        """Let in so few at a time that whoever opens connections takes nothing from what is enforced."""
+        server = runner.server
+        assert server is not None  # noqa: S101 (it is set up)
+        most = int(max(1, min(_MOST_CONNECTIONS, doors.most_files() * _SHARE)))
+        self._entrance = doors.Door(
+            server, _ANYBODY, {"untrusted": 0, "crowded": 0}, lambda: len(server.connections), most=most
+        )
+        await self._entrance.accept(listener)
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
@@ -110,6 +133,8 @@ class Dashboard:
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Let in who may come in, and send nothing without the fields that all answers carry."""
+        if self._entrance is not None:
+            self._entrance.asked(request.protocol)
         try:
             answer = self._refusal(request) or await handler(request)
         except web.HTTPException as problem:

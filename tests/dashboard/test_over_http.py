@@ -7,11 +7,13 @@ import hashlib
 import http.client
 import re
 import socket
+from contextlib import ExitStack
 from urllib.parse import urlencode
 
 import pytest
 from running_dashboards import ask, running, written
 
+from cdnblock.adapters import _decision_door
 from cdnblock.dashboard.door import Door, keep_strangers_out, read_token
 from cdnblock.errors import ConfigError
 
@@ -213,3 +215,21 @@ def test_a_log_in_that_is_no_form_is_refused(locked):
     for kind in ("multipart/form-data", "multipart/form-data; boundary=x", "application/json", "text/plain"):
         assert ask(locked, "/login", "POST", "--x\r\nnonsense", Content_Type=kind)[0] in (400, 403)
     assert ask(locked, "/login", "POST", b"token=" + b"a" * 100_000)[0] in (403, 413)
+
+
+def test_whoever_opens_connections_takes_none_from_what_is_enforced(tmp_path, small_mmdb, monkeypatch):
+    """More than its share are closed at once, those that ask nothing soon after; who has asked is kept."""
+    monkeypatch.setattr(_decision_door, "FIRST_HEAD", 1.0)
+    with running(written(tmp_path / "orders"), small_mmdb) as found, ExitStack() as opened:
+        kept = http.client.HTTPConnection("127.0.0.1", found.port, timeout=10)
+        opened.callback(kept.close)
+        kept.request("GET", "/try")
+        kept.getresponse().read()
+        silent = [opened.enter_context(socket.create_connection(("127.0.0.1", found.port), 10)) for _ in range(140)]
+        for one in silent[:100]:
+            one.sendall(b"GET / HTTP/1.1\r\nHost: local")
+        assert silent[139].recv(1) == b""
+        assert silent[0].recv(1) == b""  # in the end; a connection that is held for ever runs into its timeout
+        kept.request("GET", "/try")
+        assert kept.getresponse().status == 200
+        assert ask(found, "/try")[0] == 200
