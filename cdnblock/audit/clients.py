@@ -23,6 +23,7 @@ from cdnblock.audit.settings import ClientForm
 from cdnblock.errors import ConfigError
 
 _NETWORKS: Final = {4: 24, 6: 48}
+_OF_6TO4: Final = 16 + 24  # RFC 3056: the /48 of a client is 2002: and its whole IPv4 address
 _KEY_OCTETS: Final = 32
 _SHOWN: Final = 16  # hexadecimal digits of a pseudonym: 64 bits tell all clients apart
 _LONGEST: Final = 64  # characters of an address
@@ -32,11 +33,13 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def network_of(client: str | None) -> str | None:
-    """Return the /24 or /48 that an address is in, None for what is no address."""
+    """Return the /24 or /48 that an address is in, of 6to4 the /40 with a /24 in it; None for what is no address."""
     address = _address(client)
     if address is None:
         return None
-    return str(ipaddress.ip_network((address, _NETWORKS[address.version]), strict=False))
+    is_6to4 = isinstance(address, ipaddress.IPv6Address) and address.sixtofour is not None
+    length = _OF_6TO4 if is_6to4 else _NETWORKS[address.version]
+    return str(ipaddress.ip_network((address, length), strict=False))
 
 
 def _address(client: str | None) -> _Address | None:

@@ -133,13 +133,13 @@ def test_life_is_always_synced_and_requests_as_the_operator_chose(folder, tally,
 NETWORKS = [
     ("90.84.144.1", "90.84.144.0/24"), ("2001:db8:1:2::3", "2001:db8:1::/48"), ("::ffff:90.84.144.1", "90.84.144.0/24"),
     ("fe80::1%eth0", "fe80::/48"), ("[2001:db8::1]", "2001:db8::/48"), (None, None), ("", None), ("rubbish", None),
-    ("\x1b[31m", None), ("1" * 10_000, None), (7, None),
+    ("\x1b[31m", None), ("1" * 10_000, None), (7, None), ("2002:5a54:9001::7", "2002:5a54:9000::/40"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("client", "network"), NETWORKS, ids=range(len(NETWORKS)))
 def test_a_client_is_told_by_its_network(client, network):
-    """/24 of IPv4, /48 of IPv6, nothing of what is no address."""
+    """/24 of IPv4, /48 of IPv6, nothing of what is no address; 6to4 has a whole IPv4 address in its /48."""
     assert network_of(client) == network
 
 
