@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -33,7 +33,7 @@ SECOND: Final = 1.0  # between two looks at what was counted
 _AT_ONCE: Final = 0.02  # seconds for which what comes at the same time is gathered
 _MOST_WAITING: Final = 100_000  # events and hits of other processes that wait for the thread
 _MOST_REVISIONS: Final = 4  # of which it is known which files made them
-_FILES_OF_A_RECORD: Final = 200
+_FILES_OF_A_RECORD: Final = 200  # those beside an order's file as well: more are too long for one record
 _PATIENCE: Final = 10.0  # seconds for the thread to end
 
 _LOG: Final = logging.getLogger("cdnblock.audit")
@@ -136,8 +136,7 @@ class Trail:
             del self._digests[next(iter(self._digests))]
         self._digests = {**self._digests, revision: digests}
         told = {"revision": revision, "before": before, "orders": len(known), "gone": gone} | fields
-        for start in range(0, max(1, len(changed)), _FILES_OF_A_RECORD):
-            some = slice(start, start + _FILES_OF_A_RECORD)
+        for some in _parts([len(octets) for octets in texts]):
             kept = tuple(each for octets in texts[some] for each in octets)
             self._put(Event(at=at, kind=Kind.LOADED, fields=told | {"files": changed[some]}, texts=kept))
 
@@ -229,6 +228,17 @@ class Trail:
 def _file_told(order: OrderText, digests: tuple[str, ...]) -> dict[str, Any]:
     beside = [{"file": name, "digest": digest} for name, digest in zip(order.beside, digests[1:], strict=True)]
     return {"order": order.order, "file": order.file, "digest": digests[0], "beside": beside, "mode": order.mode}
+
+
+def _parts(files: Sequence[int]) -> Iterator[slice]:
+    """Yield which orders, with so many files each, are told in one record: all of an order in the same one."""
+    start, total = 0, 0
+    for number, count in enumerate(files):
+        if number > start and total + count > _FILES_OF_A_RECORD:
+            yield slice(start, number)
+            start, total = number, 0
+        total += count
+    yield slice(start, len(files))
 
 
 def _nothing() -> None:

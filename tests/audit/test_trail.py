@@ -163,6 +163,21 @@ def test_a_thousand_orders_are_several_records(folder, tally, clock):
     assert verify(folder).ok
 
 
+def test_orders_with_many_files_beside_them_are_told_whole(folder, tally, clock):
+    """Forty names files for each of two hundred orders: every digest is in a record, and every file is verified."""
+    beside = {f"{number:064}-notified.txt": b"%d" % number for number in range(40)}
+    orders = [
+        OrderText(order=f"o-{number}", file="o.yaml", text=b"%d" % number, beside=beside) for number in range(200)
+    ]
+    with opened(folder, tally, clock) as trail:
+        trail.loaded(orders, revision="sha256:1")
+    loaded = told(folder, Kind.LOADED)
+    assert [record["cut"] for record in loaded if "cut" in record] == []
+    assert [item["order"] for record in loaded for item in record["files"]] == [order.order for order in orders]
+    assert {len(item["beside"]) for record in loaded for item in record["files"]} == {40}
+    assert verify(folder).ok
+
+
 def test_a_child_of_a_fork_holds_nothing(folder, tally, clock):
     """The folder is free when the parent has closed it, although a child lives, and the child writes nothing."""
     trail = opened(folder, tally, clock)
