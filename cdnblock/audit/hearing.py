@@ -35,8 +35,7 @@ class Hearing:
         where = f"{file}:{line}" if line else file
         match record.get("kind"):
             case Kind.GAP:
-                lost = ", ".join(f"{many} {what}" for what, many in _mapping(record.get("lost")).items()) or "nothing"
-                self._note(f"{where}: a gap: {record.get('why')}; lost: {lost}")
+                self._note(f"{where}: a gap: {record.get('why')}; lost: {_lost(record)}")
             case Kind.TRAIL_OPENED if told := _mapping(record.get("before")).get("told"):
                 self._note(f"{where}: of the run before this: {told}")
             case Kind.RETIRED:
@@ -71,6 +70,12 @@ def _digests(record: dict[str, Any]) -> Iterator[str]:
             found = _DIGEST.match(str(each.get("digest"))) if isinstance(each, dict) else None
             if found is not None:
                 yield found[1]
+
+
+def _lost(record: dict[str, Any]) -> str:
+    if record.get("lost", {}) is None:  # as when a process died that alone knew
+        return f"nobody knows how many {record.get('of')}"
+    return ", ".join(f"{many} {what}" for what, many in _mapping(record.get("lost")).items()) or "nothing"
 
 
 def _mapping(value: object) -> dict[str, Any]:

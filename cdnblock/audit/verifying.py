@@ -201,6 +201,9 @@ def _judge_head(told: Head | None, walk: Walk, *, has_segments: bool) -> None:
         which = f"record {walk.seq} is the last one here" if walk.seq else "there is none"
         message = f"record {told.seq} was written, but {which}: the end was cut"
         walk.add(Wrong.CUT, HEAD, None, walk.seq + 1, message)
+    elif walk.first is not None and told.seq < walk.first - 1:
+        message = f"record {told.seq} is from before the first one here: the head was told after what was deleted"
+        walk.add(Wrong.HEAD, HEAD, None, told.seq, message)
     elif (seen := walk.seen.get(told.seq)) is not None and seen != told.chain:
         message = f"record {told.seq} is another one than that which was written"
         walk.add(Wrong.HEAD, HEAD, None, told.seq, message)

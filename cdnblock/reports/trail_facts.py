@@ -229,6 +229,8 @@ def _lost(record: Record) -> str:
     lost, why = record.get("lost"), record.get("why")
     if isinstance(lost, dict):
         lost = ", ".join(f"{count} {what}" for what, count in lost.items())
+    if "lost" in record and lost is None:  # as when a process died that alone knew
+        lost = f"nobody knows how many {record.get('of')}"
     said = f"{lost} lost" if lost else "nothing known to be lost"
     return f"{said}: {why}" if why else said
 

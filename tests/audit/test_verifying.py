@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+from datetime import timedelta
 
 import pytest
-from trails import lines, segments, write_trail
+from trails import AT, lines, segments, write_trail
 
 from cdnblock.audit.chain import START, anchor, read_line, seal
-from cdnblock.audit.records import MAX_LINE
+from cdnblock.audit.records import MAX_LINE, Kind
 from cdnblock.audit.segments import Head
 from cdnblock.audit.verifying import verify
 from cdnblock.audit.walking import MOST_FINDINGS, Walk, Wrong
+from cdnblock.audit.writing import Writer
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +252,28 @@ def test_a_head_that_is_another_is_found(trail):
     """The last record is not the one that was written last."""
     (trail / "head").write_bytes(Head(verify(trail).head.seq, b"\1" * 32).octets())
     assert [wrong for wrong, *_ in found(trail)] == [Wrong.HEAD]
+
+
+@pytest.mark.parametrize("seq", [0, 3], ids=["of nothing", "of a deleted record"])
+def test_a_head_from_before_the_first_record_is_found(tmp_path, seq):
+    """What was deleted was recorded as deleted, and the head told after that: a head from before is not this trail's."""
+    write_trail(trail := tmp_path / "audit", 40)
+    writer = Writer(trail, segment_size=4096, on_record=lambda _: None)
+    assert len(list(writer.retire(AT + 100, timedelta(seconds=70)))) == 2
+    writer.close()
+    assert verify(trail).ok
+    (trail / "head").write_bytes(Head(seq, bytes(32)).octets())
+    assert found(trail) == [(Wrong.HEAD, "head", None, seq)]
+
+
+def test_a_loss_of_which_nobody_knows_the_number_is_not_told_as_none(tmp_path):
+    """A worker that died took along what it alone had counted."""
+    writer = Writer(tmp_path / "audit", segment_size=4096, on_record=lambda _: None)
+    writer.append(AT, AT, Kind.GAP, {"why": "a worker died", "of": "enforced", "lost": None})
+    writer.append(AT, AT, Kind.GAP, {"why": "it was full", "lost": {}})
+    writer.close()
+    lost = [note.partition("lost: ")[2] for note in verify(tmp_path / "audit").notes if "gap" in note]
+    assert lost == ["nobody knows how many enforced", "nothing"]
 
 
 def test_a_folder_without_a_trail_does_not_verify(tmp_path):
