@@ -2,7 +2,7 @@
 
 Everything takes a quarter of an hour: `CDNBLOCK_TESTS=all` in the environment. Otherwise each of other people's servers
 gets a third of the scenarios, and each another third, so that all are replayed here and there every time; the servers
-inside this process (tests/adapters) get them all. The same goes for what `apply` does, but for two engines. Benchmarks
+inside this process (tests/adapters) get them all. The same goes for what `apply` does, but for HAProxy. Benchmarks
 that take half a minute to say that they still run are not tried, and of random examples of the rules a third is.
 """
 
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from thoroughness import EVERYTHING
 
-ALWAYS = ("TestHAProxy", "TestNginx")  # are kept in step before all eyes every time
+ALWAYS = ("TestHAProxy",)  # is kept in step before all eyes every time
 LONG = ("test_all_benchmarks_make_one_table", "test_the_cost_of_a_request", "test_the_rendering_of_a_target")
 
 
