@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from cdnblock.exporters._nginx_requests import NOBODYS_LENGTH
 from cdnblock.measures.cache_disable import NO_STORE, REMOVED_FROM_RESPONSES
 from cdnblock.measures.dns_refusal import CENSORED, RCODES
 from cdnblock.measures.proxy_termination import UNAVAILABLE
@@ -33,7 +34,6 @@ from cdnblock.verification.http_judging import is_notice, says_no_store
 from cdnblock.verification.probes import Form, Way
 from cdnblock.verification.servers import Server
 
-_TOO_LONG: Final = 1 << 62  # octets of a body that nobody takes
 _REPLACED: Final = REMOVED_FROM_RESPONSES.keys() - {name.lower() for name, _ in NO_STORE}
 
 Actions = Callable[[str], Collection[str]]
@@ -58,7 +58,7 @@ class Own:
 
 
 CONNECT: Final = Own(form=Form(label="CONNECT", method="CONNECT", port=True), free=405)
-TOO_LONG: Final = Own(form=Form(label="with too long a body", method="POST", length=_TOO_LONG), free=413)
+TOO_LONG: Final = Own(form=Form(label="with too long a body", method="POST", length=NOBODYS_LENGTH), free=413)
 
 
 def blamed(

@@ -14,6 +14,9 @@ from cdnblock.measures.proxy_termination import MEANT_BY
 LOCATIONS: Final = {media_type: media_type.partition("/")[2].replace("+", "_") for media_type in TYPES}
 """Media type: what the locations are called that give notices of this type."""
 
+NOBODYS_LENGTH: Final = 1 << 62
+"""Octets of a body that nobody has: our configuration itself turns such a request down, and no site sees it."""
+
 _HOPS: Final = 8  # trusted proxies between us and a client; behind more of them he is in no country
 # One hop of X-Forwarded-For: an address, perhaps in brackets, perhaps with a zone or a port; a leading zero is no
 # number's. Nothing is read twice (`*+`): a client who makes PCRE give up would be in no country.

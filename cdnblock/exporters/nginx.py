@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Final
 
 from cdnblock.exporters._exporter import PROXY_SERVER, Exporter, File, Setting, Work, every
-from cdnblock.exporters._nginx_requests import LOCATIONS, client, negotiation
+from cdnblock.exporters._nginx_requests import LOCATIONS, NOBODYS_LENGTH, client, negotiation
 from cdnblock.exporters._notice import Page, headers, pages
 from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Outcome, Plan
 from cdnblock.exporters._planner import notice_told
@@ -215,6 +215,8 @@ def _server(work: Work) -> Iterator[str]:
     yield "if ($cdnblock_no_host) { return 400; }"
     yield "if ($cdnblock_action = close) { return 444; }"
     yield "if ($cdnblock_action = terminate) { return 451; }"
+    # Whatever client_max_body_size is: so `cdnblock apply` hears nginx itself, and not a site that imitates us.
+    yield f"if ($content_length = {NOBODYS_LENGTH}) {{ return 413; }}"
     yield "error_page 451 @cdnblock_$cdnblock_type;"
     if work.options.settings["headers-more"] == "no":
         yield "if ($cdnblock_action = uncached) { return 418; }"

@@ -42,7 +42,7 @@ class Hostile(BaseHTTPRequestHandler):
         manner = self.headers["Host"].partition(".")[0]
         getattr(self, manner.replace("-", "_"), self.page)()
 
-    do_HEAD = do_GET  # noqa: N815 (as http.server wants it)
+    do_HEAD = do_POST = do_GET  # noqa: N815 (as http.server wants it)
 
     def page(self, status=200, headers=(), body=b"page"):
         self.send_response(status)
@@ -120,6 +120,20 @@ def test_no_site_can_veto_an_order(kind, tmp_path):
             time.sleep(1.5)
         assert "not in step" not in service.said
         assert "otherwise than decided" not in service.said
+
+
+@needs("nginx", "nginx")
+def test_no_site_can_veto_an_order_where_bodies_of_any_length_go_through(tmp_path):
+    """A server that lets uploads of any length through, unread: what tells nginx from the site still never gets there."""
+    with hostile_world(tmp_path, engines.TestNginx) as world:
+        site = world.stage.folder / "sites" / "site.conf"
+        unbounded = "client_max_body_size 0; proxy_request_buffering off; location / {"
+        site.write_text(site.read_text().replace("location / {", unbounded, 1))
+        world.engine.stop()
+        world.engine.start()
+        world.order(copying={"names": ["copying.example"]})
+        code, said = world.service("--patience", "1").once()
+        assert (code, world.refuses("copying.example")[0]) == (0, True), said
 
 
 def test_where_nothing_can_tell_a_copy_from_ours_it_is_said(tmp_path):
