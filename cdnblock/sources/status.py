@@ -10,6 +10,7 @@ from typing import Any, Final
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders import calendar
 from cdnblock.orders.calendar import Holidays
+from cdnblock.orders.life import over_at
 from cdnblock.sources.live_orders import LiveOrders
 
 NEAR: Final = timedelta(days=3)  # the shortest delay that orders usually give
@@ -66,7 +67,7 @@ def describe(live: LiveOrders, now: datetime, last_reload: LastReload | None, ho
 def _deadlines(rules: RuleSet, now: datetime, holidays: Holidays) -> Iterator[dict[str, Any]]:
     """Yield the legal deadlines that are near or past, of what the file does not call implemented."""
     for order in rules.orders.values():
-        if now >= calendar.ends_at(order):
+        if now >= over_at(order):
             continue
         due: list[tuple[str | None, datetime | None]] = [
             (addition.notice, calendar.addition_deadline(order, addition, holidays)) for addition in order.additions
