@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from cdnblock.dashboard.register import Register
+from cdnblock.dashboard.trail_view import Verified
+from cdnblock.dashboard.view import View
 from cdnblock.errors import Severity
 from cdnblock.sources.live_orders import FileState
 
@@ -29,7 +31,8 @@ class Level(StrEnum):
 class Alarm:
     """One thing to look at: `key` names its sentence in the catalogue, `values` go into it; `at` is when it falls due.
 
-    `details` are lines to show as they are, `order` the order it is about, `command` what would mend it.
+    `zone` is that of `at`, `details` are lines to show as they are, `order` the order it is about, `command` what would
+    mend it.
     """
 
     level: Level
@@ -38,23 +41,33 @@ class Alarm:
     details: tuple[str, ...] = ()
     order: str | None = None
     at: datetime | None = None
+    zone: str | None = None
     command: str | None = None
 
 
-def alarms_of(status: Mapping[str, Any], register: Register, now: datetime) -> Sequence[Alarm]:
+def alarms_of(view: View, now: datetime) -> Sequence[Alarm]:
     """Return everything that somebody must look at, the most pressing first."""
+    status, register = view.status(), view.register()
     found = [
+        *_silent(view),
         *_held(status),
         *_files(status),
         *_folder(status),
         *_trail(status),
-        *_deadlines(status),
+        *_verified(view.trail.verified if view.trail else None),
+        *_deadlines(status, register),
         *_engine(status),
         *_expiring(register, now),
         *_report_only(status, register, now),
     ]
     levels = list(Level)
     return sorted(found, key=lambda alarm: levels.index(alarm.level))
+
+
+def _silent(view: View) -> Iterator[Alarm]:
+    """Yield that the instance has said nothing of itself for long: it is stuck, and nobody looks at its files."""
+    if (since := view.silent_since) is not None:
+        yield Alarm(level=Level.ALARM, key="silent", at=since)
 
 
 def _held(status: Mapping[str, Any]) -> Iterator[Alarm]:
@@ -101,14 +114,22 @@ def _trail(status: Mapping[str, Any]) -> Iterator[Alarm]:
         yield Alarm(level=Level.WARNING, key="gaps", values={"n": audit["gaps"]})
 
 
-def _deadlines(status: Mapping[str, Any]) -> Iterator[Alarm]:
+def _verified(verified: Verified | None) -> Iterator[Alarm]:
+    """Yield what was found when somebody had the trail verified last."""
+    if verified is None or verified.result is None or verified.result.ok:
+        return
+    details = tuple(f"{finding.file}:{finding.line} {finding.message}" for finding in verified.result.findings)
+    yield Alarm(level=Level.ALARM, key="trail_broken", details=details[:_MOST_OF_A_KIND], at=verified.at)
+
+
+def _deadlines(status: Mapping[str, Any], register: Register) -> Iterator[Alarm]:
     due = sorted(status["deadlines"], key=lambda item: datetime.fromisoformat(item["deadline"]))
     for item in due[:_MOST_OF_A_KIND]:
         yield Alarm(
             level=Level.ALARM if item["overdue"] else Level.WARNING,
             key="overdue" if item["overdue"] else "due_notice" if item["notice"] else "due",
             values={"order": item["order"], "notice": item["notice"]}, order=item["order"],
-            at=datetime.fromisoformat(item["deadline"]),
+            at=datetime.fromisoformat(item["deadline"]), zone=register.zone(item["order"]),
         )  # fmt: skip
     yield from _rest(len(due), "due_more")
 
@@ -125,7 +146,7 @@ def _expiring(register: Register, now: datetime) -> Iterator[Alarm]:
     for row in expiring[:_MOST_OF_A_KIND]:
         yield Alarm(
             level=Level.WARNING, key="expiring", values={"order": row.order.id, "n": row.names}, order=row.order.id,
-            at=row.over,
+            at=row.over, zone=row.order.timezone,
         )  # fmt: skip
     yield from _rest(len(expiring), "expiring_more")
 

@@ -86,6 +86,11 @@ class Register:
         """Return one order, None when there is none of this id."""
         return self._by_id.get(order_id)
 
+    def zone(self, order_id: str) -> str | None:
+        """Return the time zone of one order, None when there is none of this id."""
+        row = self._by_id.get(order_id)
+        return None if row is None else row.order.timezone
+
     def states(self, now: datetime) -> Mapping[OrderState, int]:
         """Return how many orders are in each state."""
         counted = Counter(row.state(now) for row in self.rows)
@@ -127,16 +132,18 @@ def _row(order: Order, holidays: Holidays) -> Row:
 
 def _events(row: Row) -> Iterator[Event]:
     order = row.order
-    yield Event(row.starts, Turn.STARTS, order, row.names)
+    if row.starts < row.over:
+        yield Event(row.starts, Turn.STARTS, order, row.names)
     if row.lifted is not None and row.lifted < row.ends:
         yield Event(row.lifted, Turn.LIFTED, order, row.names)
     else:
         yield Event(row.ends, Turn.ENDS, order, row.names)
-    for window, (opens, closes) in zip(order.windows, calendar.windows_of(order), strict=False):
+    labels = {calendar.instant(window.begins, order.timezone): window.label for window in order.windows}
+    for opens, closes in calendar.windows_of(order):  # sorted, and those that touch are one: not as the file has them
         if row.starts < opens < row.over:
-            yield Event(opens, Turn.WINDOW_OPENS, order, row.names, window.label)
+            yield Event(opens, Turn.WINDOW_OPENS, order, row.names, labels.get(opens))
         if row.starts < closes < row.over:
-            yield Event(closes, Turn.WINDOW_CLOSES, order, row.names, window.label)
+            yield Event(closes, Turn.WINDOW_CLOSES, order, row.names, labels.get(opens))
     for addition in order.additions:
         starts = calendar.addition_starts_at(order, addition)
         if row.starts < starts < row.over:

@@ -196,7 +196,7 @@ class Dashboard:
     def _answer(self, page: Callable[[View, Asked], Page], asked: Asked) -> web.Response:
         """Make a page, or the part of it that an open one asks for again; in a thread."""
         made = page(self._view, asked)
-        alarms = alarms_of(self._view.status(), self._view.register(), asked.now)
+        alarms = alarms_of(self._view, asked.now)
         pressing = [alarm for alarm in alarms if alarm.level is Level.ALARM]
         common = {"pressing_alarms": pressing, "locked": self._door.token is not None}
         live = Markup(render(made, asked, common, block="live"))  # noqa: S704 (a template of ours made it)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from cdnblock.sources.protected_list import load_holidays
 _REST: Final = 20  # times as long as it took to ask, nobody asks again: at most 5 % of a core goes into looking
 _FRESH: Final = 0.5  # seconds
 _PATIENCE: Final = 1.0  # seconds that a page waits for what is newer than what it has
+SILENT: Final = timedelta(minutes=1)
 _HOLIDAYS_SECONDS: Final = 60.0
 
 
@@ -40,6 +41,8 @@ class View:
         self._status: Mapping[str, Any] = {}
         self._asking: threading.Thread | None = None
         self._rest_until = 0.0
+        self._told_at = self.now()
+        self._asking_since: float | None = None
         self._register: Register | None = None
         self._registered = 0.0
         enforcer.subscribe(self._changed)
@@ -61,6 +64,13 @@ class View:
         if asking is not None:
             asking.join(_PATIENCE if self._status else None)
         return self._status or self.enforcer.status()
+
+    @property
+    def silent_since(self) -> datetime | None:
+        """When the instance said last how it is, if it was asked so long ago that no rereading is the reason."""
+        asking_since = self._asking_since
+        silent = 0.0 if asking_since is None else time.monotonic() - asking_since
+        return self._told_at if silent > SILENT / timedelta(seconds=1) else None
 
     def register(self) -> Register:
         """Return the orders that are enforced now, worked out; anew when they or, at times, the holidays change."""
@@ -92,7 +102,9 @@ class View:
 
     def _ask(self) -> None:
         began = time.monotonic()
+        self._asking_since = self._asking_since or began
         self._status = self.enforcer.status()
+        self._told_at, self._asking_since = self.now(), None
         ended = time.monotonic()
         self._rest_until = ended + max(_FRESH, _REST * (ended - began))
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from order_texts import order_text
 from running_dashboards import ask, enforce, running, written
+
+from cdnblock.dashboard import view
 
 NOW = datetime(2025, 5, 1, 10, 0, tzinfo=UTC)
 
@@ -153,3 +156,72 @@ def test_what_changes_next_is_told_in_its_order(orders, small_mmdb):
             ("a window opens", "motogp"), ("a window closes", "motogp"), ("starts", "b"), ("names are lifted", "b"),
             ("is lifted", "b"), ("ends", "motogp"),
         ]  # fmt: skip
+
+
+def test_windows_are_told_under_their_own_labels(orders, small_mmdb):
+    """Windows that the file lists in another order than the calendar's, two of which touch: one that closes then."""
+    windows = (
+        "windows:\n"
+        "  - {from: 2025-05-09T20:00, until: 2025-05-09T22:00, label: final}\n"
+        "  - {from: 2025-05-03T20:00, until: 2025-05-03T21:00, label: heat}\n"
+        "  - {from: 2025-05-03T21:00, until: 2025-05-03T23:00, label: replay}\n"
+    )
+    (orders / "a.yaml").write_text(order_text() + windows)
+    with running(orders, small_mmdb, follow=False, **at(NOW)) as found:
+        text = ask(found)[2]
+        told = re.findall(r"a window (opens|closes) <span class=\"soft\"><bdi>(\w+)</bdi>", text)
+        assert told == [("opens", "heat"), ("closes", "heat"), ("opens", "final"), ("closes", "final")]
+
+
+def test_what_is_lifted_before_it_starts_never_starts(orders, small_mmdb):
+    """An order that was lifted before its first day, and another that is over by its lifting although a deadline runs."""
+    lifted = "lifted:\n  - {at: 2025-04-20}\n"
+    (orders / "a.yaml").write_text(order_text(begins="2025-05-10") + lifted)
+    owed = "served: 2025-04-04\ncomply_within: 3 days\n"
+    (orders / "b.yaml").write_text(order_text(id="b", names="[b.example]") + owed + lifted)
+    with running(orders, small_mmdb, follow=False, **at(NOW)) as found:
+        assert alarms(found) == []
+        assert "Nothing changes any more unless a file does." in ask(found)[2]
+
+
+def test_a_trail_that_is_found_broken_is_an_alarm_everywhere(tmp_path, small_mmdb):
+    """Whoever had it verified saw it on that page; whoever comes next sees it, too."""
+    audit = tmp_path / "audit"
+    with running(written(tmp_path / "orders"), small_mmdb, audit=audit) as found:
+        enforce(found.enforcer, "www.motogpstream.me")
+        segment = next(audit.glob("trail-*.jsonl"))
+        segment.write_text(segment.read_text().replace('"rehearsed"', '"rehearsEd"'))
+        assert "The audit trail is not whole." not in ask(found)[2]
+        ask(found, "/trail?verify=1")
+        found._dashboard._view.trail._verifying.join(10)
+        told = [words for level, words in alarms(found) if level == "alarm"]
+        assert len(told) == 1
+        assert "The audit trail is not whole." in told[0]
+        assert segment.name in told[0]
+        assert "<title>(1) " in ask(found, "/orders")[2]
+
+
+def test_an_instance_that_says_nothing_any_more(orders, small_mmdb, monkeypatch):
+    """While it is stuck, in a folder that does not answer say, what it said last is old, and that is said."""
+    monkeypatch.setattr(view, "_PATIENCE", 0.05)
+    monkeypatch.setattr(view, "_FRESH", 0.0)
+    monkeypatch.setattr(view, "SILENT", timedelta(seconds=0.3))
+    (orders / "a.yaml").write_text(order_text())
+    with running(orders, small_mmdb, follow=False) as found:
+        assert alarms(found) == []
+        with found.enforcer._rereading:
+            until = time.monotonic() + 10
+            while not (told := alarms(found)) and time.monotonic() < until:
+                time.sleep(0.05)
+            ((level, words),) = told
+            assert level == "alarm"
+            assert "What this page says of its files, of deadlines and of the trail is old" in words
+
+
+def test_a_deadline_is_told_in_the_zone_of_its_order(orders, small_mmdb):
+    """The clock that the order's own page shows."""
+    text = order_text(until="2025-11-16") + "served: 2025-04-02\ncomply_within: 3 days\ntimezone: Indian/Reunion\n"
+    (orders / "a.yaml").write_text(text)
+    with running(orders, small_mmdb, follow=False, **at(datetime(2025, 4, 6, tzinfo=UTC))) as found:
+        ((_, words),) = alarms(found)
+        assert "8 Apr 2025, 00:00" in words

@@ -17,7 +17,7 @@ def overview(view: View, asked: Asked) -> Page:
     """Return the first page."""
     status, register = view.status(), view.register()
     states = register.states(asked.now)
-    alarms = alarms_of(status, register, asked.now)
+    alarms = alarms_of(view, asked.now)
     return Page(
         template="overview.html",
         values={
