@@ -223,7 +223,7 @@ def _once(applier: Applier, enforcer: Enforcer) -> int:
         applied = applier.apply(enforcer.rules)
         _say(applied)
         record_applied(enforcer.trail, applier.exporter.name, applied, is_probed=applier.prober is not None)
-    except CdnblockError as error:
+    except (CdnblockError, OSError) as error:
         record_failure(enforcer.trail, applier.exporter.name, enforcer.rules.revision, str(error))
         click.echo(f"cdnblock: {applier.exporter.name} is not in step: {printable_lines(str(error))}", err=True)
         return _EXIT_UNREACHABLE if isinstance(error, DownError) else _EXIT_INVALID

@@ -89,3 +89,14 @@ def test_once_guards_releases_from_one_run_to_the_next(tmp_path):
         assert meant.exit_code == 0, meant.output
         assert "one.example" not in written.read_text()
         assert run(*once).exit_code == 0
+
+
+def test_once_ends_with_1_where_nothing_can_be_written(tmp_path):
+    """5 would say that checked files wait for the engine's start; they do not."""
+    with open_stage(tmp_path, ()) as stage:
+        put_orders(stage.orders, {"one": {"names": ["one.example"]}})
+        out, state = stage.folder / "out", stage.folder / "own"
+        (out / "cdnblock.json").mkdir(parents=True)  # a folder stands where the file belongs
+        once = ("traefik", "--orders", stage.orders, "--geo", stage.geo, "--out", out, "--state", state, "--no-probe", "--once")  # fmt: skip
+        done = run(*once)
+        assert (done.exit_code, "traefik is not in step: " in done.output) == (1, True), done.output
