@@ -154,6 +154,10 @@ class _Writer:
                 {"from": self.instant(gap.since), "to": self.instant(gap.until), "what": gap.what} for gap in facts.gaps
             ],
             "pauses": [{"from": self.instant(pause.since), "to": self.instant(pause.until)} for pause in facts.pauses],
+            "out_of_force": [
+                {"from": self.instant(since), "to": self.instant(back.at if back else None)}
+                for since, back in facts.absences
+            ],
             "clock_steps": list(facts.clock_steps),
             "left_out": dict(facts.left_out),
         }

@@ -12,7 +12,7 @@ from cdnblock.orders import calendar
 from cdnblock.orders.calendar import Holidays, instant
 from cdnblock.orders.life import lifted_at, over_at, state_of
 from cdnblock.orders.model import Addition, Moment, Name, NamesFile, Order
-from cdnblock.reports.compliance import claims_of, judge
+from cdnblock.reports.compliance import Witness, claims_of, is_denied, judge, standing
 from cdnblock.reports.order import (
     DayRow,
     LiftingReport,
@@ -35,7 +35,10 @@ def order_report(
     """Return the report on an order, as of the instant `at`, with what the trails tell of it."""
     zone = order.timezone
     facts = [trail.facts for trail in trails]
-    claims = claims_of([fact.in_force for fact in facts], order.implemented, zone)
+    deadline = calendar.deadline(order, holidays)
+    witnesses = [_witness(trail, trail.facts.in_force, deadline) for trail in trails]
+    claims = claims_of(witnesses, order.implemented, zone)
+    denied = order.implemented is not None and is_denied(order.implemented, witnesses, deadline, zone)
     report = OrderReport(
         order=order,
         made_at=at,
@@ -50,12 +53,12 @@ def order_report(
         acknowledged=_stated(order.acknowledged, zone),
         served=_stated(order.served, zone),
         implemented=_stated(order.implemented, zone),
-        compliance=judge(calendar.deadline(order, holidays), claims, at),
+        compliance=judge(deadline, claims, at, denied=denied),
         first_enforced=min((fact.first_enforced for fact in facts if fact.first_enforced), default=None),
         last_enforced=max((fact.last_enforced for fact in facts if fact.last_enforced), default=None),
         names=tuple(_groups(order)),
         remarks=tuple(_remarks(order)),
-        notices=tuple(_notice(order, addition, facts, at, holidays) for addition in order.additions),
+        notices=tuple(_notice(order, addition, trails, at, holidays) for addition in order.additions),
         liftings=tuple(_liftings(order, facts)),
         ended=tuple(_told(fact, "order-ended", calendar.ends_at(order)) for fact in facts),
         hits=tuple(_day_rows(facts)),
@@ -70,9 +73,10 @@ def _stated(moment: Moment | None, zone: str) -> Stated | None:
 
 
 def _notice(
-    order: Order, addition: Addition, facts: Sequence[TrailFacts], at: datetime, holidays: Holidays
+    order: Order, addition: Addition, trails: Sequence[TrailReport], at: datetime, holidays: Holidays
 ) -> NoticeReport:
-    begins: list[Begin | None] = [fact.notices.get(addition.notice) for fact in facts]
+    facts, deadline = [trail.facts for trail in trails], calendar.addition_deadline(order, addition, holidays)
+    witnesses = [_witness(trail, trail.facts.notices.get(addition.notice), deadline) for trail in trails]
     enforced = [fact.notices_enforced[addition.notice] for fact in facts if addition.notice in fact.notices_enforced]
     return NoticeReport(
         notice=addition.notice,
@@ -80,10 +84,18 @@ def _notice(
         notified=Stated(written=addition.notified, at=instant(addition.notified, order.timezone)),
         starts=calendar.addition_starts_at(order, addition),
         names=len(addition.names) + (len(addition.names_file.names) if addition.names_file else 0),
-        compliance=judge(
-            calendar.addition_deadline(order, addition, holidays), claims_of(begins, None, order.timezone), at
-        ),
+        compliance=judge(deadline, claims_of(witnesses, None, order.timezone), at),
         first_enforced=min(enforced, default=None),
+    )
+
+
+def _witness(trail: TrailReport, begin: Begin | None, deadline: datetime | None) -> Witness:
+    facts = trail.facts
+    return Witness(
+        begin=standing(begin, facts.absences, deadline),
+        first_at=facts.first_at,
+        last_at=facts.last_at,
+        whole=trail.whole,
     )
 
 
@@ -99,9 +111,12 @@ def _liftings(order: Order, facts: Sequence[TrailFacts]) -> Iterator[LiftingRepo
 
 
 def _told(fact: TrailFacts, kind: str, at: datetime) -> datetime | None:
-    """Return when a trail told of a turn that was for the instant `at`."""
-    turns: Iterable[Turned] = (turn for turn in fact.turns if turn.kind == kind and turn.instant == at)
-    return next((turn.at for turn in turns), None)
+    """Return when a trail told of a turn that was for the instant `at`; None where it has nothing in force before."""
+    turns: Iterator[Turned] = (turn for turn in fact.turns if turn.kind == kind and turn.instant == at)
+    told = next(turns, None)
+    if told is None or (told.past and (fact.in_force is None or fact.in_force.at > at)):
+        return None
+    return told.at
 
 
 def _day_rows(facts: Iterable[TrailFacts]) -> Iterator[DayRow]:

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from cdnblock.audit.reading import listed
+from cdnblock.audit.records import instant_of
 from cdnblock.orders.model import UnknownLocation
 from cdnblock.orders.territories import COUNTRIES
 from cdnblock.reports.compliance import Source, Verdict
@@ -114,12 +116,32 @@ def _about_trail(report: OrderReport, trail: TrailReport) -> Iterator[str]:
             f" {left_in_words(total)} in all; the longest from {_shown(longest.since, zone)} to"
             f" {_shown(longest.until, zone)}. Whether it was enforced then is not known from it."
         )
+    for gone, back in facts.absences:
+        until = f"until {_shown(back.at, zone)}" if back else "and not again since"
+        yield f"Trail {facts.path} has it out of force from {_shown(gone, zone)} {until}: its file was gone, or in mode report."
+    if report.compliance.source is Source.TRAIL and (changed := _changed_after(report, trail)) is not None:
+        yield (
+            f"Trail {facts.path} had another version of the file in force at the deadline, and the last one only from"
+            f" {_shown(changed, zone)}: whether all that it says was in force in time is not told."
+        )
     if facts.clock_steps:
         yield f"Trail {facts.path} tells of {len(facts.clock_steps)} steps of the clock; times around them may be off."
     if facts.in_force is None and not facts.hits:
         yield f"Trail {facts.path} tells nothing of this order."
     for what, count in facts.left_out.items():
         yield f"Trail {facts.path} has {count} more {what} than are shown here."
+
+
+def _changed_after(report: OrderReport, trail: TrailReport) -> datetime | None:
+    """Return when a trail has the last version of the file, if that was after the deadline and not the first one."""
+    deadline, last, began = report.compliance.deadline, None, None
+    versions = 0
+    for record in trail.facts.files:
+        for item in listed(record, "files"):
+            if isinstance(item, dict) and item.get("order") == report.order.id and item.get("digest") != last:
+                last, began, versions = item.get("digest"), instant_of(record), versions + 1
+    is_late = deadline is not None and began is not None and began >= deadline
+    return began if is_late and versions > 1 else None
 
 
 def _shown(at: datetime, zone: str) -> str:

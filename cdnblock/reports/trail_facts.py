@@ -7,38 +7,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from cdnblock.audit.reading import lines, orders_of, read_record
+from cdnblock.audit.reading import lines, listed, orders_of, read_record
 from cdnblock.audit.records import HITS, Kind, instant_of
-from cdnblock.reports.trail_values import Begin, Gap, Hit, Pause, Record, TrailFacts, Turned, local
+from cdnblock.reports.trail_values import Absence, Begin, Gap, Hit, Pause, Record, TrailFacts, Turned, local
 
 _IN_STEP: Final = ("probed, in step", "in place, nobody asked")  # what `applied` says of a change that went well
 _DAYS: Final = 10_000  # minutes of which the day is remembered
-MOST: Final = 200  # gaps, clock steps, files and runs of one trail that are kept one by one
 
 
-def read_trail(path: Path, orders: Mapping[str, str], until: datetime | None = None) -> dict[str, TrailFacts]:
+def read_trail(
+    path: Path,
+    orders: Mapping[str, str],
+    until: datetime | None = None,
+    decided: Mapping[str, datetime] = MappingProxyType({}),
+) -> dict[str, TrailFacts]:
     """Return what a trail tells of each of these orders (id -> time zone, whose days its hits are counted by).
 
-    What it tells of after `until` is left aside.
+    What it tells of after `until` is left aside, and what it tells of an order from before that was `decided`: it is
+    of another order that had the id.
 
     Raises:
         OSError: it cannot be read.
 
     """
     found = (record for line in lines(path) if (record := read_record(line)) is not None)
-    return facts_of(found, path, orders, until)
+    return facts_of(found, path, orders, until, decided)
 
 
 def facts_of(
-    found: Iterable[Record], path: Path, orders: Mapping[str, str], until: datetime | None = None
+    found: Iterable[Record],
+    path: Path,
+    orders: Mapping[str, str],
+    until: datetime | None = None,
+    decided: Mapping[str, datetime] = MappingProxyType({}),
 ) -> dict[str, TrailFacts]:
     """Return what records, in their order, tell of each of these orders."""
-    reader = _Reader(path, orders)
+    reader = _Reader(path, orders, decided)
     for record in found:
         try:
             at = instant_of(record)
@@ -52,28 +62,39 @@ def facts_of(
 class _Reader:
     """What has been read so far: of each order what is its own, and of all of them what is the trail's."""
 
-    def __init__(self, path: Path, orders: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, orders: Mapping[str, str], decided: Mapping[str, datetime]) -> None:
+        self._decided = decided
         self._facts = {order: TrailFacts(path=path, order=order) for order in orders}
         self._zones = {order: ZoneInfo(zone) for order, zone in orders.items()}
         self._before_run: datetime | None = None  # the last record of the run before
         self._first: datetime | None = None
         self._last: datetime | None = None
+        self._began = datetime.min.replace(tzinfo=UTC)  # when the run did that
         self._odd = 0
         self._days: dict[tuple[str, datetime], date] = {}
         self._engine = False  # the trail is that of `cdnblock apply`
         self._in_step: list[tuple[int, datetime]] = []
         self._rehearsed: set[str] = set()  # orders that have started in mode report
         self._starting = False  # what is told now was so when this run began
+        self._there: set[str] | None = None  # orders that a run began with, while it tells of them
 
     def take(self, record: Record, at: datetime) -> None:
         kind, own = record.get("kind"), self._facts.get(str(record.get("order")))
-        if kind in HITS:
+        if kind != Kind.LOADED:
+            self._miss()
+        if own is not None and self._is_of_another(own, at):
+            own.left_out["records from before the order was decided, of another one with its id,"] += 1
+        elif kind in HITS:
             if own is not None:
                 self._hit(own, record, at)
         elif kind == Kind.LOADED:
             self._starting = record.get("before") is None
+            if self._starting:
+                self._there = (self._there or set()) | orders_of(record)
+                self._began = at
             for order in self._facts.keys() & orders_of(record):
-                self._loaded(self._facts[order], record, at)
+                if not self._is_of_another(self._facts[order], at):
+                    self._loaded(self._facts[order], record, at)
         elif own is not None:
             self._turn(own, record, at)
         else:
@@ -81,19 +102,40 @@ class _Reader:
         self._first, self._last = self._first or at, at
 
     def _loaded(self, facts: TrailFacts, record: Record, at: datetime) -> None:
-        _keep(facts, facts.files, record, "files")
-        items = (item for item in record["files"] if isinstance(item, dict))
+        facts.keep(facts.files, record, "files")
+        items = (item for item in listed(record, "files") if isinstance(item, dict))
         modes = [item.get("mode") for item in items if item.get("order") == facts.order]
-        if facts.order in self._rehearsed and "report" not in modes:  # from now on it is carried out
+        before = self._before_run if self._starting else at
+        if not modes:  # its file is gone
             self._rehearsed.discard(facts.order)
-            before = self._before_run if self._starting else at
-            facts.in_force = facts.in_force or Begin(at=at, not_before=before, record=_number(record))
+            facts.leave(at)
+        elif "report" in modes:
+            if facts.in_force is not None:
+                self._rehearsed.add(facts.order)
+                facts.leave(before or at)
+        elif facts.order in self._rehearsed or facts.is_out:  # from now on it is carried out
+            self._rehearsed.discard(facts.order)
+            facts.enter(Begin(at=at, not_before=before, record=_number(record)))
+
+    def _miss(self) -> None:
+        """Take orders that a run began without as out of force since the one before."""
+        there, self._there = self._there, None
+        for facts in self._facts.values() if there is not None else ():
+            if facts.order not in (there or ()):
+                self._rehearsed.discard(facts.order)
+                facts.leave(self._before_run or self._began)
+
+    def _is_of_another(self, facts: TrailFacts, at: datetime) -> bool:
+        """Tell whether what was told at an instant is not of this order, but of one that had its id before."""
+        decided = self._decided.get(facts.order)
+        return decided is not None and at < decided
 
     def not_understood(self) -> None:
         self._odd += 1
 
     def finish(self) -> dict[str, TrailFacts]:
         """Return what was read, with what holds for the whole trail."""
+        self._miss()
         for facts in self._facts.values():
             facts.first_at, facts.last_at = self._first, self._last
             if self._engine:
@@ -110,6 +152,7 @@ class _Reader:
         """Take what happened to the order as in effect when the engine was next brought in step, and not before."""
         if facts.in_force is not None:
             facts.in_force = self._applied_begin(facts.in_force)
+        facts.absences = [Absence(since, back and self._applied_begin(back)) for since, back in facts.absences]
         waited = {notice: self._applied_begin(begin) for notice, begin in facts.notices.items()}
         facts.notices = {notice: begin for notice, begin in waited.items() if begin is not None}
         later = ((turned, self._applied_after(turned.record)) for turned in facts.turns)
@@ -137,13 +180,13 @@ class _Reader:
         gap = Gap(since=_instant(record.get("from")), until=_instant(record.get("to")), what=_lost(record))
         for facts in self._facts.values():
             if kind == Kind.TRAIL_OPENED:
-                _keep(facts, facts.runs, record, "runs")
-                if self._before_run is not None and self._before_run < at and facts.in_force is not None:
-                    _keep(facts, facts.pauses, Pause(self._before_run, at), "pauses")
+                facts.keep(facts.runs, record, "runs")
+                if self._before_run is not None and self._before_run < at and facts.is_in_force:
+                    facts.keep(facts.pauses, Pause(self._before_run, at), "pauses")
             elif kind == Kind.GAP:
-                _keep(facts, facts.gaps, gap, "gaps")
+                facts.keep(facts.gaps, gap, "gaps")
             elif kind == Kind.CLOCK_STEP:
-                _keep(facts, facts.clock_steps, record, "clock steps")
+                facts.keep(facts.clock_steps, record, "clock steps")
 
     def _turn(self, facts: TrailFacts, record: Record, at: datetime) -> None:
         kind = str(record.get("kind"))
@@ -156,7 +199,7 @@ class _Reader:
             past=record.get("past") is True,
             record=_number(record),
         )
-        _keep(facts, facts.turns, turned, "turns")
+        facts.keep(facts.turns, turned, "turns")
         if kind == Kind.ORDER_ENDED or (kind == Kind.ORDER_LIFTED and not turned.names):
             self._rehearsed.discard(facts.order)
             if turned.past:
@@ -170,8 +213,8 @@ class _Reader:
             not_before=self._before_run if turned.past and self._starting else at,
             record=turned.record,
         )
-        if kind == Kind.ORDER_STARTED and facts.in_force is None:
-            facts.in_force = begin
+        if kind == Kind.ORDER_STARTED:
+            facts.enter(begin, anew=not turned.past)
         elif kind == Kind.ADDITION_STARTED and isinstance(notice := record.get("notice"), str):
             facts.notices.setdefault(notice, begin)
 
@@ -210,13 +253,6 @@ def _over_already(facts: TrailFacts, turned: Turned) -> None:
         return
     facts.in_force = None
     facts.notices = {notice: begin for notice, begin in facts.notices.items() if begin.at < turned.instant}
-
-
-def _keep(facts: TrailFacts, into: list[Any], item: Any, what: str) -> None:
-    if len(into) < MOST:
-        into.append(item)
-    else:
-        facts.left_out[what] += 1
 
 
 def _number(record: Record) -> int:

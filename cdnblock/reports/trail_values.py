@@ -6,10 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 Record: TypeAlias = dict[str, Any]
+
+MOST: Final = 200  # gaps, clock steps, files and runs of one trail that are kept one by one
 
 
 def local(at: datetime, zone: ZoneInfo) -> datetime:
@@ -69,6 +71,13 @@ class Pause(NamedTuple):
     until: datetime
 
 
+class Absence(NamedTuple):
+    """Out of force once it had been in force: the file was gone, or in mode report. `back` is None if to this day."""
+
+    since: datetime
+    back: Begin | None
+
+
 @dataclass(slots=True, kw_only=True)
 class TrailFacts:
     """All that one trail tells of one order. `read_trail` fills it."""
@@ -89,4 +98,34 @@ class TrailFacts:
     gaps: list[Gap] = field(default_factory=list)
     clock_steps: list[Record] = field(default_factory=list)
     pauses: list[Pause] = field(default_factory=list)
+    absences: list[Absence] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_out(self) -> bool:
+        """Whether it is out of force again, as far as has been read."""
+        return bool(self.absences) and self.absences[-1].back is None
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether it has come into force and is not out of force again, as far as has been read."""
+        return self.in_force is not None and not self.is_out
+
+    def leave(self, since: datetime) -> None:
+        """Take the order as out of force, if it was in force."""
+        if self.is_in_force:
+            self.keep(self.absences, Absence(since, None), "times out of force")
+
+    def enter(self, begin: Begin, *, anew: bool = False) -> None:
+        """Take the order as in force; `anew` also where its file was back before, with a start that was still to come."""
+        if self.in_force is None:
+            self.in_force = begin
+        elif self.absences and (anew or self.is_out):
+            self.absences[-1] = self.absences[-1]._replace(back=begin)
+
+    def keep(self, into: list[Any], item: object, what: str) -> None:
+        """Keep an item of which there may be many; beyond the most of them only how many there are."""
+        if len(into) < MOST:
+            into.append(item)
+        else:
+            self.left_out[what] += 1

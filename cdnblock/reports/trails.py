@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from cdnblock.audit.reading import records
+from cdnblock.audit.reading import open_segment, records, whole_lines
 from cdnblock.audit.records import Kind
-from cdnblock.audit.segments import FILES
+from cdnblock.audit.segments import FILES, segments_of
 from cdnblock.audit.verifying import Progress, verify
 from cdnblock.errors import ConfigError
+from cdnblock.orders.calendar import instant
 from cdnblock.orders.model import Order
 from cdnblock.reports.order import TrailReport
 from cdnblock.reports.trail_facts import read_trail
@@ -37,14 +38,14 @@ def read_trails(
     seen: dict[str, Path] = {}
     for path in paths:
         try:
-            facts = read_trail(path, {order.id: order.timezone}, until)[order.id]
+            parts = {str(path.resolve()), *_beginnings(path)}
+            if same := next((seen[part] for part in parts if part in seen), None):
+                raise ConfigError(f"{path} is the same trail as {same}, or an older copy of it: give it once")
+            facts = read_trail(path, {order.id: order.timezone}, until, _decided([order]))[order.id]
             found = verify(path, progress=progress)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read as a trail: {error.strerror or error}") from error
-        first = str(facts.runs[0].get("chain")) if facts.runs else str(path.resolve())
-        if first in seen:
-            raise ConfigError(f"{path} is the same trail as {seen[first]}: give it once")
-        seen[first] = path
+        seen |= dict.fromkeys(parts, path)
         findings = [str(finding.message) for finding in found.findings]
         more = [f"and {len(findings) - _FINDINGS} more"] if len(findings) > _FINDINGS else []
         yield TrailReport(
@@ -57,6 +58,19 @@ def read_trails(
         )
 
 
+def _beginnings(path: Path) -> Iterator[str]:
+    """Yield the first line of each segment: copies of one trail have one in common, whatever was retired meanwhile."""
+    for segment in segments_of(path):
+        with open_segment(path / segment.name) as file:
+            line, is_whole = next(whole_lines(file), (b"", False))
+        if is_whole:
+            yield line.decode("ascii", "backslashreplace")
+
+
+def _decided(orders: Iterable[Order]) -> dict[str, datetime]:
+    return {order.id: instant(order.decided, order.timezone) for order in orders}
+
+
 def facts_of_trails(paths: Iterable[Path], orders: Iterable[Order]) -> list[dict[str, TrailFacts]]:
     """Return what each trail tells of each order, unverified.
 
@@ -64,11 +78,12 @@ def facts_of_trails(paths: Iterable[Path], orders: Iterable[Order]) -> list[dict
         ConfigError: a folder cannot be read.
 
     """
-    zones = {order.id: order.timezone for order in orders}
+    known = [*orders]
+    zones, decided = {order.id: order.timezone for order in known}, _decided(known)
     found = []
     for path in paths:
         try:
-            found.append(read_trail(path, zones))
+            found.append(read_trail(path, zones, decided=decided))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read as a trail: {error.strerror or error}") from error
     return found
