@@ -38,11 +38,11 @@ class Choice:
 
     def takes(self, record: dict[str, Any]) -> bool:
         """Tell whether a record is wanted."""
-        at = record.get("at")
-        if not isinstance(at, str):
+        at, kind = record.get("at"), record.get("kind")
+        if not (isinstance(at, str) and isinstance(kind, str)):
             return False
         return (
-            (not self.kinds or record.get("kind") in self.kinds)
+            (not self.kinds or kind in self.kinds)
             and (self.since is None or at >= rfc3339(self.since.timestamp()))
             and (self.until is None or at < rfc3339(self.until.timestamp()))
             and (self.order is None or self.order in orders_of(record))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -117,4 +118,6 @@ def _in_zone(instant: datetime, zone: str) -> datetime:
     try:
         return instant.astimezone(ZoneInfo(zone))
     except OverflowError:  # the first and last hours that a datetime can hold
-        return instant.astimezone(UTC) if instant.tzinfo else instant
+        with suppress(OverflowError):
+            return instant.astimezone(UTC)
+        return instant

@@ -25,6 +25,7 @@ _CHUNK: Final = 1024 * 1024
 _PATIENCE: Final = 0.3  # seconds
 _BREATH: Final = 0.0002  # seconds in which others may have the interpreter
 _MOST_KNOWN: Final = 16  # searches that are remembered for as long as nothing is written
+_MOST_COUNTED: Final = 1 << 48  # by one record; what is more was never enforced
 _AT_ONCE: Final = 100  # lines between two breaths: about half a millisecond
 
 
@@ -166,10 +167,11 @@ class TrailView:
 
     def _note(self, line: bytes) -> None:
         record = read_record(line) if b'"order":' in line else None
-        if record is None or record.get("kind") not in HITS:
+        kind = None if record is None else record.get("kind")
+        if record is None or not isinstance(kind, str) or kind not in HITS:
             return
         order, at, count = record.get("order"), record.get("at"), record.get("count", 1)
-        if isinstance(order, str) and isinstance(at, str) and type(count) is int:
+        if isinstance(order, str) and isinstance(at, str) and type(count) is int and 0 < count <= _MOST_COUNTED:
             self._by_day.setdefault(order, Counter())[at[:10]] += count
 
 

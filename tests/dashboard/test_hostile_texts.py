@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from urllib.parse import quote
 
 import pytest
 from order_texts import order_text
@@ -49,6 +50,13 @@ def hostile_order(**changes):
     return order_text(names=listed, **changes).replace("Tribunal judiciaire de Paris", f"'{text}'") + more
 
 
+# What JSON can hold besides texts, and dates at which every time zone overflows.
+ODD = (None, True, -1, 1e308, int("9" * 4300), int("9" * 4300), [], ["x"], {}, {"x": {}}, "", "..", "0001-01-01T00:00:00+14:00",
+       "9999-12-31T23:59:59-14:00", "2025-05-01", "2025-05-01T10:00:00", "\ud800")  # fmt: skip
+RECORD = ("seq", "at", "kind", "order", "name", "host", "hosts", "measure", "variant", "country", "client", "adapter",
+          "action", "notice", "count", "of", "since", "chain")  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory, small_mmdb):
     """A dashboard of such an order, of files with such names and such mistakes, and of such a trail."""
@@ -77,6 +85,10 @@ def hostile(tmp_path_factory, small_mmdb):
                 )
                 file.write(json.dumps({"seq": text, "at": "2025-05-01T10:00:00Z", "kind": "enforced", **fields}) + "\n")
                 file.write(json.dumps({"seq": 1, "at": text, "kind": text, text: [text, {text: text}]}) + "\n")
+            usual = {"seq": 1, "at": "2025-05-01T10:00:00Z", "kind": "enforced", "order": "motogp", "count": 1}
+            for value in ODD:
+                for key in RECORD:
+                    file.write(json.dumps({**usual, key: value}) + "\n")
             file.write(
                 '{"kind": "enforced"}\n{"kind": "enforced", "at": "x", "order": [1], "count": "n", "hosts": 3}\n\n[]\n'
             )
@@ -86,6 +98,10 @@ def hostile(tmp_path_factory, small_mmdb):
 def paths():
     """Every page, and every question that takes a text, with each text."""
     yield from ("/", "/orders", "/orders/motogp", "/decisions", "/trail", "/trail?verify=1")
+    yield from (
+        f"/trail?since={quote(value)}&order=motogp" for value in ODD if isinstance(value, str) and value.isascii()
+    )
+    yield from (f"/orders?page={page}&names={page}" for page in ("-1", "1e9", "99999999999", "%ff", "%C2%B2"))
     for text in (*MARKUP, *UNSEEN):
         quoted = "".join(f"%{octet:02X}" for octet in text.encode("utf-8", "surrogatepass"))
         yield f"/try?host={quoted}&client={quoted}"
