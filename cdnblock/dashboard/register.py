@@ -78,6 +78,7 @@ class Register:
 
     def __init__(self, rules: RuleSet, holidays: Holidays) -> None:
         self.rules = rules
+        self.holidays = holidays
         self.rows: Sequence[Row] = [_row(order, holidays) for order in rules.orders.values()]
         self._by_id: Mapping[str, Row] = {row.order.id: row for row in self.rows}
         self._events = sorted((event for row in self.rows for event in _events(row)), key=_seconds)

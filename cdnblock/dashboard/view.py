@@ -45,6 +45,7 @@ class View:
         self._asking_since: float | None = None
         self._register: Register | None = None
         self._registered = 0.0
+        self._has_holidays = (self.folder / "holidays.txt").exists()
         enforcer.subscribe(self._changed)
 
     def now(self) -> datetime:
@@ -116,4 +117,5 @@ class View:
     def _holidays_changed(self) -> bool:
         """Tell whether the folder's own holidays may be others than before."""
         self._registered = time.monotonic()
-        return (self.folder / "holidays.txt").exists()
+        had_some, self._has_holidays = self._has_holidays, (self.folder / "holidays.txt").exists()
+        return had_some or self._has_holidays

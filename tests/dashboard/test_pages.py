@@ -6,11 +6,13 @@ import gc
 import re
 import threading
 import weakref
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from order_texts import order_text
 from running_dashboards import FRANCE, ask, enforce, running, written
 
+from cdnblock.dashboard import view
 from cdnblock.dashboard.trail_view import TrailView
 
 
@@ -155,3 +157,34 @@ def test_rules_that_are_gone_are_not_kept(tmp_path, small_mmdb):
         gc.collect()
         assert old() is None
         assert 'id="row-new"' in ask(found, "/orders")[2]
+
+
+def test_deadlines_go_by_the_folders_own_holidays(tmp_path, small_mmdb, monkeypatch):
+    """That of an order and that of a notification, with `holidays.txt` and once it is gone again."""
+    monkeypatch.setattr(view, "_HOLIDAYS_SECONDS", 0.0)
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    (folder / "holidays.txt").write_text("2025-05-06\n")
+    addition = "additions:\n  - {notice: N1, notified: 2025-05-05, comply_within: 1 days, names: [new.example]}\n"
+    (folder / "a.yaml").write_text(order_text() + "served: 2025-05-05\ncomply_within: 1 days\n" + addition)
+    with running(folder, small_mmdb, follow=False) as found:
+        deadline = r"Deadline</dt><dd><time[^>]*>(.*?)</time>"
+        assert re.findall(deadline, ask(found, "/orders/motogp")[2]) == ["8 May 2025, 00:00"] * 2
+        (folder / "holidays.txt").unlink()
+        assert re.findall(deadline, ask(found, "/orders/motogp")[2]) == ["7 May 2025, 00:00"] * 2
+
+
+def test_an_order_with_many_windows_shows_the_next_ones(tmp_path, small_mmdb):
+    """Of a season of a hundred evenings: those that are near, the end, and how many rows are left out."""
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    evenings = [date(2025, 5, 1) + timedelta(days=day) for day in range(100)]
+    windows = "".join(f"  - {{from: {day}T20:00, until: {day}T22:00, label: 'on {day}'}}\n" for day in evenings)
+    (folder / "a.yaml").write_text(order_text(until="2025-12-31") + "windows:\n" + windows)
+    now = datetime(2025, 7, 30, 10, 0, tzinfo=UTC)
+    with running(folder, small_mmdb, follow=False, clock=now.timestamp) as found:
+        text = ask(found, "/orders/motogp")[2]
+        assert "on 2025-07-30" in text[: text.index('id="says"')]
+        assert "on 2025-08-08" in text[: text.index('id="says"')]
+        assert "on 2025-05-02" not in text[: text.index('id="says"')]
+        assert "142 more changes" in text

@@ -17,6 +17,7 @@ from cdnblock.dashboard.timeline import axis, bar, columns, scale_of
 from cdnblock.dashboard.view import View
 from cdnblock.dashboard.wordings import life_in_words
 from cdnblock.orders import calendar
+from cdnblock.orders.calendar import Holidays
 from cdnblock.orders.life import next_change
 from cdnblock.orders.model import Addition, Moment, Name, Order, Position
 
@@ -25,6 +26,7 @@ _LISTED: Final = 50  # names of one addition or lifting
 _RECORDS: Final = 20
 _DAYS: Final = 30
 _EVENTS: Final = 60
+_PAST: Final = 10  # of these, at least, when there are more to come
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,8 @@ class Fact:
 
 def order(view: View, asked: Asked, order_id: str) -> Page:
     """Return the page of one order; 404 where there is none of this id."""
-    row = view.register().row(order_id)
+    register = view.register()
+    row = register.row(order_id)
     if row is None:
         return Page(template="missing.html", values={"what": order_id}, status=404)
     source = read_source(row.order)
@@ -57,9 +60,9 @@ def order(view: View, asked: Asked, order_id: str) -> Page:
             "source": source,
             "life": bar(row, scale, life_in_words(row, asked)),
             "axis": axis(scale, asked.wording),
-            "events": events_of(row)[:_EVENTS],
+            **_events(row, asked),
             "names": _names(row.order, asked),
-            "additions": [_addition(row.order, item) for item in row.order.additions],
+            "additions": [_addition(row.order, item, register.holidays) for item in row.order.additions],
             "liftings": [
                 {
                     "at": calendar.instant(item.at, row.order.timezone),
@@ -71,6 +74,15 @@ def order(view: View, asked: Asked, order_id: str) -> Page:
             **_evidence(view, row.order, asked),
         },
     )
+
+
+def _events(row: Row, asked: Asked) -> Mapping[str, Any]:
+    """Return what happens to the order; of a long list the part around now, and how many are left out."""
+    found = events_of(row)
+    past = sum(event.at <= asked.now for event in found)
+    first = max(0, min(past - _PAST, len(found) - _EVENTS))
+    shown = found[first : first + _EVENTS]
+    return {"events": shown, "events_left_out": len(found) - len(shown)}
 
 
 def _facts(row: Row, source: Source | None, asked: Asked) -> Iterator[Fact]:
@@ -154,14 +166,14 @@ def _slice(found: Order, first: int, last: int) -> Iterator[Name]:
             yield Name(name=found.names_file.names[place], position=position)
 
 
-def _addition(found: Order, item: Addition) -> Mapping[str, Any]:
+def _addition(found: Order, item: Addition, holidays: Holidays) -> Mapping[str, Any]:
     listed = len(item.names) + (len(item.names_file.names) if item.names_file else 0)
     return {
         "addition": item,
         "notified": item.notified if isinstance(item.notified, datetime) else None,
         "notified_day": item.notified if not isinstance(item.notified, datetime) else None,
         "starts": calendar.addition_starts_at(found, item),
-        "deadline": calendar.addition_deadline(found, item),
+        "deadline": calendar.addition_deadline(found, item, holidays),
         "total": listed,
         "names": [name.name for name in islice(item.each_name(), _LISTED)],
     }
