@@ -90,6 +90,8 @@ class Applier:
         if self._goes_by is not None and self._plan is not None:
             if self.folder.differing(self._goes_by):
                 _LOG.error("cdnblock: somebody changed the files in %s", self.folder.path)
+            elif self._generation != self.engine.generation() and self.engine.is_older(self._goes_by):
+                _LOG.error("cdnblock: somebody had %s read other files than ours", self.exporter.name)
             elif self._shows(self._goes_by) and self._is_in_step(rules, self._plan, self.now()):
                 return True
         self._goes_by = None
@@ -115,12 +117,13 @@ class Applier:
         rendering = self._timed("render", lambda: self._rendered(rules, at))
         files, plan = rendering.files, rendering.plan
         before = self.folder.right if self._goes_by is None else self._goes_by
-        is_older = self._goes_by is None and self.engine.is_older(files)
+        is_known = self._goes_by is not None and self._generation == self.engine.generation()
+        is_older = not is_known and self.engine.is_older(files)
         change = Change(
             folder=Path(self.options.folder),
             before=before or self._there(files),
             after=files,
-            whole=self._goes_by is None or self._generation != self.engine.generation(),
+            whole=not is_known,
             forced=is_older,
         )
         astray = self.folder.differing(files)

@@ -235,6 +235,23 @@ def test_a_reload_by_somebody_else_is_noticed_before_a_change(tmp_path):
         world.until_refused("base.example")
 
 
+@needs("haproxy", "haproxy")
+def test_a_reload_by_somebody_else_that_read_other_rules_is_made_good(tmp_path):
+    """Its maps are ours and the files are back; what it does with them is of before: it is reloaded, without a change."""
+    with hostile_world(tmp_path, engines.TestHAProxy, many={"names": [f"n{n}.example" for n in range(9)]}) as world:
+        rules = world.engine.out / "cdnblock.cfg"
+        shallow = rules.read_bytes()
+        world.order(deep={"names": ["a.b.c.d.deep.example"]})
+        with world.service("--look-every", "0.5").run():
+            world.until_refused("a.b.c.d.deep.example")
+            ours, before = rules.read_bytes(), _pid(world)
+            rules.write_bytes(shallow)
+            os.kill(int((world.stage.folder / "haproxy.pid").read_text().split()[0]), signal.SIGUSR2)
+            eventually(lambda: _pid(world) not in (None, before))
+            rules.write_bytes(ours)
+            world.until_refused("a.b.c.d.deep.example")
+
+
 def _pid(world):
     with contextlib.suppress(OSError):
         return next((line for line in api(world, "show info").splitlines() if line.startswith("Pid:")), None)
