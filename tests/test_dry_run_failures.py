@@ -63,3 +63,16 @@ def test_a_query_that_cannot_be_decided_goes_its_way(enforcer, monkeypatch, name
     monkeypatch.setattr(Enforcer, "decide_query_name", broken)
     assert (judge.judge(packet(name), FRANCE) is FORWARD) is forwarded
     assert judge.failures >= 1
+
+
+@pytest.mark.parametrize(("name", "is_kept"), [(DRY, True), (BLOCKED, False), (BOTH, False)])
+def test_an_answer_for_a_forwarder_is_the_upstreams_own(enforcer, name, is_kept):
+    """Its scope (RFC 7871 §7.3.1) is narrowed for names that are refused to others, and not in a dry run."""
+    pytest.importorskip("dns", reason="the tests of the DNS front need dnspython, of the extra `test`")
+    from dns_clients import opt, packet
+
+    judge = QueryJudge(enforcer, trusted_forwarders=["127.0.0.1"])
+    network = struct.pack("!HHHBB", 8, 7, 1, 24, 0) + bytes((203, 0, 113))
+    query = packet(name, counts=(1, 0, 0, 1), rest=opt(network))
+    answer = query[:2] + b"\x81\x80" + query[4:]
+    assert (judge.amend(query, answer) == answer) is is_kept

@@ -139,12 +139,18 @@ class QueryJudge:
             asked = wire.read_query(query)
             if asked is None or asked.subnet is None or asked.subnet.source == 0:
                 return answer
-            if self._names[asked.question[:-4].lower()] is None:
+            name = self._names[asked.question[:-4].lower()]
+            if name is None or not self._may_be_refused(name):
                 return answer
             amended = dns_relay.for_subnet_alone(answer, asked.subnet)
             return amended if len(amended) <= _STREAM else dns_relay.truncated(query, answer)
         except Exception:  # noqa: BLE001 (what cannot be told to be for everybody is for nobody)
             return dns_refusal.failure(query) or b""
+
+    def _may_be_refused(self, name: str) -> bool:
+        """Tell whether an order that is carried out names a name; what is only reported changes no answer."""
+        found = self._enforcer.rules.find_query_name(name, remember=False)
+        return not isinstance(found, Uncovered) and found.enforced
 
     def _judge_named(self, packet: bytes, end: int, name: str, peer: str, limit: int | None) -> bytes | Verdict | None:
         """Judge a query for a name that orders name. Shapes of queries are remembered, and so are refusals."""
