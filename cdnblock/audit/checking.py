@@ -98,6 +98,7 @@ class _Judgement:
             self._wrong("'before' is no head")
         for number, item in enumerate(self._told["chain"], start=1):
             self._take(item, number)
+        self._judge_beginning()
         self._judge_header()
         self._judge_files()
         self._judge_trail()
@@ -122,6 +123,14 @@ class _Judgement:
                 self._wrong(f"record {item['seq']} tells of something else")
         else:
             self._walk.add(Wrong.MALFORMED, where, None, None, "this is no record")
+
+    def _judge_beginning(self) -> None:
+        """Evidence begins where a trail does, where recording began, or behind what was deleted: nowhere between."""
+        before, first = self._before or Head(), next(iter(self._told["chain"]), None)
+        if before == Head() or (isinstance(first, dict) and first.get("kind") == Kind.TRAIL_OPENED and before.seq):
+            return
+        if self._heard.retired.get(before.seq) != before.chain:
+            self._wrong("its beginning was cut: it begins neither where recording began nor behind what was deleted")
 
     def _judge_header(self) -> None:
         walk, told = self._walk, self._told

@@ -190,6 +190,36 @@ def change_before(told):
     told["before"] = anchor(3, bytes(32))
 
 
+def cut_beginning(told):
+    """As somebody does it who knows what `before` is for."""
+    at = told["chain"].index(record_of(told)) + 1
+    gone = told["chain"][:at]
+    left_out = sum(item.get("omitted", 0) for item in gone)
+    before, _ = read_anchor(told["before"])
+    told["before"] = f"{before + len(gone) - sum('omitted' in item for item in gone) + left_out}:{gone[-1]['chain']}"
+    told["chain"] = told["chain"][at:]
+    told["records"] = sum("seq" in item for item in told["chain"])
+    told["omitted"] -= left_out
+    told["software"] = sorted({item["software"] for item in told["chain"] if item.get("kind") == Kind.TRAIL_OPENED})
+    own = [item for item in told["chain"] if item.get("order") == ORDER]
+    told["revisions"] = sorted({item["revision"] for item in own})
+    files = {item["file"] for item in own}
+    told["files"] = [file for file in told["files"] if file["digest"] in files]
+
+
+def begin_with_another_chain(told):
+    told["before"] = anchor(0, bytes(31) + b"x")
+    told["chain"] = [item for item in told["chain"] if "seq" in item]
+    told["omitted"] = 0
+    chain = read_anchor(told["before"])[1]
+    for number, item in enumerate(told["chain"], start=1):
+        item["seq"] = number
+        del item["chain"]
+        _, chain = seal(chain, json.dumps(item, separators=(",", ":")).encode()[:-1])
+        item["chain"] = chain.hex()
+    told["head"] = anchor(len(told["chain"]), chain)
+
+
 def no_before(told):
     told["before"] = "x"
 
@@ -211,7 +241,7 @@ def add_record(told):
 FORGERIES = [
     change_record, change_count, delete_record, swap_records, cut_end, change_digest, delete_run, change_file,
     change_file_and_digest, delete_file, add_file, change_software, change_revisions, change_order, change_before,
-    no_before, add_member, add_item, add_record,
+    cut_beginning, begin_with_another_chain, no_before, add_member, add_item, add_record,
 ]  # fmt: skip
 
 
