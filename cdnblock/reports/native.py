@@ -45,6 +45,7 @@ class Why(StrEnum):
     LIFTED = "lifted"
     GONE = "not in the orders folder"
     NAMES_LIFTED = "names lifted"
+    REPORTED = "only reported now"
     OUTDATED = "outdated"
 
 
@@ -166,6 +167,8 @@ def leftovers(file: NativeFile, rules: RuleSet, at: datetime) -> Iterator[Leftov
         if state in (OrderState.ENDED, OrderState.LIFTED):
             why = Why.ENDED if state is OrderState.ENDED else Why.LIFTED
             yield _leftover(file, order, why, over_at(order), _found(file, order, rules, at))
+        elif not order.is_enforced:
+            yield _leftover(file, order, Why.REPORTED, None, _found(file, order, rules, at))
         elif lifted := _found(file, order, rules, at, only=_lifted_names(order, at)):
             yield _leftover(file, order, Why.NAMES_LIFTED, None, lifted)
     if file.holds_until is not None and at >= file.holds_until:

@@ -113,6 +113,17 @@ def test_an_order_that_left_the_folder(orders, tmp_path):
     assert left_over(report(orders, out, at=LATER)) == [("short", Why.ENDED, ())]
 
 
+def test_an_order_that_is_only_reported_now(orders, tmp_path):
+    """Its names are released, and the server refuses them all the same; what another order holds is right."""
+    out = exported("domains", orders, tmp_path / "out")
+    write(orders, "short", "mode: report\n", until="2025-11-16", names="[short.example, both.example]")
+    found = report(orders, out, at=AT)
+    assert left_over(found) == [("short", Why.REPORTED, ("short.example",))]
+    assert "order short, only reported now; still in it: short.example" in "\n".join(found.lines())
+    again = exported("domains", orders, tmp_path / "again")
+    assert left_over(report(orders, again, at=AT)) == []
+
+
 def test_a_file_that_cdnblock_did_not_write(tmp_path, orders):
     """Named by itself it is a mistake; in a folder it is passed over."""
     other = tmp_path / "etc" / "nginx.conf"
