@@ -160,9 +160,17 @@ def _received(order: Order, facts: Sequence[TrailFacts], until: date) -> OrderRe
 
 
 def _effect(order: Order, facts: Sequence[TrailFacts]) -> tuple[datetime | None, Source | None]:
-    """Return when an order took effect, where that is known to the moment: by the trails, else by its file."""
-    begins = [fact.in_force for fact in facts if fact.in_force is not None]
-    exact = [begin.at for begin in begins if begin.not_before == begin.at]
+    """Return when an order took effect, where that is known to the moment: by the trails, else by its file.
+
+    An instance that came when another one had it in force already is not waited for.
+    """
+    begins = [(fact.first_at, fact.in_force) for fact in facts if fact.in_force is not None]
+    first = min((begin.at for _, begin in begins), default=None)
+    exact = [
+        begin.at
+        for since, begin in begins
+        if begin.not_before == begin.at and first is not None and since is not None and since <= first
+    ]
     if exact:
         return max(exact), Source.TRAIL
     implemented = _precise(order.implemented, order.timezone)

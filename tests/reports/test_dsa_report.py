@@ -173,6 +173,16 @@ def test_a_trail_that_cannot_tell_the_moment_is_not_asked(tmp_path, small_mmdb):
     assert told(found) == (1, 2, None, None)
 
 
+def test_an_instance_that_came_later_is_not_waited_for(tmp_path, small_mmdb):
+    """A month later an instance starts, and its file comes a moment after: the order had taken effect."""
+    with running(tmp_path, small_mmdb, "2025-04-03T09:30", audit="one") as instance:
+        instance.write(ORDER + "member_state: FR\nreceived: 2025-04-02T09:30\n")
+        (instance.folder / "motogp.yaml").rename(tmp_path / "kept")
+    with running(tmp_path, small_mmdb, "2025-05-03T09:30", audit="two") as instance:
+        instance.write((tmp_path / "kept").read_text())
+    assert told(report(tmp_path / "orders", tmp_path / "one", tmp_path / "two"))[3] == 24
+
+
 def test_notices_are_counted_apart(folder):
     """They are no orders of their own; their names count from the period on in which they came."""
     notices = "[{notice: one, notified: 2025-05-01, names: [x.example, y.example]}, {notice: two, notified: 2026-05-01, names: [z.example]}]"
