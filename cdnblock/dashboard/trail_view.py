@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cdnblock.audit.reading import Choice, open_segment, read_record, whole_lines
-from cdnblock.audit.records import HITS, MAX_LINE
+from cdnblock.audit.records import HITS, MAX_LINE, Kind
 from cdnblock.audit.segments import segments_of
 from cdnblock.audit.verifying import Verification, verify
 
@@ -34,6 +34,15 @@ class Found:
     """The last records that were wanted, the newest first; `whole` when the search has come to the trail's beginning."""
 
     records: Sequence[Mapping[str, Any]]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hits:
+    """How often an order was enforced and, while it was only reported, would have been; `whole` when all is counted."""
+
+    enforced: int
+    would: int
     whole: bool
 
 
@@ -57,6 +66,7 @@ class TrailView:
         self._counting: threading.Thread | None = None
         self._offsets: dict[str, int] = {}
         self._by_day: dict[str, Counter[str]] = {}
+        self._would: Counter[str] = Counter()
         self._verifying: threading.Thread | None = None
         self._verified: Verified | None = None
 
@@ -95,14 +105,20 @@ class TrailView:
         return Found(records=found, whole=True)
 
     def hits_by_day(self, order: str) -> Mapping[str, int]:
-        """Return how often an order was enforced (or would have been), per day in UTC, as far as it is counted."""
+        """Return how often an order was enforced, per day in UTC, as far as it is counted."""
         self._catch_up()
         return dict(self._by_day.get(order, ()))
 
-    def hits(self, orders: Sequence[str]) -> Mapping[str, int]:
-        """Return how often each order was, in all, as far as it is counted."""
+    def hits(self, orders: Sequence[str]) -> Mapping[str, Hits]:
+        """Return how often each order was, in all, and would have been."""
         self._catch_up()
-        return {order: sum(self._by_day.get(order, Counter()).values()) for order in orders}
+        counting = self._counting is not None and self._counting.is_alive()
+        return {
+            order: Hits(
+                enforced=sum(self._by_day.get(order, Counter()).values()), would=self._would[order], whole=not counting
+            )
+            for order in orders
+        }
 
     def verify(self) -> None:
         """Begin to verify, on a thread of its own, unless that is being done."""
@@ -172,6 +188,9 @@ class TrailView:
             return
         order, at, count = record.get("order"), record.get("at"), record.get("count", 1)
         if isinstance(order, str) and isinstance(at, str) and type(count) is int and 0 < count <= _MOST_COUNTED:
+            if Kind.WOULD in (kind, record.get("of")):
+                self._would[order] += count
+                return
             self._by_day.setdefault(order, Counter())[at[:10]] += count
 
 

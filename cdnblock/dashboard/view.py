@@ -12,7 +12,7 @@ from typing import Any, Final
 from cdnblock.audit.reading import Choice
 from cdnblock.audit.records import HITS
 from cdnblock.dashboard.register import Register
-from cdnblock.dashboard.trail_view import TrailView
+from cdnblock.dashboard.trail_view import Hits, TrailView
 from cdnblock.enforcer import Enforcer
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.sources.protected_list import load_holidays
@@ -86,8 +86,8 @@ class View:
                 return made
             return self._register
 
-    def hits(self, orders: Sequence[str]) -> Mapping[str, int]:
-        """Return how often each order was enforced; empty where no trail tells."""
+    def hits(self, orders: Sequence[str]) -> Mapping[str, Hits]:
+        """Return how often each order was enforced or would have been; empty where no trail tells."""
         return self.trail.hits(orders) if self.trail else {}
 
     def hits_by_day(self, order: str) -> Mapping[str, int]:

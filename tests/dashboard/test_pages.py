@@ -188,3 +188,18 @@ def test_an_order_with_many_windows_shows_the_next_ones(tmp_path, small_mmdb):
         assert "on 2025-08-08" in text[: text.index('id="says"')]
         assert "on 2025-05-02" not in text[: text.index('id="says"')]
         assert "142 more changes" in text
+
+
+def test_what_is_only_reported_is_not_told_as_enforced(tmp_path, small_mmdb):
+    """An order in mode report was never enforced, however often it would have been; both are counted, each as itself."""
+    with running(written(tmp_path / "orders"), small_mmdb, audit=tmp_path / "audit") as found:
+        enforce(found.enforcer, "third.example", "motogpstream.me")  # a record for each of three measures
+        text = ask(found, "/orders")[2]
+        told = dict(re.findall(r'id="row-(\w+)".*?data-label="Enforced">(.*?)</td>', text, re.DOTALL))
+        assert told == {
+            "many": "0", "motogp": "3", "ended": "0",
+            "rehearsed": '0 <span class="soft">3 would enforce</span>',
+        }  # fmt: skip
+        text = ask(found, "/orders/rehearsed")[2]
+        assert '<dt>Enforced</dt><dd>0 <span class="soft">3 would enforce</span></dd>' in text
+        assert "0 enforcements in the last 30 days" in text

@@ -204,7 +204,7 @@ def _evidence(view: View, found: Order, asked: Asked) -> Mapping[str, Any]:
     return {
         "has_trail": True,
         "records": [shown_record(record) for record in records],
-        "hits": sum(by_day.values()),
+        "hits": view.hits([found.id])[found.id],
         "chart": columns(counts, words, labels),
         "chart_total": sum(counts),
         "chart_days": _DAYS,
