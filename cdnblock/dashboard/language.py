@@ -75,9 +75,17 @@ class Wording:
         return f"{_MONTHS[self.language][day.month - 1]} {day.year}"
 
     def instant(self, instant: datetime, zone: str | None = LEGAL_TIME, *, seconds: bool = False) -> str:
-        """Return `3 Apr 2025, 09:00` in a time zone; one that is at the end of all dates comes out in UTC."""
-        local = _in_zone(instant, zone or LEGAL_TIME)
-        return f"{self.day(local.date())}, {local:%H:%M:%S}" if seconds else f"{self.day(local.date())}, {local:%H:%M}"
+        """Return `3 Apr 2025, 09:00` in a time zone; one that is at the end of all dates comes out in UTC.
+
+        Where the clock is another one than in Paris, or shows this time for the second time, its offset stands there,
+        too: `3 Apr 2025, 03:00 UTC-04:00`. What is asked for in UTC has it in its head.
+        """
+        local, paris = _in_zone(instant, zone or LEGAL_TIME), _in_zone(instant, LEGAL_TIME)
+        written = (
+            f"{self.day(local.date())}, {local:%H:%M:%S}" if seconds else f"{self.day(local.date())}, {local:%H:%M}"
+        )
+        is_plain = zone == "UTC" or (local.utcoffset() == paris.utcoffset() and not local.fold)
+        return written if is_plain else f"{written} UTC{local.isoformat()[-6:]}"
 
     def away(self, instant: datetime, now: datetime) -> str:
         """Return how far an instant is: `in 3 days`, `2 h ago`."""

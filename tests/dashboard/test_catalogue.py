@@ -20,6 +20,7 @@ from cdnblock.orders.model import Anchor, Delay, DelayUnit, Mode, UnknownLocatio
 FOLDER = Path(cdnblock.dashboard.__file__).parent
 EN, FR = (Wording(language) for language in LANGUAGES)
 NOW = datetime(2025, 5, 1, 10, 0, tzinfo=UTC)
+TWICE = datetime(2025, 10, 26, 0, 30, tzinfo=UTC)  # 02:30 in Paris, and an hour later again
 
 
 def forms(text):
@@ -87,6 +88,14 @@ def test_every_alarm_has_its_sentence():
         (lambda w: w.day(date(2025, 8, 31)), "31 Aug 2025", "31 août 2025"),
         (lambda w: w.instant(NOW), "1 May 2025, 12:00", "1er mai 2025, 12:00"),
         (lambda w: w.instant(NOW, "UTC", seconds=True), "1 May 2025, 10:00:00", "1er mai 2025, 10:00:00"),
+        (lambda w: w.instant(NOW, "America/New_York"), "1 May 2025, 06:00 UTC-04:00", "1er mai 2025, 06:00 UTC-04:00"),
+        (lambda w: w.instant(NOW, "Europe/Madrid"), "1 May 2025, 12:00", "1er mai 2025, 12:00"),
+        (lambda w: w.instant(TWICE), "26 Oct 2025, 02:30", "26 oct. 2025, 02:30"),
+        (
+            lambda w: w.instant(TWICE + timedelta(hours=1)),
+            "26 Oct 2025, 02:30 UTC+01:00",
+            "26 oct. 2025, 02:30 UTC+01:00",
+        ),
         (lambda w: w.instant(datetime.max.replace(tzinfo=UTC)), "31 Dec 9999, 23:59", "31 déc. 9999, 23:59"),
         (lambda w: w.away(NOW + timedelta(days=3, hours=5), NOW), "in 3 days", "dans 3 jours"),
         (lambda w: w.away(NOW + timedelta(hours=26, minutes=3), NOW), "in 1 day 2 h", "dans 1 jour 2 h"),
@@ -102,7 +111,7 @@ def test_every_alarm_has_its_sentence():
         (lambda w: w.country("RE"), "Réunion", "La Réunion"),
         (lambda w: w.country("XX"), "XX", "XX"),
     ],
-    ids=range(20),
+    ids=range(24),
 )
 def test_what_each_language_writes(said, english, french):
     """Numbers, dates, spans, plurals and countries."""
