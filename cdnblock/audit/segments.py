@@ -71,7 +71,8 @@ def read_head(octets: bytes) -> Head | None:
 
 def segments_among(names: Iterable[str]) -> list[Segment]:
     """Return the segments among the names of files, in the order in which they are read."""
-    return sorted(Segment(int(found[1]), found[2]) for name in names if (found := _NAME.match(name)))
+    found = [(name, Segment(int(match[1]), match[2])) for name in names if (match := _NAME.match(name))]
+    return sorted(segment for name, segment in found if segment.name == name)  # not with more zeros than there are
 
 
 def segments_of(folder: Path | str | int) -> list[Segment]:

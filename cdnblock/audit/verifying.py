@@ -7,6 +7,7 @@ elsewhere: whoever can write to the folder can write another trail from any reco
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,6 +25,7 @@ from cdnblock.audit.walking import Finding, Walk, Wrong
 _TOLD_EVERY: Final = 4_096  # lines between two words about the progress
 _HEAD_ROOM: Final = 4096
 _LOOKS: Final = 10
+_BETWEEN_LOOKS: Final = 0.05  # seconds
 _CHUNK: Final = 1024 * 1024
 _NO_FILE: Final = frozenset(
     {errno.ELOOP, errno.ENXIO, errno.EISDIR, 0}
@@ -86,6 +88,21 @@ def verify(folder: Path | str, *, expect: str | None = None, progress: Progress 
     """
     folder = Path(folder)
     expected = Head(*read_anchor(expect)) if expect is not None else None
+    gone = ""
+    for _ in range(_LOOKS):
+        try:
+            return _verified(folder, expected, progress)
+        except _GoneError as error:
+            gone = error.args[0]
+            time.sleep(_BETWEEN_LOOKS)
+    raise OSError(errno.ENOENT, "segments go as fast as they are read", gone)
+
+
+class _GoneError(Exception):
+    """A segment is not there any more: its time was over just now, and what says so may be newer than all that is read."""
+
+
+def _verified(folder: Path, expected: Head | None, progress: Progress | None) -> Verification:
     in_use = is_in_use(folder)
     told = _head_of(folder)  # before the records: those may go on meanwhile
     segments = segments_of(folder)
@@ -152,9 +169,7 @@ def _each_line(
         try:
             file = open_segment(folder / segment.name)
         except FileNotFoundError:
-            if walk.records:
-                raise
-            continue  # its time was over just now
+            raise _GoneError(segment.name) from None
         except OSError as error:
             if error.errno not in _NO_FILE:
                 raise

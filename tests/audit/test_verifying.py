@@ -266,6 +266,33 @@ def test_a_head_from_before_the_first_record_is_found(tmp_path, seq):
     assert found(trail) == [(Wrong.HEAD, "head", None, seq)]
 
 
+def test_segments_that_are_deleted_while_a_trail_is_verified_are_not_missing(tmp_path):
+    """The record that tells of it may stand in a segment that began meanwhile: then all is looked at again."""
+    writer = Writer(tmp_path / "audit", segment_size=600_000, on_record=lambda _: None)
+    for number in range(12_000):
+        writer.append(AT + number, AT + number, Kind.ORDER_STARTED, {})
+    last = segments(tmp_path / "audit")[-1]
+    writer.tell_head()
+
+    def retire(*_):
+        if last == segments(tmp_path / "audit")[-1]:
+            assert len(list(writer.retire(AT + 200_000, timedelta(days=1)))) == 2
+
+    result = verify(tmp_path / "audit", progress=retire)
+    writer.close()
+    first = int(segments(tmp_path / "audit")[0].name.split("-")[1])
+    assert (result.findings, result.first, first > 1) == ((), first, True)
+
+
+@pytest.mark.parametrize("digits", [13, 18])
+def test_a_segment_with_more_zeros_in_its_name_is_none(trail, digits):
+    """One number, one name: what is called otherwise is missing, and keeps nobody from reading the others."""
+    path, following = segments(trail)[1:3]
+    first = read_line(path.read_bytes().splitlines()[0]).seq
+    path.rename(path.with_name(f"trail-{first:0{digits}}-{path.name[-16:]}"))
+    assert found(trail) == [(Wrong.MISSING, following.name, 1, first)]
+
+
 def test_a_loss_of_which_nobody_knows_the_number_is_not_told_as_none(tmp_path):
     """A worker that died took along what it alone had counted."""
     writer = Writer(tmp_path / "audit", segment_size=4096, on_record=lambda _: None)
