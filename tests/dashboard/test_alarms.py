@@ -115,6 +115,7 @@ def test_a_trail_that_cannot_be_written(tmp_path, small_mmdb):
         assert len(told) == 1
         assert "The audit trail cannot be written. Enforcement goes on." in told[0]
         assert str(audit) in told[0]
+        assert re.search(r"Audit trail</dt><dd><a[^>]*>cannot be written<", ask(found)[2])
         assert ask(found, "/decisions")[0] == ask(found, "/orders/motogp")[0] == 200
         audit.unlink()
 
@@ -224,4 +225,4 @@ def test_a_deadline_is_told_in_the_zone_of_its_order(orders, small_mmdb):
     (orders / "a.yaml").write_text(text)
     with running(orders, small_mmdb, follow=False, **at(datetime(2025, 4, 6, tzinfo=UTC))) as found:
         ((_, words),) = alarms(found)
-        assert "8 Apr 2025, 00:00" in words
+        assert "8 Apr 2025, 00:00 UTC+04:00" in words

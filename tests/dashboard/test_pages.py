@@ -125,6 +125,7 @@ def test_the_trail_of_another_instance_is_shown(tmp_path, small_mmdb):
     orders, audit = written(tmp_path / "orders"), tmp_path / "audit"
     with running(orders, small_mmdb, audit=audit) as writer, running(orders, small_mmdb) as found:
         found._dashboard._view.trail = TrailView(audit)
+        assert re.search(r"Audit trail</dt><dd><a[^>]*>that of another instance<", ask(found)[2])
         assert "www.motogpstream.me" not in ask(found, "/decisions")[2]
         enforce(writer.enforcer, "www.motogpstream.me")
         assert "www.motogpstream.me" in ask(found, "/decisions")[2]
