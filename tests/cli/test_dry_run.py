@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -12,10 +13,18 @@ from order_texts import order_text
 
 from cdnblock.cli.root import root
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "sandbox"))
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS / "sandbox"))
 
 LOUD = "REPORT ONLY: what would be enforced is told and counted; nothing is refused"
+
+
+def stage_of(name):
+    """Return another test's file, for the stage that it sets up: by its place, since its name is not the only one."""
+    spec = importlib.util.spec_from_file_location(f"stage_of_{name.replace('/', '_')}", TESTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -59,7 +68,7 @@ def test_dns_forwards_everything(orders, tmp_path, workers):
 
 def test_the_decision_service_lets_everything_through(tmp_path, small_mmdb):
     """200 for a covered host, whatever the file says."""
-    serve = pytest.importorskip("test_serve", reason="aiohttp is what serves (extra `aiohttp`)")
+    serve = stage_of("cli/test_serve")
     (tmp_path / "orders").mkdir()
     (tmp_path / "orders" / "motogp.yaml").write_text(order_text())
     with serve.serving(tmp_path, small_mmdb, "--report-only") as process:
@@ -70,7 +79,7 @@ def test_the_decision_service_lets_everything_through(tmp_path, small_mmdb):
 
 def test_an_engine_is_told_to_refuse_nothing(tmp_path):
     """`apply` writes a configuration without names, and says in it why; without the flag the names come back."""
-    apply = pytest.importorskip("test_apply", reason="the stage of apply's tests")
+    apply = stage_of("cli/test_apply")
     with apply.open_stage(tmp_path, ()) as stage:
         apply.put_orders(stage.orders, {"one": {"names": ["one.example"]}})
         once = ("traefik", "--orders", stage.orders, "--geo", stage.geo, "--out", stage.folder / "out", "--no-probe", "--once")  # fmt: skip
@@ -84,9 +93,8 @@ def test_an_engine_is_told_to_refuse_nothing(tmp_path):
 
 def test_a_rehearsal_of_a_dry_run(tmp_path):
     """The sandbox, mitmproxy in it, gets what the naive reading expects: nothing is refused, at no instant, to nobody."""
-    command = pytest.importorskip(
-        "test_command", reason="the sandbox is made of mitmproxy and dnspython: cdnblock[all]"
-    )
+    pytest.importorskip("mitmproxy", reason="mitmproxy is not installed (extra `mitmproxy`)")
+    command = stage_of("sandbox/test_command")
     (tmp_path / "all.yaml").write_text(order_text(until="2030-01-01"), encoding="utf-8")
     done = command.run("--once", "--json", "--report-only", "--orders", str(tmp_path))
     told = json.loads(done.stdout)
