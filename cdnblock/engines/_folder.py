@@ -91,10 +91,17 @@ class ConfigFolder:
         """
         return Swap(self.path, files, before)
 
+    def is_kept(self) -> bool:
+        """Tell whether what was right is still kept: somebody may have removed the whole folder."""
+        return (self.path / _KEPT).is_dir()
+
     def keep(self, files: Mapping[str, bytes], uncached: Uncached) -> None:
         """Keep these as the last files that were right.
 
-        Raises OSError when the disk does not take them; then they are kept for as long as this process runs.
+        Raises:
+            OSError: the disk does not take them; then they are kept for as long as this process runs.
+            ConfigError: the folder was removed meanwhile, and another process keeps the one that is there now.
+
         """
         kept = {name: KeptFile(name=name, text=text) for name, text in files.items()}
         lines = sorted(f"{name}{_ALL_BELOW if below else ''}\n" for name, below in uncached)
@@ -102,7 +109,12 @@ class ConfigFolder:
             _removed(self.path / name)  # the engine does not read it any more
         kept[_UNCACHED] = KeptFile(name=_UNCACHED, text="".join(lines).encode())
         self.right, self.uncached = dict(files), uncached
-        self._state.save(kept)
+        try:
+            self._state.save(kept)
+        except FileNotFoundError:  # somebody removed the folder, and our lock with it
+            self._state, lost = StateFolder(self.path / _KEPT), self._state
+            lost.close()
+            self._state.save(kept)
 
     def close(self) -> None:
         """Let somebody else keep the folder."""

@@ -256,7 +256,7 @@ class Applier:
     def _keep(self, rules: RuleSet, files: Mapping[str, bytes], at: datetime) -> None:
         """Purge what is stored where measure `cdn` starts or ends, and remember what is right now."""
         before, uncached = self.folder.uncached, self._uncached(rules, at)
-        if files == self.folder.right and uncached == before:
+        if files == self.folder.right and uncached == before and self.folder.is_kept():
             return
         failed: NotTakenError | None = None
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from cdnblock.engines._folder import ConfigFolder
+from cdnblock.errors import ConfigError
 
 BEFORE = {"a.conf": b"a\n", "b.conf": b"b\n"}
 AFTER = {"a.conf": b"A\n", "b.conf": b"B\n", "c/d.conf": b"new\n"}
@@ -62,6 +65,26 @@ def test_what_was_right_survives_a_restart(folder):
         assert again.uncached == {("x.example", True), ("y.example", False)}
         assert again.differing({"a.conf": b"A\n"}) == []
         assert again.differing({"a.conf": b"?\n", "e.conf": b""}) == ["a.conf", "e.conf"]
+
+
+def test_a_folder_that_somebody_removes_is_kept_again_by_one_alone(folder):
+    """With its lock: whoever comes first keeps it, and the other is told."""
+    folder.keep(BEFORE, frozenset())
+    shutil.rmtree(folder.path)
+    assert not folder.is_kept()
+    folder.swap(AFTER, BEFORE).close()
+    folder.keep(AFTER, frozenset())
+    assert folder.is_kept()
+    with pytest.raises(ConfigError, match="is in use by"):
+        ConfigFolder(folder.path)
+    shutil.rmtree(folder.path)
+    with ConfigFolder(folder.path) as other:
+        with pytest.raises(ConfigError, match="is in use by"):
+            folder.keep(AFTER, frozenset())
+        folder.close()
+        assert other.right == {}
+    with ConfigFolder(folder.path) as again:
+        assert again.right == {}
 
 
 def test_the_checker_gets_files_that_name_each_other_where_they_are_tried(folder):
