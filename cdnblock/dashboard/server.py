@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 import socket
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -59,6 +60,8 @@ _SHARE: Final = 0.125  # of the files that this process may open: verdicts, orde
 _ANYBODY: Final = Callers(("0.0.0.0/0", "::/0"))  # who may look is asked when there is a request
 _KEPT_OPEN: Final = 75.0  # seconds without a request; an open page asks every two
 _MOST_WAITING: Final = 64  # requests; beyond it whoever asks is told to come again
+_MOST_UNSENT: Final = 4  # reports that somebody still takes: one of a million names is 30 MB
+_SENT_WITHIN: Final = 300.0  # seconds
 _WRONG_TOKEN_SECONDS: Final = 0.5
 _DRAIN: Final = 2.0
 _LONGEST_FORM: Final = 16 * 1024
@@ -79,6 +82,7 @@ class Dashboard:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="cdnblock-dashboard")
         self._waiting = 0
         self._reporting = asyncio.Lock()
+        self._unsent: weakref.WeakSet[web.Response] = weakref.WeakSet()
         self._entrance: doors.Door | None = None
 
     @asynccontextmanager
@@ -174,7 +178,7 @@ class Dashboard:
 
     async def _report(self, request: web.Request) -> web.StreamResponse:
         """Send a report as a file to keep: it is a page of its own, with a style of its own, and not one of ours."""
-        if self._reporting.locked():
+        if self._reporting.locked() or len(self._unsent) >= _MOST_UNSENT:
             return answers.plain("Another report is being made; come again.", 503, **{"Retry-After": "5"})
         order_id, form = request.match_info["id"], request.match_info["form"]
         async with self._reporting:
@@ -187,6 +191,9 @@ class Dashboard:
         answer = web.Response(text=text, content_type=FORMS[form], charset="utf-8")
         name = re.sub(r"[^A-Za-z0-9._-]", "_", order_id)
         answer.headers["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
+        answer.force_close()
+        self._unsent.add(answer)
+        asyncio.get_running_loop().call_later(_SENT_WITHIN, _give_up, weakref.ref(answer), request.transport)
         return answer
 
     async def _missing(self, request: web.Request) -> web.StreamResponse:
@@ -269,6 +276,12 @@ def _preferred(request: web.Request) -> web.StreamResponse | None:
         if value in _PREFERENCES[name]:
             answer.set_cookie(name, value, max_age=_YEAR, httponly=True, samesite="Strict", path="/")
     return answer
+
+
+def _give_up(report: weakref.ref[web.Response], transport: asyncio.Transport | None) -> None:
+    """Let go of a report that nobody takes."""
+    if report() is not None and transport is not None:
+        transport.abort()
 
 
 def _told(problem: web.HTTPException) -> web.Response:

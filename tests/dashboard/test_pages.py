@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import re
+import socket
 import threading
+import time
 import weakref
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from order_texts import order_text
 from running_dashboards import FRANCE, ask, enforce, running, written
 
-from cdnblock.dashboard import view
+from cdnblock.dashboard import server, view
 from cdnblock.dashboard.trail_view import TrailView
 
 
@@ -204,3 +207,35 @@ def test_what_is_only_reported_is_not_told_as_enforced(tmp_path, small_mmdb):
         text = ask(found, "/orders/rehearsed")[2]
         assert '<dt>Enforced</dt><dd>0 <span class="soft">3 would enforce</span></dd>' in text
         assert "0 enforcements in the last 30 days" in text
+
+
+def test_reports_that_nobody_takes_are_few_and_are_let_go(tmp_path, small_mmdb, monkeypatch):
+    """Whoever asks for long reports and does not read them: soon there are no more, and later those are gone."""
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    (folder / "names.txt").write_text("".join(f"n{number}.example\n" for number in range(250_000)))
+    text = order_text(id="long").replace("names: [motogpstream.me]", "names_file: names.txt")
+    (folder / "long.yaml").write_text(text)
+
+    def asked(opened):
+        one = opened.enter_context(socket.socket())
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.settimeout(20)
+        one.connect(("127.0.0.1", found.port))
+        one.sendall(b"GET /orders/long/report.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return one.recv(12)[-3:]
+
+    def come_again():
+        until = time.monotonic() + 20
+        while (status := ask(found, "/orders/long/report.md")[0]) != 200 and time.monotonic() < until:
+            time.sleep(0.1)
+        return status
+
+    with running(folder, small_mmdb, follow=False) as found:
+        with ExitStack() as opened:
+            assert [asked(opened) for _ in range(6)] == [b"200"] * 4 + [b"503"] * 2
+        assert come_again() == 200  # they have gone away
+        monkeypatch.setattr(server, "_SENT_WITHIN", 0.3)
+        with ExitStack() as opened:
+            assert {asked(opened) for _ in range(4)} <= {b"200", b"503"}
+            assert come_again() == 200  # they are still there
