@@ -88,7 +88,7 @@ def as_json(report: OrderReport) -> dict[str, Any]:
             }
             for row in report.hits
         ],
-        "trails": [writer.trail(trail) for trail in report.trails],
+        "trails": [writer.trail(trail, report.over) for trail in report.trails],
         "warnings": list(report.warnings),
         "proves_not": list(PROVES_NOT),
     }
@@ -134,7 +134,7 @@ class _Writer:
             "took_effect": [self.instant(at) for at in lifting.took_effect],
         }
 
-    def trail(self, trail: TrailReport) -> dict[str, Any]:
+    def trail(self, trail: TrailReport, over: datetime) -> dict[str, Any]:
         facts = trail.facts
         return {
             "folder": str(facts.path),
@@ -157,6 +157,7 @@ class _Writer:
             "out_of_force": [
                 {"from": self.instant(since), "to": self.instant(back.at if back else None)}
                 for since, back in facts.absences
+                if since < over
             ],
             "clock_steps": list(facts.clock_steps),
             "left_out": dict(facts.left_out),

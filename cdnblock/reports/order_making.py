@@ -36,7 +36,7 @@ def order_report(
     zone = order.timezone
     facts = [trail.facts for trail in trails]
     deadline = calendar.deadline(order, holidays)
-    witnesses = [_witness(trail, trail.facts.in_force, deadline) for trail in trails]
+    witnesses = [_witness(trail, trail.facts.in_force, deadline, over_at(order)) for trail in trails]
     claims = claims_of(witnesses, order.implemented, zone)
     denied = order.implemented is not None and is_denied(order.implemented, witnesses, deadline, zone)
     report = OrderReport(
@@ -76,23 +76,39 @@ def _notice(
     order: Order, addition: Addition, trails: Sequence[TrailReport], at: datetime, holidays: Holidays
 ) -> NoticeReport:
     facts, deadline = [trail.facts for trail in trails], calendar.addition_deadline(order, addition, holidays)
-    witnesses = [_witness(trail, trail.facts.notices.get(addition.notice), deadline) for trail in trails]
-    enforced = [fact.notices_enforced[addition.notice] for fact in facts if addition.notice in fact.notices_enforced]
+    starts = calendar.addition_starts_at(order, addition)
+    is_alone = sum(other.notice == addition.notice for other in order.additions) == 1
+    begins = [_of_notice(fact, addition.notice, starts, is_alone=is_alone) for fact in facts]
+    witnesses = [_witness(trail, begin, deadline, over_at(order)) for trail, begin in zip(trails, begins, strict=True)]
+    enforced = [
+        fact.notices_enforced[addition.notice]
+        for fact in facts
+        if is_alone and addition.notice in fact.notices_enforced
+    ]
     return NoticeReport(
         notice=addition.notice,
         authority=addition.authority,
         notified=Stated(written=addition.notified, at=instant(addition.notified, order.timezone)),
-        starts=calendar.addition_starts_at(order, addition),
+        starts=starts,
         names=len(addition.names) + (len(addition.names_file.names) if addition.names_file else 0),
         compliance=judge(deadline, claims_of(witnesses, None, order.timezone), at),
         first_enforced=min(enforced, default=None),
     )
 
 
-def _witness(trail: TrailReport, begin: Begin | None, deadline: datetime | None) -> Witness:
+def _of_notice(facts: TrailFacts, notice: str, starts: datetime, *, is_alone: bool) -> Begin | None:
+    """Return when a notice's names came into force; two notices with one reference are told apart by their start."""
+    if (begin := facts.notices.get((notice, starts))) is not None or not is_alone:
+        return begin
+    others = (begin for (known, _), begin in facts.notices.items() if known == notice)
+    return next(others, None)
+
+
+def _witness(trail: TrailReport, begin: Begin | None, deadline: datetime | None, over: datetime) -> Witness:
+    """Return what a trail says of a beginning; that it was out of force after the order was over says nothing."""
     facts = trail.facts
     return Witness(
-        begin=standing(begin, facts.absences, deadline),
+        begin=standing(begin, [absence for absence in facts.absences if absence.since < over], deadline),
         first_at=facts.first_at,
         last_at=facts.last_at,
         whole=trail.whole,

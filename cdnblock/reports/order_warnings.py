@@ -116,9 +116,9 @@ def _about_trail(report: OrderReport, trail: TrailReport) -> Iterator[str]:
             f" {left_in_words(total)} in all; the longest from {_shown(longest.since, zone)} to"
             f" {_shown(longest.until, zone)}. Whether it was enforced then is not known from it."
         )
-    for gone, back in facts.absences:
+    for gone, back in (absence for absence in facts.absences if absence.since < report.over):
         until = f"until {_shown(back.at, zone)}" if back else "and not again since"
-        yield f"Trail {facts.path} has it out of force from {_shown(gone, zone)} {until}: its file was gone, or in mode report."
+        yield f"Trail {facts.path} has it out of force from {_shown(gone, zone)} {until}: its file was gone, in mode report, or had it over or not yet begun."
     if report.compliance.source is Source.TRAIL and (changed := _changed_after(report, trail)) is not None:
         yield (
             f"Trail {facts.path} had another version of the file in force at the deadline, and the last one only from"

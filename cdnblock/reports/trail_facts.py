@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from cdnblock.audit.reading import lines, listed, orders_of, read_record
 from cdnblock.audit.records import HITS, Kind, instant_of
-from cdnblock.reports.trail_values import Absence, Begin, Gap, Hit, Pause, Record, TrailFacts, Turned, local
+from cdnblock.reports.trail_values import Absence, Begin, Gap, Hit, Pause, Record, TrailFacts, Turned, instant_in, local
 
 _IN_STEP: Final = ("probed, in step", "in place, nobody asked")  # what `applied` says of a change that went well
 _DAYS: Final = 10_000  # minutes of which the day is remembered
@@ -75,6 +75,8 @@ class _Reader:
         self._engine = False  # the trail is that of `cdnblock apply`
         self._in_step: list[tuple[int, datetime]] = []
         self._rehearsed: set[str] = set()  # orders that have started in mode report
+        self._over: set[str] = set()  # orders that have ended, by the file of then
+        self._versions: dict[str, tuple[list[Any], datetime]] = {}  # digests of an order's file, and since when
         self._starting = False  # what is told now was so when this run began
         self._there: set[str] | None = None  # orders that a run began with, while it tells of them
 
@@ -103,9 +105,13 @@ class _Reader:
 
     def _loaded(self, facts: TrailFacts, record: Record, at: datetime) -> None:
         facts.keep(facts.files, record, "files")
-        items = (item for item in listed(record, "files") if isinstance(item, dict))
-        modes = [item.get("mode") for item in items if item.get("order") == facts.order]
+        items = [item for item in listed(record, "files") if isinstance(item, dict)]
+        mine = [item for item in items if item.get("order") == facts.order]
+        modes, version = [item.get("mode") for item in mine], [item.get("digest") for item in mine]
         before = self._before_run if self._starting else at
+        is_other = bool(mine) and version != self._versions.get(facts.order, (None, at))[0]
+        if is_other:
+            self._versions[facts.order] = version, at
         if not modes:  # its file is gone
             self._rehearsed.discard(facts.order)
             facts.leave(at)
@@ -113,8 +119,9 @@ class _Reader:
             if facts.in_force is not None:
                 self._rehearsed.add(facts.order)
                 facts.leave(before or at)
-        elif facts.order in self._rehearsed or facts.is_out:  # from now on it is carried out
-            self._rehearsed.discard(facts.order)
+        elif facts.order in self._rehearsed or (facts.is_out and (is_other or facts.order not in self._over)):
+            self._rehearsed.discard(facts.order)  # from now on it is carried out
+            self._over.discard(facts.order)
             facts.enter(Begin(at=at, not_before=before, record=_number(record)))
 
     def _miss(self) -> None:
@@ -143,7 +150,8 @@ class _Reader:
             if facts.in_force is None and facts.first_enforced is not None:  # the record of its start is retired
                 facts.in_force = Begin(at=facts.first_enforced, not_before=None, record=0)
             for notice, first in facts.notices_enforced.items():
-                facts.notices.setdefault(notice, Begin(at=first, not_before=None, record=0))
+                if all(known != notice for known, _ in facts.notices):
+                    facts.notices[notice, None] = Begin(at=first, not_before=None, record=0)
             if self._odd:
                 facts.left_out["records that cannot be understood"] = self._odd
         return self._facts
@@ -175,9 +183,9 @@ class _Reader:
             return
         if kind == Kind.TRAIL_OPENED:
             told = record.get("before")  # what the new run itself writes may stand before this record
-            self._before_run = _instant(told.get("at")) if isinstance(told, dict) else None
+            self._before_run = instant_in(told.get("at")) if isinstance(told, dict) else None
             self._starting = True
-        gap = Gap(since=_instant(record.get("from")), until=_instant(record.get("to")), what=_lost(record))
+        gap = Gap(since=instant_in(record.get("from")), until=instant_in(record.get("to")), what=_lost(record))
         for facts in self._facts.values():
             if kind == Kind.TRAIL_OPENED:
                 facts.keep(facts.runs, record, "runs")
@@ -194,7 +202,7 @@ class _Reader:
         turned = Turned(
             kind=kind,
             at=at,
-            instant=_instant(record.get("instant")),
+            instant=instant_in(record.get("instant")),
             names=tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else (),
             past=record.get("past") is True,
             record=_number(record),
@@ -204,24 +212,36 @@ class _Reader:
             self._rehearsed.discard(facts.order)
             if turned.past:
                 _over_already(facts, turned)
+            facts.leave(at)
+            self._over.add(facts.order)
         if record.get("mode") == "report":
             if kind == Kind.ORDER_STARTED:
                 self._rehearsed.add(facts.order)
             return
         begin = Begin(
             at=at,
-            not_before=self._before_run if turned.past and self._starting else at,
+            not_before=self._not_before(turned) if turned.past and self._starting else at,
             record=turned.record,
         )
         if kind == Kind.ORDER_STARTED:
+            if (
+                facts.in_force and turned.instant and turned.instant > facts.in_force.at
+            ):  # its file had it begin earlier
+                facts.leave(min(self._versions.get(facts.order, ([], at))[1], turned.instant))
             facts.enter(begin, anew=not turned.past)
         elif kind == Kind.ADDITION_STARTED and isinstance(notice := record.get("notice"), str):
-            facts.notices.setdefault(notice, begin)
+            facts.notices.setdefault((notice, turned.instant), begin)
+
+    def _not_before(self, turned: Turned) -> datetime | None:
+        """Return when something that a run began with was not in force yet: at the run before, nor before its start."""
+        if self._before_run is None or turned.instant is None:
+            return self._before_run
+        return max(self._before_run, turned.instant)
 
     def _hit(self, facts: TrailFacts, record: Record, at: datetime) -> None:
         kind, count = record.get("kind"), record.get("count", 1)
         would = Kind.WOULD in (kind, record.get("of") if kind == Kind.COUNTED else None)
-        first = _instant(record.get("first")) or at
+        first = instant_in(record.get("first")) or at
         country, measure = record.get("country"), record.get("measure")
         hit = Hit(
             day=self._day(first, facts.order),
@@ -269,13 +289,3 @@ def _lost(record: Record) -> str:
         lost = f"nobody knows how many {record.get('of')}"
     said = f"{lost} lost" if lost else "nothing known to be lost"
     return f"{said}: {why}" if why else said
-
-
-def _instant(text: object) -> datetime | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else None

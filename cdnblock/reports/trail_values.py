@@ -22,6 +22,17 @@ def local(at: datetime, zone: ZoneInfo) -> datetime:
         return at
 
 
+def instant_in(text: object) -> datetime | None:
+    """Return the instant that a record writes, None where it writes none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begin:
     """The first record by which something is in force: it was so at `at`, and was not yet at `not_before`.
@@ -72,7 +83,7 @@ class Pause(NamedTuple):
 
 
 class Absence(NamedTuple):
-    """Out of force once it had been in force: the file was gone, or in mode report. `back` is None if to this day."""
+    """Out of force once it had been in force: gone, in mode report, or over by the file of then. `back`: None if not yet."""
 
     since: datetime
     back: Begin | None
@@ -87,7 +98,7 @@ class TrailFacts:
     first_at: datetime | None = None
     last_at: datetime | None = None
     in_force: Begin | None = None
-    notices: dict[str, Begin] = field(default_factory=dict)
+    notices: dict[tuple[str, datetime | None], Begin] = field(default_factory=dict)
     first_enforced: datetime | None = None
     last_enforced: datetime | None = None
     notices_enforced: dict[str, datetime] = field(default_factory=dict)

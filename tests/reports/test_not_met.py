@@ -177,3 +177,57 @@ def test_a_lifting_from_before_the_trail_has_no_moment(tmp_path, small_mmdb):
         instance.write(ORDER + "lifted: [{names: [live.example], at: 2025-06-01T12:00}]\n")
     (lifting,) = report(tmp_path, "audit", at="2025-09-01T00:00").liftings
     assert lifting.took_effect == (None,)
+
+
+def test_a_start_that_is_put_off_begins_anew(tmp_path, small_mmdb):
+    """In force in time; then the file has it begin after the deadline: out of force in between."""
+    later = ORDER.replace("from: 2025-04-03T09:00", "from: 2025-04-20T09:00")
+    with running(tmp_path, small_mmdb, IN_TIME) as instance:
+        instance.write(ORDER)
+    with running(tmp_path, small_mmdb, "2025-04-04T10:00") as instance:
+        instance.write(later)
+    with running(tmp_path, small_mmdb, "2025-04-21T10:00"):
+        pass
+    found = report(tmp_path, "audit")
+    assert (found.compliance.verdict, found.compliance.not_before) == (Verdict.LATE, paris("2025-04-20T09:00"))
+    assert any("out of force from 2025-04-04 10:00:00" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    "end", [("until: 2025-11-16", "until: 2025-04-04"), ("names:", "lifted: [{at: 2025-04-05}]\nnames:")]
+)
+def test_an_end_that_is_taken_back_after_the_deadline_is_not_in_time(tmp_path, small_mmdb, end):
+    """The file had it over too early, and the deadline passed."""
+    with running(tmp_path, small_mmdb, IN_TIME) as instance:
+        instance.write(ORDER.replace(*end))
+    with running(tmp_path, small_mmdb, "2025-04-06T10:00"):
+        pass
+    with running(tmp_path, small_mmdb, LATE) as instance:
+        instance.write(ORDER)
+    found = report(tmp_path, "audit")
+    assert (found.compliance.verdict, found.compliance.begun) == (Verdict.LATE, paris(LATE))
+    assert any("until 2025-05-03 10:00:00+02:00" in warning for warning in found.warnings)
+
+
+def test_what_ended_in_its_time_was_in_time(tmp_path, small_mmdb):
+    """Its own end is no time out of force, also where the file of an order that is over is edited."""
+    short = ORDER.replace("until: 2025-11-16", "until: 2025-04-30")
+    for at, text in ((IN_TIME, short), ("2025-05-02T10:00", short), (LATE, f"# a remark\n{short}")):
+        with running(tmp_path, small_mmdb, at) as instance:
+            instance.write(text)
+    found = report(tmp_path, "audit")
+    assert (found.compliance.verdict, found.compliance.begun) == (Verdict.MET, paris(IN_TIME))
+    assert not any("out of force" in warning for warning in found.warnings)
+    assert as_json(found)["trails"][0]["out_of_force"] == []
+
+
+def test_two_notices_with_one_reference_are_told_apart(tmp_path, small_mmdb):
+    """The first in time, the second a month late."""
+    notice = "{{notice: n1, notified: {}, comply_within: 3 days, names: [{}.example]}}".format
+    first, second = notice("2025-04-10T10:00", "new"), notice("2025-05-10T10:00", "newer")
+    with running(tmp_path, small_mmdb, "2025-04-10T12:00") as instance:
+        instance.write(f"{ORDER}additions: [{first}]\n")
+    with running(tmp_path, small_mmdb, "2025-06-20T10:00") as instance:
+        instance.write(f"{ORDER}additions: [{first}, {second}]\n")
+    found = report(tmp_path, "audit", at="2025-07-01T00:00").notices
+    assert [item.compliance.verdict for item in found] == [Verdict.MET, Verdict.LATE]
