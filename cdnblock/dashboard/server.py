@@ -11,7 +11,6 @@ import hashlib
 import logging
 import re
 import socket
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -82,7 +81,7 @@ class Dashboard:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="cdnblock-dashboard")
         self._waiting = 0
         self._reporting = asyncio.Lock()
-        self._unsent: weakref.WeakSet[web.Response] = weakref.WeakSet()
+        self._taking: list[asyncio.Transport] = []
         self._entrance: doors.Door | None = None
 
     @asynccontextmanager
@@ -178,7 +177,8 @@ class Dashboard:
 
     async def _report(self, request: web.Request) -> web.StreamResponse:
         """Send a report as a file to keep: it is a page of its own, with a style of its own, and not one of ours."""
-        if self._reporting.locked() or len(self._unsent) >= _MOST_UNSENT:
+        self._taking = [taker for taker in self._taking if not taker.is_closing()]
+        if self._reporting.locked() or len(self._taking) >= _MOST_UNSENT:
             return answers.plain("Another report is being made; come again.", 503, **{"Retry-After": "5"})
         order_id, form = request.match_info["id"], request.match_info["form"]
         async with self._reporting:
@@ -191,9 +191,10 @@ class Dashboard:
         answer = web.Response(text=text, content_type=FORMS[form], charset="utf-8")
         name = re.sub(r"[^A-Za-z0-9._-]", "_", order_id)
         answer.headers["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
-        answer.force_close()
-        self._unsent.add(answer)
-        asyncio.get_running_loop().call_later(_SENT_WITHIN, _give_up, weakref.ref(answer), request.transport)
+        answer.force_close()  # so that a connection is open for as long as the report is being sent
+        if request.transport is not None:
+            self._taking.append(request.transport)
+            asyncio.get_running_loop().call_later(_SENT_WITHIN, request.transport.abort)
         return answer
 
     async def _missing(self, request: web.Request) -> web.StreamResponse:
@@ -276,12 +277,6 @@ def _preferred(request: web.Request) -> web.StreamResponse | None:
         if value in _PREFERENCES[name]:
             answer.set_cookie(name, value, max_age=_YEAR, httponly=True, samesite="Strict", path="/")
     return answer
-
-
-def _give_up(report: weakref.ref[web.Response], transport: asyncio.Transport | None) -> None:
-    """Let go of a report that nobody takes."""
-    if report() is not None and transport is not None:
-        transport.abort()
 
 
 def _told(problem: web.HTTPException) -> web.Response:
