@@ -38,7 +38,8 @@ def orders(tmp_path):
 @pytest.mark.parametrize("workers", [2])
 def test_dns_forwards_everything(orders, tmp_path, workers):
     """Also its workers, and after an edit; the status of both says so, and counts what would be refused."""
-    dns = pytest.importorskip("test_dns", reason="dnspython is the oracle of these tests (extra `dns`)")
+    pytest.importorskip("dns", reason="dnspython is the oracle of these tests (extra `dns`)")
+    dns = stage_of("cli/test_dns")
     for upstream in dns.upstream.__wrapped__():
         state = tmp_path / "state"
         arguments = (
