@@ -1,9 +1,10 @@
 """What all tests share: order files to write, a small country table, and what is left out unless everything is to run.
 
 Everything takes a quarter of an hour: `CDNBLOCK_TESTS=all` in the environment. Otherwise each of other people's servers
-gets a third of the scenarios, and each another third, so that all are replayed here and there every time; the servers
-inside this process (tests/adapters) get them all. The same goes for what `apply` does, but for HAProxy. Benchmarks
-that take half a minute to say that they still run are not tried, and of random examples of the rules a third is.
+gets a fourth of the scenarios, and each another fourth, so that all are replayed here and there every time; the servers
+inside this process (tests/adapters) get them all. Of what `apply` does a sixth is tried with each engine, all of it with
+HAProxy. Benchmarks that take half a minute to say that they still run are not tried, and of random examples of the
+rules a third is.
 """
 
 from __future__ import annotations
@@ -36,12 +37,19 @@ def pytest_collection_modifyitems(config, items):
 def _is_left_out(item):
     if item.path.parent.name == "benchmarks":
         return item.name.startswith(LONG)
+    server = f"{item.path.name}::{item.cls.__name__ if item.cls else ''}"
+    return sha256(f"{server}{item.name}".encode()).digest()[0] % _share(item) > 0
+
+
+def _share(item):
+    """Return of how many tests of a kind one is run."""
     if item.path.parent.name != "real_peers" or item.cls is None:
-        return False
-    kept_in_step = item.path.name.startswith("test_apply") and item.cls.__name__ not in ALWAYS
-    server = f"{item.path.name}::{item.cls.__name__}"
-    sampled = kept_in_step or item.name.startswith("test_scenario[")
-    return sampled and sha256(f"{server}{item.name}".encode()).digest()[0] % 3 > 0
+        return 1
+    if item.name.startswith("test_scenario["):
+        return 4
+    if item.name.startswith("test_random"):
+        return 3
+    return 6 if item.path.name.startswith("test_apply") and item.cls.__name__ not in ALWAYS else 1
 
 
 @pytest.fixture(scope="session")
