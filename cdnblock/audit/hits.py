@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision, Reason
@@ -13,6 +13,10 @@ from cdnblock.measures.dns_message import name_text
 from cdnblock.orders.model import Measure
 
 _LONGEST_HOST: Final = 300  # characters; longer spellings are no host
+
+
+Named: TypeAlias = tuple[Reason, str | None, str | None]
+"""Why, by which of the order's names, and by which notice."""
 
 
 class Hit(NamedTuple):
@@ -93,10 +97,10 @@ def names_key(what: What, rules: RuleSet | None) -> Any:
     return names, decision.country, decision.revision, nearest, nearest == host
 
 
-def hits_of(what: What, rules: RuleSet | None, when: tuple[float, float, int], names: int | None) -> Iterator[Hit]:
+def hits_of(what: What, told: Iterable[Named], when: tuple[float, float, int], names: int | None) -> Iterator[Hit]:
     """Yield what a cell counted, order by order and measure by measure; `when` is first, last, and how many."""
     variants = what.decision.would if what.action == "would" else what.decision.measures
-    for reason, name, notice in _named(what, rules, when[1]):
+    for reason, name, notice in told:
         for measure in what.measures:
             if measure in reason.order.measures:
                 yield Hit(
@@ -105,18 +109,16 @@ def hits_of(what: What, rules: RuleSet | None, when: tuple[float, float, int], n
                 )  # fmt: skip
 
 
-def _named(what: What, rules: RuleSet | None, at: float) -> Iterator[tuple[Reason, str | None, str | None]]:
-    """Yield the orders that were enforced, by which of their names, and by which notice."""
+def named(what: What, rules: RuleSet | None, at: float) -> tuple[Named, ...]:
+    """Return the orders that were enforced, by which of their names, and by which notice."""
     reasons = reasons_of(what)
     if what.folded:
-        yield from ((reason, None, None) for reason in reasons)
-    elif all(_is_of(what.example, reason.name) for reason in reasons):
-        yield from ((reason, reason.name, reason.notice) for reason in reasons)
-    else:
-        own = {reason.order.id: reason for reason in _asked_again(what, rules, at)}
-        for reason in reasons:
-            found = own.get(reason.order.id)
-            yield reason, found.name if found else None, found.notice if found else None
+        return tuple((reason, None, None) for reason in reasons)
+    if all(_is_of(what.example, reason.name) for reason in reasons):
+        return tuple((reason, reason.name, reason.notice) for reason in reasons)
+    own = {reason.order.id: reason for reason in _asked_again(what, rules, at)}
+    found = ((reason, own.get(reason.order.id)) for reason in reasons)
+    return tuple((reason, again.name if again else None, again.notice if again else None) for reason, again in found)
 
 
 def _asked_again(what: What, rules: RuleSet | None, at: float) -> tuple[Reason, ...]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from cdnblock.audit.hits import Hit, What, hits_of, names_key, reasons_of, text_of
+from cdnblock.audit.hits import Hit, What, hits_of, named, names_key, reasons_of, text_of
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.ruleset import RuleSet
 from cdnblock.orders.model import Measure
@@ -28,7 +28,7 @@ _LINGER: Final = 2.0  # seconds for which a turn that is over is still looked at
 
 # A cell is a list, because nothing in Python is quicker to count in.
 _Cell: TypeAlias = list[Any]
-COUNT, _TOLD, _FIRST, _WHAT, _NAMES = range(5)
+COUNT, _TOLD, _FIRST, _WHAT, _NAMES, _NAMED = range(6)
 
 _NONE: Final = Decision(measures={})  # holds no rules that are over
 
@@ -115,10 +115,9 @@ class Tally:
                 self._cells = self._turn.cells
                 for series in self._series:  # after the tally's own: see `Series.note`
                     series.cells = {}
-        rules = self.rules()
         found: list[Hit] = []
         for each in turns:
-            for hit in each.hits(rules, self._clock(), only_new=only_new):
+            for hit in each.hits(self._clock(), only_new=only_new):
                 found.append(hit)
                 if pause is not None and not len(found) % AT_ONCE:
                     pause()
@@ -222,8 +221,11 @@ class _Turn:
                 found[what.adapter, str(measure), what.action] += cell[COUNT]
         return found
 
-    def hits(self, rules: RuleSet | None, now: float, *, only_new: bool) -> Iterator[Hit]:
-        """Yield what came since the last time."""
+    def hits(self, now: float, *, only_new: bool) -> Iterator[Hit]:
+        """Yield what came since the last time.
+
+        Names are looked up in the rules that a cell was made by, once: at a reload there are others, and those are let go.
+        """
         new, self._new = self._new, []
         before = self._drained
         if not only_new:
@@ -233,8 +235,10 @@ class _Turn:
             if count:
                 first = max(cell[_FIRST], before) if cell[_TOLD] else cell[_FIRST]
                 last = first if cell[COUNT] == 1 else max(first, now)
+                if not cell[_TOLD]:
+                    cell[_NAMED] = named(cell[_WHAT], cell[_NAMED], last)
                 cell[_TOLD] += count
-                yield from hits_of(cell[_WHAT], rules, (first, last, count), cell[_NAMES])
+                yield from hits_of(cell[_WHAT], cell[_NAMED], (first, last, count), cell[_NAMES])
 
     def _of_totals(self, what: What, at: float) -> _Cell:
         key = (what.measures, what.action, what.adapter)
@@ -253,7 +257,7 @@ class _Turn:
             hosts = self._groups[group] = {}
         host = what.host if len(hosts) < MOST_HOSTS or what.host in hosts else None
         if host not in hosts:
-            hosts[host] = self._made(what._replace(host=host), at)
+            hosts[host] = self._made(what._replace(host=host), at, rules)
         return hosts[host]
 
     def _of_fold(self, what: What, at: float) -> _Cell:
@@ -272,8 +276,8 @@ class _Turn:
             cell[_NAMES] += 1
         return cell
 
-    def _made(self, what: What, at: float) -> _Cell:
-        cell: _Cell = [0, 0, at, what, None]
+    def _made(self, what: What, at: float, rules: RuleSet | None = None) -> _Cell:
+        cell: _Cell = [0, 0, at, what, None, rules]
         self._all.append(cell)
         self._new.append(cell)
         return cell

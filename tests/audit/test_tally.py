@@ -65,6 +65,20 @@ def test_several_measures_are_several_hits():
     assert dict(tally.totals) == {("http", "proxy", "answer"): 1, ("http", "cdn", "answer"): 1}
 
 
+@pytest.mark.parametrize("turn", [False, True], ids=["in the same minute", "in the last turn"])
+def test_a_name_is_still_known_when_other_orders_have_come_into_force(turn):
+    """What was enforced just before a reload is told after it, by the name that it was enforced for."""
+    before = rules_of("one.example", "two.example", "three.example")
+    tally, host = recording(before), "www.two.example"
+    decision = before.decide(host, country="FR", at=AT)
+    note(tally, decision, host)
+    assert counted(tally.drain(only_new=True)) == [("two.example", host, 1)]
+    note(tally, decision, host)
+    note(tally, decision, "three.example")
+    tally.rules = lambda: rules_of("new.example")
+    assert counted(tally.drain(turn=turn)) == [("three.example", "three.example", 1), ("two.example", host, 1)]
+
+
 def test_totals_never_fall():
     """Whatever is drained and turned, and also without anybody who drains."""
     for tally in (recording(), Tally()):
