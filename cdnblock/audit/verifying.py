@@ -25,7 +25,8 @@ from cdnblock.audit.walking import Finding, Walk, Wrong
 _TOLD_EVERY: Final = 4_096  # lines between two words about the progress
 _HEAD_ROOM: Final = 4096
 _LOOKS: Final = 10
-_BETWEEN_LOOKS: Final = 0.05  # seconds
+_BEGINNINGS: Final = 200  # while years of segments are deleted, one after the other
+_BETWEEN_BEGINNINGS: Final = 0.05  # seconds
 _CHUNK: Final = 1024 * 1024
 _NO_FILE: Final = frozenset(
     {errno.ELOOP, errno.ENXIO, errno.EISDIR, 0}
@@ -89,12 +90,12 @@ def verify(folder: Path | str, *, expect: str | None = None, progress: Progress 
     folder = Path(folder)
     expected = Head(*read_anchor(expect)) if expect is not None else None
     gone = ""
-    for _ in range(_LOOKS):
+    for _ in range(_BEGINNINGS):
         try:
             return _verified(folder, expected, progress)
         except _GoneError as error:
             gone = error.args[0]
-            time.sleep(_BETWEEN_LOOKS)
+            time.sleep(_BETWEEN_BEGINNINGS)
     raise OSError(errno.ENOENT, "segments go as fast as they are read", gone)
 
 
