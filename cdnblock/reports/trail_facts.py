@@ -253,7 +253,8 @@ class _Reader:
         if would:
             return
         facts.first_enforced = facts.first_enforced or first
-        facts.last_enforced = at
+        last = instant_in(record.get("last")) or at  # repeats are told of when their minute is over, or later
+        facts.last_enforced = max(last, facts.last_enforced or last)
         if isinstance(notice := record.get("notice"), str):
             facts.notices_enforced.setdefault(notice, first)
 

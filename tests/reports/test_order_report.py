@@ -228,3 +228,12 @@ def test_a_clock_that_is_far_off_is_shown_as_it_was(at, story):
         told = order_report(order, [trail], at=paris("2025-06-01"), software="1", holidays=french_public_holidays)
         assert at[:4] in as_markdown(order_document(told))
         assert at[:4] in json.dumps(as_json(told))
+
+
+def test_the_last_refusal_is_when_it_was_and_not_when_it_was_told(story):
+    """The repeats of the order's last minute are recorded after its end; that is no refusal outside of its time."""
+    hit = {"seq": 1, "at": "2025-11-16T23:05:00.000000Z", "kind": "counted", "of": "enforced", "order": "motogp",
+           "country": "FR", "measure": "proxy", "count": 2, "first": "2025-11-16T22:59:10.000000Z",
+           "last": "2025-11-16T22:59:50.000000Z"}  # fmt: skip
+    facts = facts_of([hit], story / "audit", {"motogp": "Europe/Paris"})["motogp"]
+    assert facts.last_enforced == paris("2025-11-16T23:59:50")
