@@ -134,12 +134,26 @@ def _of_places(report: Report, rules: RuleSet) -> Iterator[str]:
             yield f"clients that order {order.id} concerns: none was in {territory}"
         if not territory.world and countries - {None} <= territory.countries and countries != {None}:
             yield f"clients that order {order.id} spares: none was in a country outside {territory}"
+    yield from _of_parts(countries, rules)
     if None not in countries:
         yield "clients whose country cannot be told"
     if report.placed and report.placed == report.misplaced and len(countries) > 1:
         yield (
             "whether it enforces at all: no client was treated as one inside a territory. Does it believe what it is"
             " told of clients by this machine?"
+        )
+
+
+def _of_parts(asked: set[str | None], rules: RuleSet) -> Iterator[str]:
+    """Yield the countries in which nobody was asked, of territories in which somebody was."""
+    territories = [order.territory.countries for order in rules.enforced if not order.territory.world]
+    partly = [countries - asked for countries in territories if countries & asked and countries - asked]
+    if partly:
+        unasked = sorted({country for countries in partly for country in countries})
+        orders = f"{len(partly):,} order{'' if len(partly) == 1 else 's'}"
+        yield (
+            f"clients in {', '.join(unasked)}, in the territory of {orders}: none was there;"
+            f" --client ADDRESS={unasked[0]} asks as one"
         )
 
 

@@ -111,6 +111,9 @@ def test_a_source_address_can_be_said_to_be_somewhere(stage):
         done = verify(stage, f"dns://127.0.0.1:{port}", *arguments, *QUICK)
         assert done.returncode == 0, done.stdout
         assert "any measure" not in done.stderr
+        assert (
+            "not seen: clients in RE, in the territory of 1 order: none was there; --client ADDRESS=RE" in done.stderr
+        )
         wrong = verify(stage, f"dns://127.0.0.1:{port}", "--client", "127.0.0.1=FR", *QUICK)
         assert wrong.returncode == 1
 
