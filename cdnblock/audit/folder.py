@@ -43,6 +43,7 @@ class Folder:
                 f"{path}: cannot be the audit folder: {why}; give a folder that this user can make"
             ) from error
         self._lock = -1
+        self._lost: ConfigError | None = None
         try:
             self._refuse_others()
             self._lock = self._locked()
@@ -57,6 +58,27 @@ class Folder:
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def hold(self) -> None:
+        """See that the lock is still there; one that somebody removed is taken anew.
+
+        Raises:
+            ConfigError: it could not be: another process has it by now, and has gone on with the trail.
+
+        """
+        if self._lost is not None:
+            raise self._lost
+        with suppress(FileNotFoundError):
+            there, here = os.stat(LOCK, dir_fd=self.fd, follow_symlinks=False), os.fstat(self._lock)
+            if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
+                return
+        try:
+            lock = self._locked()
+        except ConfigError as error:
+            self._lost = error
+            raise
+        os.close(self._lock)
+        self._lock = lock
 
     def segments(self) -> list[Segment]:
         """Return the segments that are there.

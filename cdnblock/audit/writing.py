@@ -90,8 +90,11 @@ class Writer:
 
         Raises:
             TakenAwayError: it is not; the next record goes into a new one.
+            ConfigError: another process has the folder by now.
 
         """
+        if self.folder.is_in_place():
+            self.folder.hold()
         segment = self._segment
         if segment is None:
             if not self.folder.is_in_place():

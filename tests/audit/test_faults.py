@@ -20,6 +20,7 @@ from cdnblock.audit.tally import Tally
 from cdnblock.audit.trail import Trail
 from cdnblock.audit.verifying import verify
 from cdnblock.audit.walking import Wrong
+from cdnblock.errors import ConfigError
 
 FULL = """
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "none", folder], check=True)
@@ -212,6 +213,38 @@ def test_a_head_that_was_taken_away_is_written_anew(tmp_path):
         flushed(trail)
         assert (folder / "head").exists()
         assert trail.write_errors == 0
+    assert verify(folder).ok
+
+
+def test_a_lock_that_was_taken_away_is_taken_anew(tmp_path):
+    """Nobody else gets in, and nothing is lost."""
+    folder = tmp_path / "audit"
+    with Trail(folder, Tally()) as trail:
+        (folder / "lock").unlink()
+        trail.event(Kind.ORDER_STARTED, order=ORDER)
+        flushed(trail)
+        with pytest.raises(ConfigError, match="is in use by"):
+            Trail(folder, Tally())
+        assert trail.write_errors == 0
+    assert verify(folder).ok
+
+
+def test_whoever_lost_its_lock_to_another_writes_no_more(tmp_path):
+    """Two that write one trail would break its chain: the first one says that it records nothing, even after the other."""
+    folder = tmp_path / "audit"
+    with Trail(folder, Tally()) as trail:
+        flushed(trail)
+        with trail._turning:  # no look comes between
+            (folder / "lock").unlink()
+            other = Trail(folder, Tally())
+        trail.event(Kind.ORDER_STARTED, order="lost")
+        assert not trail.flush()
+        assert "is in use by" in trail.status()["failing"]
+        with other:
+            other.event(Kind.ORDER_STARTED, order=ORDER)
+            flushed(other)
+        assert not trail.flush()
+    assert [record["order"] for record in records(folder, kinds={Kind.ORDER_STARTED})] == [ORDER]
     assert verify(folder).ok
 
 
