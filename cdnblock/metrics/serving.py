@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from cdnblock.errors import ConfigError
 from cdnblock.metrics.exposition import exposition
 
 if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
     from prometheus_client.registry import Collector
 
 _START: Final = 10.0  # seconds
