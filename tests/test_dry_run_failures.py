@@ -11,6 +11,7 @@ from order_texts import order_text
 from small_table import FRANCE
 
 from cdnblock.adapters._dns_front.queries import FORWARD, QueryJudge
+from cdnblock.adapters._running_exchanges import RunningExchanges
 from cdnblock.enforcer import Enforcer
 from cdnblock.http_gate import Action, HttpGate
 
@@ -76,3 +77,15 @@ def test_an_answer_for_a_forwarder_is_the_upstreams_own(enforcer, name, is_kept)
     query = packet(name, counts=(1, 0, 0, 1), rest=opt(network))
     answer = query[:2] + b"\x81\x80" + query[4:]
     assert (judge.amend(query, answer) == answer) is is_kept
+
+
+@pytest.mark.parametrize("report_only", [True, False])
+def test_what_cannot_be_judged_while_it_runs_goes_on_in_a_dry_run(tmp_path, small_mmdb, report_only):
+    """It is cut where an order is carried out, and never where none is."""
+    (tmp_path / "real.yaml").write_text(order_text(id="real", names=f"[{BLOCKED}]"))
+    told = []
+    with Enforcer(tmp_path, geo=small_mmdb, follow=False, report_only=report_only) as enforcer:
+        running = RunningExchanges(HttpGate(enforcer), broken, told.append, "test")
+        running.by_key["stream"] = "stream"
+        running.look()
+    assert len(told) == (0 if report_only else 1)

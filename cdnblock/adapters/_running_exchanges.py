@@ -122,6 +122,9 @@ class RunningExchanges(Generic[_K, _V]):
                 return None
             client = self._gate.client_address(asked.peer, asked.headers)
         except Exception:  # noqa: BLE001 (logged with its trace)
+            if not self._gate.enforcer.rules.enforced:  # a dry run of everything cuts nothing
+                _LOG.exception("cdnblock: what runs cannot be judged")
+                return None
             _LOG.exception("cdnblock: what runs cannot be judged, and is cut")
             return Changed(key=key, value=value, names=(), verdict=Verdict(action=Action.CLOSE))
         verdict = self._gate.judge_running(asked.names, client)
