@@ -62,7 +62,9 @@ def test_the_wheel_holds_what_the_package_reads(built):
         "cdnblock/orders/protected.txt",
         "cdnblock/measures/notice/wording.py",
     } <= names
-    dashboard = {path for path in (ROOT / "cdnblock" / "dashboard").rglob("*") if path.suffix != ".pyc" and path.is_file()}
+    dashboard = {
+        path for path in (ROOT / "cdnblock" / "dashboard").rglob("*") if path.suffix != ".pyc" and path.is_file()
+    }
     assert {str(path.relative_to(ROOT)) for path in dashboard} <= names
     orders = {f"cdnblock/sandbox/example_orders/{path.name}" for path in (ROOT / "examples" / "orders").iterdir()}
     assert orders <= names
