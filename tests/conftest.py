@@ -1,10 +1,10 @@
 """What all tests share: order files to write, a small country table, and what is left out unless everything is to run.
 
-Everything takes a quarter of an hour: `CDNBLOCK_TESTS=all` in the environment. Otherwise each of other people's servers
-gets a fourth of the scenarios, and each another fourth, so that all are replayed here and there every time; the servers
-inside this process (tests/adapters) get them all. Of what `apply` does a sixth is tried with each engine, all of it with
-HAProxy. Benchmarks that take half a minute to say that they still run are not tried, and of random examples of the
-rules a third is.
+Everything takes twenty minutes: `CDNBLOCK_TESTS=all` in the environment. Otherwise each of other people's servers gets
+a sixth of the scenarios, and each another sixth; the servers inside this process (tests/adapters) get them all. Of what
+`apply` does a sixth is tried with each engine, half of it with HAProxy, and half of what is tried with whole zones and
+whole rehearsals. Benchmarks that take half a minute to say that they still run are not tried; of random examples, kills
+and broken hosts a third is.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from thoroughness import EVERYTHING
 
-ALWAYS = ("TestHAProxy",)  # is kept in step before all eyes every time
-LONG = ("test_all_benchmarks_make_one_table", "test_the_cost_of_a_request", "test_the_rendering_of_a_target")
+HALF = ("test_rpz_primary_changes", "test_verify_engines", "test_upgrades", "test_promises", "test_apply")
+LONG = (
+    "test_it_prints_both_tables",
+    "test_all_benchmarks_make_one_table",
+    "test_the_cost_of_a_request",
+    "test_the_rendering_of_a_target",
+)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -43,13 +48,17 @@ def _is_left_out(item):
 
 def _share(item):
     """Return of how many tests of a kind one is run."""
-    if item.path.parent.name != "real_peers" or item.cls is None:
+    if item.path.name == "test_testing.py" and "broken" in item.name:
+        return 3
+    if item.path.parent.name != "real_peers" or not (item.cls or item.path.name.startswith(HALF)):
         return 1
     if item.name.startswith("test_scenario["):
-        return 4
+        return 6
     if item.name.startswith("test_random"):
         return 3
-    return 6 if item.path.name.startswith("test_apply") and item.cls.__name__ not in ALWAYS else 1
+    if item.path.name.startswith("test_apply"):
+        return 2 if item.cls is None or item.cls.__name__ == "TestHAProxy" else 6
+    return 1 if item.cls else 2
 
 
 @pytest.fixture(scope="session")

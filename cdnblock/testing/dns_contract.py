@@ -207,7 +207,11 @@ def _uncovered_queries() -> Iterator[Query]:
     for source in (CLIENTS["france"], CLIENTS["germany"]):
         for name in (*_INNOCENT, *_SPECIAL):
             for kind in ("A", "AAAA", "TXT", "MX", "HTTPS", "SVCB", "CAA", "SRV", "NS", "PTR"):
-                yield Query(name=name, kind=kind, source=source)
+                if (name, kind) != (
+                    ".",
+                    "NS",
+                ):  # told by upstream, or by an engine's own hints: it depends on the moment
+                    yield Query(name=name, kind=kind, source=source)
         for name in ("other.example", "gone.other.example", "empty.example"):
             plainly = Query(name=name, source=source)
             yield replace(plainly, tcp=True)

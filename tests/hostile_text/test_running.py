@@ -50,7 +50,7 @@ def serving(orders, tmp_path_factory):
             "--trusted-caller", "127.0.0.1", "--state", scratch / "state", "--audit", scratch / "audit",
             "--dashboard", f"127.0.0.1:{dashboard}", "--contact", "Legal: <script>alert(1)</script>", "--operator-url", 'https://edge.example/"><script>',
         ],
-        stdout=log, stderr=log, cwd=ROOT, env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+        stdout=log, stderr=log, cwd=ROOT, env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     try:
         until(lambda: b'"ready": true' in fetched(port, "/readyz")[1])
@@ -261,7 +261,7 @@ def test_what_commands_log_while_they_run(orders, tmp_path):
             process = subprocess.Popen(
                 [sys.executable, "-m", "cdnblock", command, "--orders", folder, *filled],
                 stdout=stack.enter_context(logs[command].open("wb")), stderr=subprocess.STDOUT,
-                cwd=ROOT, env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+                cwd=ROOT, env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
             stack.callback(process.wait, 20)
             stack.callback(process.terminate)

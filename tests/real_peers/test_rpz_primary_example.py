@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sys
@@ -35,12 +36,10 @@ def example(folder):
     command.chmod(0o755)
     ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
     with serving() as (_, upstream), ExitStack() as leaving:
+        changed = {**ports, "5353": str(upstream)}
         for path in (folder / "rpz_primary").iterdir():
             if path.is_file():
-                text = path.read_text()
-                for before, after in {**ports, "5353": str(upstream)}.items():
-                    text = text.replace(before, after)
-                path.write_text(text)
+                path.write_text(re.sub("|".join(changed), lambda found: changed[found[0]], path.read_text()))
         environment = {**os.environ, "PATH": f"{command.parent}:/usr/sbin:{os.environ['PATH']}"}
 
         def start(shown, command):

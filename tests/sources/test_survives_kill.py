@@ -20,12 +20,13 @@ from pathlib import Path
 
 import pytest
 from order_texts import order_text
+from thoroughness import examples
 
 from cdnblock.sources.state_folder import MANIFEST, KeptFile, StateFolder
 
 ROOT = Path(__file__).parents[2]
 BOUND = 10.0  # seconds; far above what anything here takes
-KILLS, KILLS_OF_SAVES = 200, 100
+KILLS, KILLS_OF_SAVES = examples(200), examples(100)
 FILES = ("a", "b", "c")
 
 # Reads `[what, arguments…]` from its input, forks a victim that says who it is and does it, and says when the victim has ended.
