@@ -156,13 +156,6 @@ class _Told:
         if run:
             yield _run(run)
 
-    def _item(self, raw: bytes) -> bytes:
-        record = read_record(raw)
-        if record is None or read_line(raw) is None:
-            return json.dumps({"no_record": raw[:_SHOWN].decode("latin-1")}).encode()
-        self._note(record)
-        return raw
-
     def _note(self, record: dict[str, Any]) -> None:
         self.records += 1
         self.files |= {digest: name for digest, name in files_of(record, self.order) if digest not in self.files}

@@ -16,12 +16,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from cdnblock.audit.records import MAX_LINE, Kind, rfc3339
 from cdnblock.audit.segments import SAFELY, segments_of
-
-_AT: Final = '"at":"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,57 +27,54 @@ class Kind(StrEnum):
     """What a record tells."""
 
     ENFORCED = "enforced"
+    """A measure was enforced: the first of its group in this minute."""
     WOULD = "would"
+    """A measure would have been enforced: the order, or the instance, only reports."""
     COUNTED = "counted"
+    """The repeats of a group in one minute."""
     TRAIL_OPENED = "trail-opened"
+    """Recording began: software, clock, and how the run before ended."""
     TRAIL_CLOSED = "trail-closed"
+    """Recording ended as it should."""
     LOADED = "loaded"
+    """Orders came into force: revision before and after, files by digest, names added and released."""
     ORDER_STARTED = "order-started"
+    """An order came into force."""
     ORDER_EXPIRING = "order-expiring"
+    """An order is about to end: 30, 7 or 1 days are left."""
     ORDER_ENDED = "order-ended"
+    """An order ended."""
     ORDER_LIFTED = "order-lifted"
+    """An order was lifted, wholly or for some names."""
     WINDOW_OPENED = "window-opened"
+    """A window of an order opened."""
     WINDOW_CLOSED = "window-closed"
+    """A window of an order closed."""
     ADDITION_STARTED = "addition-started"
+    """Names that an authority notified came into force."""
     HELD_RELEASE = "held-release"
+    """A change would have released too much, and waits for consent."""
     ACCEPTED_RELEASE = "accepted-release"
+    """Somebody consented to a release."""
     FILE_ERROR = "file-error"
+    """An order file is invalid; which version stays in force."""
     FILE_MENDED = "file-mended"
+    """An order file is valid again."""
     GEO_TABLE = "geo-table"
+    """The country table in use."""
     CLOCK_STEP = "clock-step"
+    """The clock was set, or jumped."""
     GAP = "gap"
+    """Something was not recorded: from when to when, how many of what, and why."""
     ROTATED = "rotated"
+    """A new segment began; how the one before it ended."""
     RETIRED = "retired"
+    """A segment was deleted because its time was over."""
     APPLIED = "applied"
+    """An engine was brought in step with the orders, or was not."""
     KEY_ROTATED = "key-rotated"
+    """Clients are told apart by another key from here on."""
 
-
-IN_WORDS: Final[Mapping[Kind, str]] = {
-    Kind.ENFORCED: "a measure was enforced: the first of its group in this minute",
-    Kind.WOULD: "a measure would have been enforced: the order, or the instance, only reports",
-    Kind.COUNTED: "the repeats of a group in one minute",
-    Kind.TRAIL_OPENED: "recording began: software, clock, and how the run before ended",
-    Kind.TRAIL_CLOSED: "recording ended as it should",
-    Kind.LOADED: "orders came into force: revision before and after, files by digest, names added and released",
-    Kind.ORDER_STARTED: "an order came into force",
-    Kind.ORDER_EXPIRING: "an order is about to end: 30, 7 or 1 days are left",
-    Kind.ORDER_ENDED: "an order ended",
-    Kind.ORDER_LIFTED: "an order was lifted, wholly or for some names",
-    Kind.WINDOW_OPENED: "a window of an order opened",
-    Kind.WINDOW_CLOSED: "a window of an order closed",
-    Kind.ADDITION_STARTED: "names that an authority notified came into force",
-    Kind.HELD_RELEASE: "a change would have released too much, and waits for consent",
-    Kind.ACCEPTED_RELEASE: "somebody consented to a release",
-    Kind.FILE_ERROR: "an order file is invalid; which version stays in force",
-    Kind.FILE_MENDED: "an order file is valid again",
-    Kind.GEO_TABLE: "the country table in use",
-    Kind.CLOCK_STEP: "the clock was set, or jumped",
-    Kind.GAP: "something was not recorded: from when to when, how many of what, and why",
-    Kind.ROTATED: "a new segment began; how the one before it ended",
-    Kind.RETIRED: "a segment was deleted because its time was over",
-    Kind.APPLIED: "an engine was brought in step with the orders, or was not",
-    Kind.KEY_ROTATED: "clients are told apart by another key from here on",
-}
 
 HITS: Final = frozenset({Kind.ENFORCED, Kind.WOULD, Kind.COUNTED})
 """The kinds that tell of requests; all others tell of the life of orders and of the trail itself."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -76,12 +75,6 @@ def ending(order: Order, at: datetime) -> Ending | None:
     left = over - at
     reached = [mark for mark in MARKS if timedelta(0) < left <= mark]
     return Ending(order=order, over_at=over, mark=reached[-1]) if reached else None
-
-
-def next_mark(orders: Iterable[Order], after: datetime) -> datetime | None:
-    """Return the first instant later than `after` at which some order reaches a mark, None if there is none."""
-    marks = (over_at(order) - mark for order in orders for mark in MARKS)
-    return min((instant for instant in marks if instant > after), default=None)
 
 
 def ends_within(order: Order, at: datetime, span: timedelta) -> bool:
