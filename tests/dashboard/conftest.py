@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from chromium import browser
 
 sys.path.insert(0, str(Path(__file__).parent))
 from running_dashboards import enforce, running, written
@@ -25,17 +25,8 @@ def dashboard(tmp_path_factory, small_mmdb):
 @pytest.fixture(scope="module")
 def chromium():
     """One browser, whose every request but those to loopback fails."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    arguments = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-gpu", "--disable-dev-shm-usage"]
-    if os.geteuid() == 0:
-        arguments.append("--no-sandbox")
-    with playwright.sync_playwright() as found:
-        browser = found.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
+    with browser("127.0.0.1") as found:
+        yield found
 
 
 @pytest.fixture

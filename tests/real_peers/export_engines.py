@@ -202,6 +202,18 @@ def asked(port, host, client, path="/", **headers):
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode()
 
 
+EMPTY_LABELS = [
+    ".a.example",
+    "a.example..",
+    "x..a.example",
+    ".",
+    "..",
+    "a.example..:80",
+    ".a.example.",
+    ".other.example",
+]
+"""Hosts that are none."""
+
 HOSTILE = """A "quoted" $host ${x} \\\\ {brace} %[src] %{x} ; # % | |2| <b>&amp; ’é' 'single' *"""
 """What a court may write, and languages take for their own."""
 

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from engine_texts import HAPROXY_API, HAPROXY_BASE
 from export_engines import (
+    EMPTY_LABELS,
     HOSTILE,
     asked,
     at_each_turn,
@@ -217,18 +218,6 @@ def test_the_notice_is_the_librarys(served, host, client):
     stage, haproxy = served
     for answered, expected in notices(stage, haproxy.port, host, client):
         assert answered == expected
-
-
-EMPTY_LABELS = [
-    ".a.example",
-    "a.example..",
-    "x..a.example",
-    ".",
-    "..",
-    "a.example..:80",
-    ".a.example.",
-    ".other.example",
-]
 
 
 @pytest.mark.parametrize("place", ["france", "germany"])

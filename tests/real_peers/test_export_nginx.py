@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from engine_texts import NGINX_ALONE
 from export_engines import (
+    EMPTY_LABELS,
     HOSTILE,
     asked,
     at_each_turn,
@@ -261,18 +262,6 @@ def test_a_long_field_hides_no_client(served, before):
     """What its client wrote does not keep PCRE from reading what the trusted proxy put behind it."""
     _, nginx = served
     assert asked(nginx.port, "a.example", before + PLACES["france-6"])[0] == 451
-
-
-EMPTY_LABELS = [
-    ".a.example",
-    "a.example..",
-    "x..a.example",
-    ".",
-    "..",
-    "a.example..:80",
-    ".a.example.",
-    ".other.example",
-]
 
 
 @pytest.mark.parametrize("place", ["france", "germany"])

@@ -22,6 +22,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from export_engines import (
+    EMPTY_LABELS,
     HOSTILE,
     asked,
     at_each_turn,
@@ -194,18 +195,6 @@ def test_the_notice_is_the_librarys(served, host, client):
     for (status, headers, text), expected in notices(stage, varnish.port, host, client):
         assert headers.pop("x-varnish").isdigit()
         assert (status, headers, text) == expected
-
-
-EMPTY_LABELS = [
-    ".a.example",
-    "a.example..",
-    "x..a.example",
-    ".",
-    "..",
-    "a.example..:80",
-    ".a.example.",
-    ".other.example",
-]
 
 
 @pytest.mark.parametrize("place", ["france", "germany"])

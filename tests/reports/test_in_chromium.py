@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from chromium import axe_core, browser
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -22,24 +21,14 @@ AXE = "async () => (await axe.run()).violations.map(rule => [rule.id, rule.nodes
 @pytest.fixture(scope="module")
 def chromium():
     """One browser, which reaches nobody."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    arguments = ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-gpu", "--disable-dev-shm-usage"]
-    if os.geteuid() == 0:
-        arguments.append("--no-sandbox")
-    with playwright.sync_playwright() as found:
-        browser = found.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
+    with browser() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def axe():
-    """axe-core, as it comes with axe-playwright-python."""
-    found = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    return (Path(found.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    """What finds whom a page shuts out."""
+    return axe_core()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
