@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dns_peers
 from dns_orders import write_order
+from free_ports import free_ports
 
 TTLS = """\
   local-zone: "open.example." transparent
@@ -43,7 +44,7 @@ def open_doors(folder: Path, geo: Path, *options: str, path: Iterable[Path] = ()
     write_order(orders, "french.example", territory="[FR]")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     dns_peers.write_certificate(certificate, key)
-    tls, https, http = dns_peers.free_ports(3)
+    tls, https, http = free_ports(3)
     with dns_peers.unbound(folder / "unbound", server=TTLS) as upstream, dns_peers.front(
         folder / "front", orders, [upstream.port], "--geo", str(geo), "--trusted-proxies", "127.0.0.1",
         "--certificate", str(certificate), "--key", str(key), "--listen-tls", f"127.0.0.1:{tls}",

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -19,13 +19,12 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from free_ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30  # seconds until a program answers
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons are, and PATH often is not
 _VERSION_BIND = b"\0\x01\0\0\0\x01\0\0\0\0\0\0\x07version\x04bind\0\0\x10\0\x03"  # CH TXT: everybody answers something
-
-_GIVEN: set[int] = set()  # ports that somebody was told about, and may not have opened yet
 
 UNBOUND = """\
 server:
@@ -220,24 +219,3 @@ def wait_until_it_answers(daemon: Daemon, seconds: float = PATIENCE, question: b
         if daemon.process.poll() is not None or time.monotonic() > end:
             raise AssertionError(f"no answer from {daemon.process.args}: {daemon.said}")
         time.sleep(0.02)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, on TCP and UDP, none of them twice in the life of this process."""
-    return list(_free_ports(count))
-
-
-def _free_ports(count: int) -> Iterator[int]:
-    with contextlib.ExitStack() as held:
-        while count:
-            tcp = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            port = tcp.getsockname()[1]
-            udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            if port not in _GIVEN:
-                _GIVEN.add(port)
-                count -= 1
-                yield port

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from free_ports import free_port
 from order_texts import order_text
 from small_table import FRANCE, GERMANY
 
@@ -31,7 +32,7 @@ from cdnblock.testing.wire import Http1, Request
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from http_servers import ROOT, free_port, serving_aiohttp
+from http_servers import ROOT, serving_aiohttp
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC).timestamp()
 STARTS = datetime(2026, 6, 1, tzinfo=UTC)

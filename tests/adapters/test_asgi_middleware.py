@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 from order_texts import order_text
 from small_table import FRANCE, GERMANY
 
@@ -23,7 +24,7 @@ from cdnblock.testing.wire import Http1, Request
 sys.path.insert(0, str(Path(__file__).parent))
 
 import asgi_apps
-from http_servers import ASGI_SERVERS, ROOT, asgi_server, free_port, serving_asgi
+from http_servers import ASGI_SERVERS, ROOT, asgi_server, serving_asgi
 
 BLOCKED, UNCACHED, CLOSED = "blocked.example", "uncached.example", "closed.example"
 BOUND = 5.0  # seconds; far above what it takes

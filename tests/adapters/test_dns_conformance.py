@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 pytest.importorskip("dns", reason="dnspython judges these answers (extra `dns`)")
 pytest.importorskip("h2", reason="one of the ways is HTTP/2")
@@ -108,7 +109,7 @@ def house(tmp_path_factory, small_mmdb):
     for name, (variant, territory) in ORDERS.items():
         write_order(orders, name, variant, territory)
     dns_peers.write_certificate(folder / "certificate.pem", folder / "key.pem")
-    tls, https = dns_peers.free_ports(2)
+    tls, https = free_ports(2)
     with dns_peers.nsd(folder / "nsd", {"example": zone()}) as nsd, dns_peers.front(
         folder / "front", orders, [nsd.port], "--geo", str(small_mmdb), "--contact", CONTACT,
         "--trusted-forwarder", "127.0.0.1/32", "--listen", "[::1]:{port}",

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 pytest.importorskip("dns", reason="dnspython judges these answers (extra `dns`)")
 
@@ -74,7 +75,7 @@ def house(tmp_path_factory):
     write_order(orders, "refused.example")
     write_order(orders, "gone.example", "nxdomain")
     dns_peers.write_certificate(folder / "certificate.pem", folder / "key.pem")
-    tls, https = dns_peers.free_ports(2)
+    tls, https = free_ports(2)
     with RudeUpstream() as upstream, dns_peers.front(
         folder / "front", orders, [upstream.port], "--timeout", str(TIMEOUT), "--idle", "2", "--trusted-forwarder", "127.0.0.1",
         "--certificate", str(folder / "certificate.pem"), "--key", str(folder / "key.pem"),
@@ -380,7 +381,7 @@ def test_upstreams_that_are_down(tmp_path):
     orders = tmp_path / "orders"
     orders.mkdir()
     write_order(orders, "refused.example")
-    dead, dead_too = dns_peers.free_ports(2)
+    dead, dead_too = free_ports(2)
     with dns_peers.front(tmp_path / "down", orders, [dead, dead_too], "--timeout", "30") as front:
         for ask, why in ((over_udp, "23"), (over_tcp, "22")) * 20:
             answer = Said.of(ask("127.0.0.1", front.port, packet("open.example", counts=(1, 0, 0, 1), rest=opt())))

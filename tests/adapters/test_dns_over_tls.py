@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 pytest.importorskip("dns", reason="dnspython judges these answers (extra `dns`)")
 
@@ -251,7 +252,7 @@ def test_workers_share_the_encrypted_ports(tmp_path, small_mmdb):
 
 def test_what_is_counted(tmp_path, small_mmdb):
     """Prometheus is told of queries over TLS, of requests over HTTPS, good and bad, and of all connections."""
-    (port,) = dns_peers.free_ports(1)
+    (port,) = free_ports(1)
     with (
         open_doors(tmp_path, small_mmdb, "--metrics", f"127.0.0.1:{port}", "--workers", "2") as doors,
         Stream("127.0.0.1", doors.tls, tls=any_certificate("dot")) as client,

@@ -14,6 +14,7 @@ from pathlib import Path
 from struct import pack
 
 import pytest
+from free_ports import free_ports
 from order_texts import order_text
 from small_table import FRANCE, GERMANY
 
@@ -510,7 +511,7 @@ def test_a_query_that_goes_in_circles_comes_to_an_end(enforcer, caplog):
     """Two fronts that are each other's upstream: SERVFAIL for whoever asked, and both are idle again."""
 
     async def converse():
-        one, two = [(LOOPBACK, port) for port in dns_peers.free_ports(2)]
+        one, two = [(LOOPBACK, port) for port in free_ports(2)]
         judge = QueryJudge(enforcer)
         async with contextlib.AsyncExitStack() as stack:
             each = []

@@ -11,6 +11,7 @@ import socket
 import time
 
 import pytest
+from free_ports import free_port
 
 pytest.importorskip("dns", reason="dnspython is the oracle of these tests (extra `dns`)")
 
@@ -106,12 +107,6 @@ def told(answer):
     message = dns.message.from_wire(answer)
     errors = [int(option.code) for option in message.options if option.otype == dns.edns.OptionType.EDE]
     return dns.rcode.to_text(message.rcode()), errors
-
-
-def free_port():
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.bind((LOOPBACK, 0))
-        return sock.getsockname()[1]
 
 
 def test_a_query_goes_out_as_it_came_but_for_its_id():

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 pytest.importorskip("dns", reason="the tests of the DNS front need dnspython, of the extra `test`")
 
@@ -36,7 +37,7 @@ def house(tmp_path, request):
     )
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     dns_peers.write_certificate(certificate, key)
-    tls, https, dead = dns_peers.free_ports(3)
+    tls, https, dead = free_ports(3)
     with dns_peers.front(
         tmp_path / "front", orders, [dead], "--timeout", "0.1", "--workers", str(workers), "--state", str(tmp_path / "state"),
         "--audit", str(tmp_path / "audit"), "--certificate", str(certificate), "--key", str(key),

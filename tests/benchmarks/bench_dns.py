@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "adapters")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "adapters")]
 
 from dns_flood import flood
-from dns_peers import Daemon, free_ports, front, missing, nsd, program, start, unbound
+from dns_peers import Daemon, front, missing, nsd, program, start, unbound
+from free_ports import free_ports
 from measuring import ORDER, heading, listable_names, median, say, table
 
 FEW = 14  # names in the order that the issue tracker of every such tool would call usual

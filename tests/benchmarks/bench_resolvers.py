@@ -23,9 +23,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "adapters")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "adapters")]
 
-from dns_peers import Daemon, free_ports, missing, nsd, program, start
+from dns_peers import Daemon, missing, nsd, program, start
+from free_ports import free_ports
 from measuring import ORDER, heading, listable_names, median, say, table
 
 from cdnblock import exporters

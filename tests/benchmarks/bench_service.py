@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "real_peers"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "real_peers"), str(Path(__file__).parent)]
 
 from bursts import Server, compare, get, ratio
+from free_ports import free_ports
 from measuring import heading, table
-from peers import deciding, free_ports, program, started
+from peers import deciding, program, started
 from test_nginx import nginx
 
 from cdnblock.testing.stage import open_stage

@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from export_engines import ROOT, free_ports, rules_of, wait_until
+from export_engines import ROOT, rules_of, wait_until
+from free_ports import free_ports
 
 from cdnblock import exporters
 from cdnblock.cli.export import put

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -16,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 from cdnblock.testing import Host, reload_by_state
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "decision_service"
 SECONDS = 30.0  # within which whatever is started must listen
-BELOW_EPHEMERAL = (10_000, 30_000)  # Linux gives connections ports from 32,768 on
 
 
 def program(name: str, package: str) -> str:
@@ -33,16 +32,6 @@ def program(name: str, package: str) -> str:
     )
     if found is None:
         pytest.skip(f"{name} is not installed ({package})")
-    return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports on which nobody listens now, and which no connection of anybody's takes meanwhile as its own."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(*BELOW_EPHEMERAL)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found += [port] if port not in found else []
     return found
 
 

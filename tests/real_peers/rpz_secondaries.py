@@ -17,8 +17,9 @@ import dns.exception
 import dns.message
 import dns.query
 import dns.tsig
-from export_engines import ROOT, free_ports, listens, running, wait_until
+from export_engines import ROOT, listens, running, wait_until
 from export_resolvers import answers
+from free_ports import free_ports
 from short_folders import short_folder
 
 from cdnblock.sources.control_socket import ask as ask_control

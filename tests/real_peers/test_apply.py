@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from apply_contract import ApplyContract, CacheContract, ServiceContract
 from apply_service import Process, Running
 from engine_texts import HAPROXY_API, HAPROXY_BASE, NGINX_ALONE
-from export_engines import asked, free_ports, needs
+from export_engines import asked, needs
+from free_ports import free_ports
 from peers import program
 
 HAPROXY = HAPROXY_API + HAPROXY_BASE

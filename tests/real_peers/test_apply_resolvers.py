@@ -15,7 +15,8 @@ import dns.exception
 from apply_contract import ApplyContract
 from apply_service import FRANCE, GERMANY, Process, Running
 from dns_engines import answers, said
-from export_engines import free_ports, needs, running
+from export_engines import needs, running
+from free_ports import free_ports
 from short_folders import short_folder
 
 from cdnblock.testing import dns_upstream

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import dns.rcode
 import pytest
+from free_ports import free_ports
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from dense_orders import dense_orders, wrong_answers
 from dns_engines import export_dns_for
-from export_engines import HOSTILE, at_each_turn, free_ports, needs, wait_until
+from export_engines import HOSTILE, at_each_turn, needs, wait_until
 from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
 
 from cdnblock.errors import ConfigError, UnsupportedError

@@ -14,13 +14,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "adapters")]
 
 from dense_orders import dense_orders, wrong_answers
 from dns_clients import opt, option, over_stream, over_udp, packet, subnet, wire_name
 from dns_engines import answered_with_data, answers, export_dns_for, said, said_for, spoilt_queries
-from export_engines import HOSTILE, at_each_turn, free_ports, needs, rules_of, running, wait_until
+from export_engines import HOSTILE, at_each_turn, needs, rules_of, running, wait_until
 from export_resolvers import started_example
 
 from cdnblock.measures.dns_refusal import answer

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -21,7 +22,6 @@ from export_engines import (
     asked,
     at_each_turn,
     export_for,
-    free_ports,
     needs,
     notices,
     running,

@@ -14,11 +14,12 @@ import dns.query
 import dns.rcode
 import dns.rrset
 import pytest
+from free_ports import free_ports
 from order_texts import order_text
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from export_engines import free_ports, needs, running
+from export_engines import needs, running
 
 from cdnblock import exporters
 from cdnblock.cli.export import put

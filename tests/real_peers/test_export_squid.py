@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -24,7 +25,6 @@ from export_engines import (
     asked,
     at_each_turn,
     export_for,
-    free_ports,
     listens,
     needs,
     rules_of,

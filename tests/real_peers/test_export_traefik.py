@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -19,7 +20,6 @@ from export_engines import (
     busy,
     decided_otherwise,
     export_for,
-    free_ports,
     heads,
     notices,
     stage_with,

@@ -15,11 +15,12 @@ from pathlib import Path
 import dns.message
 import dns.rcode
 import pytest
+from free_ports import free_ports
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from dense_orders import dense_orders, wrong_answers
-from export_engines import at_each_turn, free_ports, needs, rules_of, wait_until
+from export_engines import at_each_turn, needs, rules_of, wait_until
 from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
 
 from cdnblock import exporters

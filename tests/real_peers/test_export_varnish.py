@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -27,7 +28,6 @@ from export_engines import (
     asked,
     at_each_turn,
     export_for,
-    free_ports,
     listens,
     names_without_cache,
     needs,

@@ -17,13 +17,14 @@ import time
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 from cdnblock.sources import control_socket
 from cdnblock.testing.stage import open_stage, put_orders
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from peers import deciding, free_ports
+from peers import deciding
 from test_caddy import caddy
 from test_envoy import envoy
 from test_haproxy import haproxy

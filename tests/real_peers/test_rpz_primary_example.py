@@ -14,10 +14,11 @@ import dns.message
 import dns.query
 import dns.rdatatype
 import pytest
+from free_ports import free_ports
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from export_engines import ROOT, free_ports, needs, running, wait_until
+from export_engines import ROOT, needs, running, wait_until
 from export_resolvers import answers
 
 from cdnblock.testing.dns_upstream import serving

@@ -10,7 +10,8 @@ from cdnblock.testing import AdapterContract, Need
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from peers import answers, free_ports, host, origin_of, program, rendered, started
+from free_ports import free_ports
+from peers import answers, host, origin_of, program, rendered, started
 
 
 @contextmanager

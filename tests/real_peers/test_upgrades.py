@@ -11,12 +11,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 
 from cdnblock.testing.stage import open_stage, put_orders
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from peers import deciding, free_ports, program
+from peers import deciding, program
 from test_export_haproxy import HAProxy
 from test_export_varnish import Varnish
 from test_promises import PROXIES
