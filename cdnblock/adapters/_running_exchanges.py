@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -48,7 +48,9 @@ class Changed(Generic[_K, _V]):
 
 
 class RunningExchanges(Generic[_K, _V]):
-    """Exchanges by a key of the host's choice. Whoever counts nanoseconds uses `by_key` itself.
+    """Exchanges by a key of the host's choice.
+
+    Whoever counts nanoseconds uses `by_key` itself; a host that can tell what runs without having kept it gives `each`.
 
     `asked` says what an exchange asks for, None where it names nothing; `tell` is called with those that a change of
     orders ends or keeps out of caches, on the enforcer's thread. Both may meet exchanges that end meanwhile.
@@ -63,6 +65,8 @@ class RunningExchanges(Generic[_K, _V]):
         asked: Callable[[_K, _V], Asked | None],
         tell: Callable[[list[Changed[_K, _V]]], object],
         adapter: str,
+        *,
+        each: Callable[[], Iterable[tuple[_K, _V]]] | None = None,
     ) -> None:
         self.by_key: dict[_K, _V] = {}
         self.notes = HttpNotes(gate, adapter)
@@ -72,6 +76,7 @@ class RunningExchanges(Generic[_K, _V]):
         self._gate = gate
         self._asked = asked
         self._tell = tell
+        self._each = each if each is not None else self.by_key.items
         this = weakref.ref(self)
 
         # An enforcer may outlive a host: what nobody uses any more must not stay alive because it listens.
@@ -106,13 +111,14 @@ class RunningExchanges(Generic[_K, _V]):
 
     def look(self) -> None:
         """Ask about everything that runs, and tell of what is covered now."""
-        found = [self._look_at(key, value) for key, value in list(self.by_key.items())]
+        noted = {*self._uncached, *self._dry}  # before: what begins meanwhile is not over
+        running = list(self._each())
+        found = [self._look_at(key, value) for key, value in running]
         changed = [change for change in found if change is not None]
         if changed:
             self._tell(changed)
-        for key in {*self._uncached, *self._dry}:
-            if key not in self.by_key:
-                self.forget(key)
+        for key in noted.difference(key for key, _ in running):
+            self.forget(key)
 
     def _look_at(self, key: _K, value: _V) -> Changed[_K, _V] | None:
         """Return what the orders change for an exchange; where even that fails, it ends: the others must, too."""

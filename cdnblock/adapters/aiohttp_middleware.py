@@ -27,9 +27,9 @@ A reverse proxy without an application asks through the same object:
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from types import CoroutineType
+from typing import Any, Final, TypeAlias
 
 from aiohttp import HttpVersion10, hdrs, web
 from multidict import CIMultiDict
@@ -56,12 +56,16 @@ class CdnblockMiddleware:
 
     def __init__(self, gate: HttpGate) -> None:
         self._gate = gate
-        self._exchanges = RunningExchanges(gate, _asked, self._tell, _ADAPTER)
+        self._exchanges = RunningExchanges(gate, _asked, self._tell, _ADAPTER, each=self._each_running)
         # By the task of their connection, which serves one request at a time: a request may be cloned on its way. The
         # last request of a connection stays until the next one comes, or until the connection ends.
         self._running: dict[_Task, web.BaseRequest] = self._exchanges.by_key
-        self._concerned: dict[_Task, tuple[tuple[Name, ...], str | None]] = {}
-        self._enter = self._entrance()
+        # Connections whose every request is one of ours, and which tell themselves which one they have: what is kept
+        # of each request costs more than all that is asked about it.
+        self._telling: set[_Task] = set()
+        # What was let through under a verdict, with the writer of its response: clones of a request share it, and the
+        # next request of a connection has another one.
+        self._concerned: dict[_Task, tuple[object, tuple[Name, ...], str | None]] = {}
 
     def install(self, app: web.Application, *, sub_application: bool = False) -> None:
         """Put this before the router and all middlewares of an application that has not started.
@@ -75,43 +79,59 @@ class CdnblockMiddleware:
         else:
             # aiohttp has no public place before the router, where a request costs the least, has not been told `100
             # Continue`, and has not met the redirects of `normalize_path_middleware` and the like.
-            object.__setattr__(app, "_handle", functools.partial(self._enter, app._handle))  # noqa: SLF001
+            object.__setattr__(app, "_handle", self._entrance(app._handle))  # noqa: SLF001
             app.on_startup.append(_is_run)
 
     def __call__(self, request: web.BaseRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         """Answer a request, or have the handler answer it."""
-        return self._enter(handler, request)
+        self._keep(request.task, request)
+        if self._passes(request):
+            return handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
+        return self._judge(request, handler)
 
     @web.middleware
     def _in_application(self, request: web.BaseRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        return self._enter(handler, request)
+        return self(request, handler)
 
-    def _entrance(self) -> Callable[[Handler, web.BaseRequest], Awaitable[web.StreamResponse]]:
-        """Return what each request goes through. Nearly all cost no coroutine of their own, and no look into `self`."""
-        running, concerned, concerns, host = self._running, self._concerned, self._gate.concerns, hdrs.HOST
-        judge, forget, past_properties = self._judge, self._forget, _are_as_known()
+    def _entrance(self, handler: Handler) -> Handler:
+        """Return what each request of a whole application goes through.
 
-        def enter(handler: Handler, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-            if past_properties:
-                path, headers, task = request._message.path, request._headers, request._task  # noqa: SLF001
-            else:
-                path, headers, task = request.raw_path, request.headers, request.task
-            if task not in running:
-                task.add_done_callback(forget)
-            elif concerned:
-                concerned.pop(task, None)
-            running[task] = request
-            hosts = headers.getall(host, ())
-            if len(hosts) == 1 and path[:1] == "/" and not concerns(hosts[0]):
-                return handler(request)  # type: ignore[arg-type]  # a proxy's handler takes what its server makes
+        Nearly all cost no coroutine of their own, no call and no look into `self`: on a machine whose branches are all
+        new to it after each system call, what is not done at all counts, more than how long it takes.
+        """
+        telling, tells, passes, judge = self._telling, self._tells, self._passes, self._judge
+        gate, enforcer, host, known = self._gate, self._gate.enforcer, hdrs.HOST, _are_as_known()
+        unnamed: object = None  # what the rules say of a host that no order names, as last seen
+
+        def enter(request: web.Request) -> Awaitable[web.StreamResponse]:
+            nonlocal unnamed
+            task = request._task if known else request.task  # noqa: SLF001 (here and below: past the properties)
+            if task not in telling and not tells(task, request):
+                return self(request, handler)
+            try:
+                (name,) = (request._headers if known else request.headers).getall(host)  # noqa: SLF001
+                path = request._message.path if known else request.raw_path  # noqa: SLF001
+                is_passing = enforcer._rules.hosts[name] is unnamed and path[0] == "/"  # noqa: SLF001 (as in `concerns`)
+            except Exception:  # noqa: BLE001 (no host, several, or no decision: it is judged, and that tells)
+                is_passing = False
+            if is_passing:
+                return handler(request)
+            if passes(request):
+                unnamed = gate._unnamed  # noqa: SLF001 (as in `concerns`)
+                return handler(request)
             return judge(request, handler)
 
         return enter
 
+    def _passes(self, request: web.BaseRequest) -> bool:
+        """Tell whether a request is nobody's business: it names one host and no other, which no order names."""
+        hosts = request.headers.getall(hdrs.HOST, ())
+        return len(hosts) == 1 and request.raw_path[:1] == "/" and not self._gate.concerns(hosts[0])
+
     def uncached(self, request: web.BaseRequest) -> bool:
         """Tell whether measure `cdn` applies to a request now; ask before each look into a cache, and before storing."""
         asked = self._concerned.get(request.task)
-        return asked is not None and self._gate.uncached(*asked)
+        return asked is not None and asked[0] is request.writer and self._gate.uncached(*asked[1:])
 
     def to_origin(self, request: web.BaseRequest, headers: _Headers, *, added_by_cache: Iterable[str] = ()) -> _Headers:
         """Return the header lines for the origin: under measure `cdn` without the validators that a cache has added."""
@@ -135,7 +155,7 @@ class CdnblockMiddleware:
             _abort(request)
             self._exchanges.notes.acted(asked.names, verdict)
             return web.Response()  # never sent: there is nobody to send it to
-        self._concerned[request.task] = asked.names, verdict.client
+        self._concerned[request.task] = request.writer, asked.names, verdict.client
         self._uncache_headers(request)
         self._exchanges.acted(request.task, request, asked.names, verdict)
         return await handler(request)  # type: ignore[arg-type]  # as above
@@ -155,7 +175,35 @@ class CdnblockMiddleware:
 
         writer.write_headers = write  # type: ignore[method-assign]
 
+    # What runs
+
+    def _keep(self, task: _Task, request: web.BaseRequest) -> None:
+        if task in self._telling:
+            return
+        if task not in self._running:
+            task.add_done_callback(self._forget)
+        self._running[task] = request
+
+    def _tells(self, task: _Task, request: web.BaseRequest) -> bool:
+        """Tell whether a connection shows which request it has, and have it asked from now on if it does."""
+        if task in self._running or _request_of(task) is not request:
+            return False
+        self._telling.add(task)
+        task.add_done_callback(self._forget)
+        return True
+
+    def _each_running(self) -> Iterator[tuple[_Task, web.BaseRequest]]:
+        yield from list(self._running.items())
+        for task in list(self._telling):
+            request = _request_of(task)
+            if request is not None:
+                yield task, request
+
+    def _request(self, task: _Task) -> web.BaseRequest | None:
+        return _request_of(task) if task in self._telling else self._running.get(task)
+
     def _forget(self, task: _Task) -> None:
+        self._telling.discard(task)
         self._running.pop(task, None)
         self._concerned.pop(task, None)
         self._exchanges.forget(task)
@@ -166,8 +214,10 @@ class CdnblockMiddleware:
 
     def _act(self, changes: list[_Changed]) -> None:
         """End connections first, all of them, and then the handlers that are left without one: that takes longer."""
-        running = [changed for changed in changes if self._running.get(changed.key) is changed.value]
-        self._concerned.update({changed.key: (changed.names, changed.verdict.client) for changed in running})
+        running = [changed for changed in changes if self._request(changed.key) is changed.value]
+        self._concerned.update(
+            {changed.key: (changed.value.writer, changed.names, changed.verdict.client) for changed in running}
+        )
         ending = [changed for changed in running if changed.ends]
         for changed in running:
             if not changed.ends:
@@ -176,7 +226,8 @@ class CdnblockMiddleware:
         for changed in ending:
             _abort(changed.value)
         for changed in ending:
-            del self._running[changed.key]  # it is not found again before it has ended
+            self._running.pop(changed.key, None)  # it is not found again before it has ended
+            self._telling.discard(changed.key)
             self._exchanges.notes.cut(changed.names, changed.verdict)
             changed.key.get_loop().call_soon(changed.key.cancel)
 
@@ -191,6 +242,16 @@ def _names_in(name: str) -> tuple[str, ...]:
     found = vars(web.BaseRequest).get(name)
     function = getattr(found, "fget", None) or getattr(found, "wrapped", None)  # a property, or aiohttp's `reify`
     return getattr(getattr(function, "__code__", None), "co_names", ())
+
+
+def _request_of(task: _Task) -> web.BaseRequest | None:
+    """Return the request that a connection has, or had last; None where aiohttp does not show it."""
+    coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
+    frame = coroutine.cr_frame if isinstance(coroutine, CoroutineType) else None
+    if frame is None or frame.f_code is not web.RequestHandler.start.__code__:
+        return None
+    request: Any = frame.f_locals.get("request")
+    return request if isinstance(request, web.BaseRequest) else None
 
 
 async def _is_run(app: web.Application) -> None:

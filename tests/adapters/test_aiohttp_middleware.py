@@ -399,6 +399,29 @@ def test_what_runs_is_cut_when_an_order_takes_effect(guard, enforcer, clock, tar
             assert endless.ended == ["CancelledError"] * 3  # a handler that waits is told, too
 
 
+def test_an_aiohttp_that_shows_nothing_of_itself_is_served_all_the_same(enforcer, clock, monkeypatch):
+    """What is read past its properties, and what its connections tell of themselves, is a short cut and no need."""
+    monkeypatch.setattr(aiohttp_middleware, "_are_as_known", lambda: False)
+    monkeypatch.setattr(aiohttp_middleware, "_request_of", lambda _task: None)
+    guard, endless = CdnblockMiddleware(HttpGate(enforcer)), Endless()
+    with serving(guard, endless.app()) as address:
+        assert ask(address, BLOCKED).status == 451
+        running = [opened(address, host, "/stream") for host in (LATER, "other.example")]
+        for connection in running:
+            assert connection.head().status == 200
+        start(enforcer, clock)
+        assert ends(running[0])
+        assert not running[1].ended
+
+
+def test_what_was_not_cached_says_nothing_of_the_next_request(guard):
+    """One connection, two hosts: the request that measure `cdn` applied to is over."""
+    with serving(guard, application()) as address, Http1(address) as connection:
+        for host, expected in ((UNCACHED, NO_STORE), ("other.example", CACHED), (UNCACHED, NO_STORE)):
+            answer = connection.ask(Request(hosts=(host,), headers=(("X-Forwarded-For", FRANCE),)))
+            assert fields(answer) == expected
+
+
 def test_a_stream_that_was_cut_does_not_look_whole(guard, enforcer, clock):
     """A chunked body ends without its last chunk."""
     with serving(guard, Endless().app()) as address:
@@ -488,9 +511,9 @@ def test_nothing_is_left_of_requests_that_are_over(guard):
         gone.head()
         gone.close()
         end = time.monotonic() + BOUND
-        while (guard._running or guard._concerned) and time.monotonic() < end:
+        while (guard._running or guard._telling or guard._concerned) and time.monotonic() < end:
             time.sleep(0.01)
-        assert (guard._running, guard._concerned) == ({}, {})
+        assert (guard._running, guard._telling, guard._concerned) == ({}, set(), {})
 
 
 def test_an_enforcer_does_not_keep_a_host_alive(enforcer):
