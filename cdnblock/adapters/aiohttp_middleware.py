@@ -27,9 +27,9 @@ A reverse proxy without an application asks through the same object:
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from types import CoroutineType
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from aiohttp import HttpVersion10, hdrs, web
 from multidict import CIMultiDict
@@ -215,16 +215,14 @@ class CdnblockMiddleware:
     def _act(self, changes: list[_Changed]) -> None:
         """End connections first, all of them, and then the handlers that are left without one: that takes longer."""
         running = [changed for changed in changes if self._request(changed.key) is changed.value]
-        self._concerned.update(
-            {changed.key: (changed.value.writer, changed.names, changed.verdict.client) for changed in running}
-        )
         ending = [changed for changed in running if changed.ends]
-        for changed in running:
-            if not changed.ends:
-                self._uncache_headers(changed.value)
-                self._exchanges.acted(changed.key, changed.value, changed.names, changed.verdict)
         for changed in ending:
             _abort(changed.value)
+        for changed in running:
+            if not changed.ends:
+                self._concerned[changed.key] = changed.value.writer, changed.names, changed.verdict.client
+                self._uncache_headers(changed.value)
+                self._exchanges.acted(changed.key, changed.value, changed.names, changed.verdict)
         for changed in ending:
             self._running.pop(changed.key, None)  # it is not found again before it has ended
             self._telling.discard(changed.key)
@@ -245,13 +243,15 @@ def _names_in(name: str) -> tuple[str, ...]:
 
 
 def _request_of(task: _Task) -> web.BaseRequest | None:
-    """Return the request that a connection has, or had last; None where aiohttp does not show it."""
+    """Return the request that a connection has, or had last; None where aiohttp does not show it.
+
+    It is a variable of the function that the connection runs. The collector's view of it makes nothing that stays: a
+    thousand frames and their dictionaries would call for a collection of everything, just when streams are to be cut.
+    """
     coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
-    frame = coroutine.cr_frame if isinstance(coroutine, CoroutineType) else None
-    if frame is None or frame.f_code is not web.RequestHandler.start.__code__:
+    if getattr(coroutine, "cr_code", None) is not web.RequestHandler.start.__code__:
         return None
-    request: Any = frame.f_locals.get("request")
-    return request if isinstance(request, web.BaseRequest) else None
+    return next((held for held in gc.get_referents(coroutine) if web.BaseRequest in type(held).__mro__), None)
 
 
 async def _is_run(app: web.Application) -> None:

@@ -1,6 +1,6 @@
 """What the HTTP middlewares cost, and how fast they cut what runs, as Markdown tables.
 
-    python tests/benchmarks/bench_adapters.py [--pairs 200] [--streams 1000] [--bystanders 100]
+    python tests/benchmarks/bench_adapters.py [--pairs 40] [--streams 1000] [--bystanders 100]
 
 Each server has its application twice, bare and with the middleware, in one process on one core: two processes of the
 same program differ by some percent for as long as they live. Another core asks both by turns, in bursts, for a host that
@@ -36,7 +36,7 @@ from cdnblock.sources import control_socket
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
 SERVER_CORE, CLIENT_CORE = 0, min(1, os.cpu_count() - 1)
-RESTARTS = 3  # of each server
+RESTARTS = 10  # of each server: where its code lies in memory differs by a percent from start to start
 BARE = "/bare"  # the path of the application without the middleware
 FIELDS = {
     # as a browser has them
@@ -64,6 +64,7 @@ SERVERS = {
     "uvicorn, plain ASGI": "uvicorn --interface asgi3 --no-access-log --log-level error --port {port} bench_adapters:plain",
     "granian, plain ASGI": "granian --interface asgi --backlog 4096 --log-level error --port {port} bench_adapters:plain",
     "uvicorn, Starlette": "uvicorn --interface asgi3 --no-access-log --log-level error --port {port} bench_adapters:starlette",
+    "uvicorn, FastAPI": "uvicorn --interface asgi3 --no-access-log --log-level error --port {port} bench_adapters:fastapi",
 }
 CUT = ("aiohttp", "uvicorn, plain ASGI", "granian, plain ASGI")
 TICKS = {"/slow": 1.0, "/fast": 0.05}  # seconds between two lines of a stream: of those that are cut, of the others
@@ -74,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve-aiohttp", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
-    parser.add_argument("--pairs", type=int, default=200, help="of bursts, after each start")
+    parser.add_argument("--pairs", type=int, default=40, help="of bursts, after each start")
     parser.add_argument("--streams", type=int, default=1000, help="that an order cuts")
     parser.add_argument("--bystanders", type=int, default=100, help="streams of other hosts")
     arguments = parser.parse_args()
@@ -169,9 +170,22 @@ def _starlette():
     return Starlette(routes=[Route("/", answer), Route(BARE, answer)])
 
 
+def _fastapi():
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    @app.get("/")
+    @app.get(BARE)
+    async def answer():
+        return {"site": "The site."}
+
+    return app
+
+
 def __getattr__(name: str):
     """Make an application when a server asks for it, once."""
-    makers = {"plain": lambda: _plain, "starlette": _starlette}
+    makers = {"plain": lambda: _plain, "starlette": _starlette, "fastapi": _fastapi}
     if name not in makers:
         raise AttributeError(name)
     return globals().setdefault(name, _both(makers[name]()))
