@@ -51,6 +51,11 @@ class Decider:
         """What is enforced now."""
         return self._rules
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What tells seconds since 1970."""
+        return self._clock
+
     def decide(self, host: str | bytes, client: str | None) -> Decision:
         """Return the decision for a request now.
 
@@ -77,6 +82,10 @@ class Decider:
         except (KeyError, TypeError, AttributeError):  # as above, or no order names it
             return self._decide(found, client)
         return decision if since <= self._clock() < until else self._decide(found, client)
+
+    def place_of(self, client: str | None) -> Location:
+        """Return where a client is, as decisions take it: its country, None when it cannot be told, and who told."""
+        return self._locations[client]
 
     def _decide(self, coverage: Coverage | Uncovered, client: str | None) -> Decision:
         if coverage.decision is not None:

@@ -134,14 +134,15 @@ class Tally:
     ) -> None:
         """Count what there was no cell for, and remember which cell there is now."""
         key = (id(decision), host, measures, action, adapter)
-        example = text_of(host)
         try:
-            rules = self.rules() if self.recording else None
+            recording = self.recording
+            rules = self.rules() if recording else None
+            example = text_of(host) if recording else ""
             what = What(
                 decision, example, client, tuple(measures), str(action), str(adapter), decision.country, example
             )
             with self._turning:
-                self._turn.add(key, what, self._clock(), rules, apart=self.recording)
+                self._turn.add(key, what, self._clock(), rules, apart=recording)
         except Exception:  # noqa: BLE001 (counting must never be why a request fails)
             self._base[str(adapter), "?", str(action)] += 1
         self.wake()

@@ -71,6 +71,8 @@ def canonical_query_name(name: str) -> str | None:
     them. DNS names are no URLs: no port, nothing percent-encoded, and a label may hold any octet (RFC 2181 §11), so a
     label that is no host label stays as it is: what stands right of it can still be covered.
     """
+    if len(name) <= MAX_NAME and name.isascii() and _USUAL.match(usual := name.lower()):
+        return usual
     if len(name) > _MAX_SPELLING:
         return None
     labels = name.removesuffix(".").split(".")

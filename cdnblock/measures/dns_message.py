@@ -151,14 +151,17 @@ def name_text(name: bytes) -> str | None:
     if not 0 < len(name) <= _MAX_NAME:
         return None
     offset = 0
+    labels: list[bytes] = []
     try:
         while length := name[offset]:
             if length > _MAX_LABEL:
                 return None
-            offset += length + 1
+            end = offset + 1 + length
+            labels.append(name[offset + 1 : end])
+            offset = end
     except IndexError:
         return None
-    return _presentation(name, 0) if offset + 1 == len(name) else None
+    return _text_of(labels) if offset + 1 == len(name) else None
 
 
 def client_subnet(packet: bytes) -> tuple[str, int] | None:
@@ -211,6 +214,10 @@ def _presentation(packet: bytes, offset: int) -> str:
     while length := packet[offset]:
         labels.append(packet[offset + 1 : offset + 1 + length])
         offset += length + 1
+    return _text_of(labels)
+
+
+def _text_of(labels: list[bytes]) -> str:
     name = b".".join(labels)
     if _ESCAPED.search(name) or name.count(b".") >= len(labels) > 0:
         name = b".".join([_ESCAPED_IN_LABEL.sub(_escape, label) for label in labels])

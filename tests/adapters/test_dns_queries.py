@@ -22,9 +22,10 @@ import dns.message
 import dns.name
 import dns.rcode
 
-from cdnblock.adapters._dns_front.memos import CLIENTS, LONGEST_NAME, NAMES
+from cdnblock.adapters._dns_front.memos import ANSWERS, CLIENTS, LONGEST_NAME, NAMES
 from cdnblock.adapters._dns_front.queries import FORWARD, QueryJudge
-from cdnblock.audit.tally import MOST_CELLS
+from cdnblock.audit import tally
+from cdnblock.audit.tally import MOST_CELLS, Tally
 from cdnblock.enforcer import Enforcer
 from cdnblock.measures import dns_refusal
 
@@ -315,7 +316,7 @@ def test_rules_that_change_while_a_query_is_judged(tmp_path, small_mmdb):
 
         class Swapping:
             rules, decide_query_name = before.rules, staticmethod(before.decide_query_name)
-            tally = before.tally
+            tally, clock, place_of = before.tally, before.clock, staticmethod(before.place_of)
 
         judge = QueryJudge(Swapping())
         assert outcome(judge.judge(ask("one.example"), FRANCE)) == "REFUSED"
@@ -325,12 +326,76 @@ def test_rules_that_change_while_a_query_is_judged(tmp_path, small_mmdb):
         assert outcome(judge.judge(ask("one.example"), FRANCE)) == "REFUSED"
 
 
+class CountedElsewhere:
+    """An enforcer whose refusals are counted in a tally of their own."""
+
+    def __init__(self, enforcer):
+        self.clock, self.place_of, self.decide_query_name = (
+            enforcer.clock,
+            enforcer.place_of,
+            enforcer.decide_query_name,
+        )
+        self.rules, self.tally = enforcer.rules, Tally()
+
+
+def test_what_was_given_before_is_given_as_long_as_it_is_right(tmp_path, small_mmdb, monkeypatch):
+    """Through starts and ends, other orders, a clock that goes back, turns of the tally: as if asked for the first time."""
+    monkeypatch.setattr(tally, "_LINGER", 0.0)
+    options = {"trusted_forwarders": [FORWARDER], "contact": f"https://edge.example/{'x' * 200}"}
+    began, day, dice = datetime(2025, 6, 1, tzinfo=UTC).timestamp(), 86_400.0, random.Random(7)
+    now = [began]
+    for number, (names, *days) in enumerate(
+        [("[one.example, two.example]", 0, 4), ("[two.example]", 2, 6), ("[three.example]", -9, 99)]
+    ):
+        begins, ends = (datetime.fromtimestamp(began + day * each, UTC).isoformat() for each in days)
+        order = order_text(id=f"o{number}", names=names, begins=begins, until=ends, measures="{dns: refuse}")
+        (tmp_path / f"{number}.yaml").write_text(order)
+    late, later = tmp_path / "late.yaml", order_text(id="late", names="[four.example]", measures="{dns: nxdomain}")
+    queries = [
+        ask(f"{head}{tail}.example", use_edns=edns, payload=size)
+        for head in ("", "www.", "WWW.", f"{'x' * 60}." * 3)
+        for tail in ("one", "two", "three", "four", "five")
+        for edns, size in ((False, 0), (0, 512), (0, 4096))
+    ]
+    peers, limits = [FRANCE, GERMANY, "203.0.113.8", NOWHERE, FORWARDER], [None, 1232, 1232, 600, 300, 80]
+    with Enforcer(tmp_path, geo=small_mmdb, follow=False, clock=lambda: now[0]) as enforcer:
+        enforcer.tally.recording = True
+        judge, refused, hits = QueryJudge(enforcer, **options), 0, []
+        again = []
+        for number in range(6_000):
+            if not number % 97:
+                now[0] = began + day * dice.uniform(-1, 8)
+            if not number % 401:
+                late.unlink(missing_ok=True)
+                if dice.random() < 0.5:
+                    late.write_text(later)
+                enforcer.reload()
+            if not number % 331:
+                hits += enforcer.tally.drain(turn=True)
+            if not number % 401:
+                dice.shuffle(queries)
+                again = [(query, FRANCE, None) for query in queries if b"four" in query] * 3
+            query, peer, limit = (
+                again.pop() if again else (dice.choice(queries), dice.choice(peers), dice.choice(limits))
+            )
+            query = dice.randbytes(2) + query[2:]
+            fresh = QueryJudge(CountedElsewhere(enforcer), **options)
+            expected = fresh.judge(query, peer, limit=limit)
+            assert judge.judge(query, peer, limit=limit) == expected
+            refused += expected is not FORWARD
+        assert judge.refused == enforcer.tally.totals[REFUSED] == refused
+        assert refused > 1_000
+        # Where two orders refuse a name, each is told: three.example and four.example have but one.
+        hits += enforcer.tally.drain(turn=True)
+        assert sum(hit.times for hit in hits) >= refused
+
+
 class Failing:
     """An enforcer with a fault: in the decision, or already in finding out whether a name is named."""
 
     def __init__(self, enforcer, *, in_rules):
         self._enforcer, self._in_rules = enforcer, in_rules
-        self.tally = enforcer.tally
+        self.tally, self.clock, self.place_of = enforcer.tally, enforcer.clock, enforcer.place_of
 
     @property
     def rules(self):
@@ -392,6 +457,20 @@ def test_random_names_clients_and_options_fill_no_memory(enforcer):
     assert sum(len(shape.canned) for shape in judge._shapes.values()) <= 4_096
     assert sum(map(sys.getsizeof, judge._names)) < 8_000_000
     assert len(judge._notes.refusals.cells) <= MOST_CELLS
+    assert len(judge._given.of_peer) <= CLIENTS
+
+
+def test_refusals_that_are_given_again_and_again_fill_no_memory(enforcer):
+    """Each of 40,000 names three times: what is remembered has an end."""
+    judge = QueryJudge(enforcer)
+    for number in range(120_000):
+        query = packet(b"%06drefusedexample\0" % (number // 3))
+        assert judge.judge(query, f"203.0.113.{number % 256}", limit=1232) is not None
+        if not number % 5_000:
+            assert (
+                sum(len(answers) for answers in {id(a): a for a in judge._given.of_peer.values()}.values()) <= ANSWERS
+            )
+    assert judge.refused == 120_000
 
 
 def read_by_dnspython(query):

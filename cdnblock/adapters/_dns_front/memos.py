@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from cdnblock.audit.tally import Tally
 from cdnblock.geo.client_address import TrustedProxies
+from cdnblock.geo.country import Location
+from cdnblock.matching.coverage import Coverage
 from cdnblock.matching.decision import Decision
 from cdnblock.matching.lookup import Kind
 from cdnblock.matching.ruleset import RuleSet, Uncovered
@@ -14,6 +17,8 @@ from cdnblock.measures import dns_message as wire
 NAMES: Final = 32_768  # spellings that are remembered; about 10 MB when full, and cleared in a millisecond
 LONGEST_NAME: Final = 128  # octets; longer ones are looked up anew each time, so that nobody fills memory with them
 CLIENTS: Final = 32_768  # addresses of peers
+ANSWERS: Final = 16_384  # that are remembered; about 10 MB when full
+LONGEST_QUERY: Final = 256  # octets
 _KINDS: Final = 4_096  # of names of which the same is said
 
 
@@ -25,11 +30,22 @@ class Decides(Protocol):
         """What is enforced now."""
 
     @property
+    def clock(self) -> Callable[[], float]:
+        """What tells seconds since 1970."""
+
+    @property
     def tally(self) -> Tally:
         """What counts the refusals."""
 
     def decide_query_name(self, name: str, client: str | None) -> Decision:
         """Return the decision for a DNS query now."""
+
+    def place_of(self, client: str | None) -> Location:
+        """Return where a client is."""
+
+
+Counted: TypeAlias = tuple[list[Any], dict[Any, list[Any]]]
+"""The cell in which something was counted, and the cells among which it is found."""
 
 
 class WireNames(dict[bytes, str | None]):
@@ -88,3 +104,53 @@ class Clients(dict[str, str | None]):
             self.clear()
         self[peer] = client
         return client
+
+
+class Given(NamedTuple):
+    """A refusal as it was given: all but the id, and what has to be true for it to be given again.
+
+    `since` (inclusive) and `until` (exclusive) are seconds since 1970, and `cell` is where it is counted, as long as
+    the series has these `cells`.
+    """
+
+    tail: bytes
+    since: float
+    until: float
+    cell: list[Any]
+    cells: dict[Any, list[Any]]
+
+
+class GivenAnswers:
+    """Refusals that were given, by the query without its id and the place of its client: one look-up gives them again.
+
+    `of_peer[peer]` are those of the place where a peer is. All are of one revision.
+    """
+
+    __slots__ = ("_count", "_enforcer", "_of_place", "of_peer")
+
+    def __init__(self, enforcer: Decides) -> None:
+        self._enforcer = enforcer
+        self._of_place: dict[Location, dict[bytes, Given]] = {}
+        self._count = 0
+        self.of_peer: dict[str, dict[bytes, Given]] = {}
+
+    def keep(self, peer: str, client: str, packet: bytes, name: str, given: bytes, counted: Counted) -> None:
+        """Keep what a query was refused with; `name` is what was decided about, `counted` where it was counted."""
+        if len(packet) > LONGEST_QUERY:
+            return
+        place = self._enforcer.place_of(client)
+        found = self._enforcer.rules.find_query_name(name)
+        if not isinstance(found, Coverage) or (current := found.current.get(place)) is None:
+            return
+        _, since, until = current
+        if self._count >= ANSWERS or len(self.of_peer) >= CLIENTS:
+            self.forget()
+        answers = self.of_peer[peer] = self._of_place.setdefault(place, {})
+        self._count += 1  # one that is kept anew counts once more: they are forgotten the sooner
+        answers[packet[2:]] = Given(given[2:], since, until, *counted)
+
+    def forget(self) -> None:
+        """Start anew."""
+        self._of_place.clear()
+        self.of_peer.clear()
+        self._count = 0

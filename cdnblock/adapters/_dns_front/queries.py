@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NamedTuple
 
-from cdnblock.adapters._dns_front.memos import Clients, Decides, WireNames
+from cdnblock.adapters._dns_front.memos import Clients, Decides, GivenAnswers, WireNames
 from cdnblock.audit.tally import COUNT
 from cdnblock.geo.client_address import TrustedProxies
 from cdnblock.matching.decision import Decision
@@ -70,6 +70,8 @@ class QueryJudge:
         self._revision = ""
         self._names = WireNames(enforcer)
         self._clients = Clients(self._forwarders)
+        self._given = GivenAnswers(enforcer)
+        self._clock = enforcer.clock
         self._shapes: dict[bytes, _Shape] = {}
         self._refusals = 0  # that are remembered with their shapes
         self.amend = self._amend if networks else None
@@ -87,6 +89,18 @@ class QueryJudge:
         """
         # All that is kept is of one revision, that of `_revision`.
         try:
+            # Nearly all refusals were given before, to a client in the same place.
+            if (answers := self._given.of_peer.get(peer)) and (given := answers.get(packet[2:])):
+                tail, since, until, cell, cells = given
+                if (
+                    since <= self._clock() < until
+                    and cells is self._counted.cells
+                    and self._enforcer.rules.revision is self._revision
+                    and (limit is None or len(tail) + 2 <= limit)
+                ):
+                    cell[COUNT] += 1
+                    self.refused += 1
+                    return packet[:2] + tail
             end = packet.index(0, 12) + 5
             asked = packet[12 : end - 4].lower()
             name = self._names[asked]
@@ -98,12 +112,15 @@ class QueryJudge:
             elif len(packet) >= end and (client := self._clients[peer]) is not None:
                 # The decision is of now: one of another revision has been neither counted nor kept.
                 decision = self._enforcer.decide_query_name(name, client)
-                cell = self._counted.cells[id(decision), asked]
+                cells = self._counted.cells
+                cell = cells[id(decision), asked]
                 shape = self._shapes[packet[2:12] + packet[end:]]
                 _, head, rest = shape.canned[id(decision)]
                 answer = packet[:2] + head + packet[12:end] + rest
                 size = len(answer)
                 if limit is None or (size <= limit and size <= shape.room):
+                    if size <= shape.room:
+                        self._given.keep(peer, client, packet, name, answer, (cell, cells))
                     cell[COUNT] += 1
                     self.refused += 1
                     return answer
@@ -237,6 +254,7 @@ class QueryJudge:
     def _forget(self, revision: str) -> None:
         """Start anew for other rules. The rules themselves are not held on to: freeing them is not a loop's work."""
         self._names.forget()
+        self._given.forget()
         self._shapes.clear()
         self._refusals = 0
         self._revision = revision
