@@ -35,7 +35,7 @@ from cdnblock.sources.listeners import Listener, Listeners
 from cdnblock.sources.live_orders import SETTLE_SECONDS, FileState, LiveOrders
 from cdnblock.sources.protected_list import load_holidays
 from cdnblock.sources.release_guard import released
-from cdnblock.sources.slow_release import SlowRelease
+from cdnblock.sources.slow_release import SlowRelease, breathe, collect_new
 from cdnblock.sources.state_folder import KeptFile, StateFolder
 from cdnblock.sources.status import LastReload, describe
 from cdnblock.sources.vitals import Vitals
@@ -63,6 +63,7 @@ class Enforcer(Decider):
     every order is read as one in mode report, so decisions say what would be, and nothing is refused. `audit` is a
     folder of this instance alone for the trail of all that happens, kept by `audit_settings`; what goes wrong there
     later never stops enforcement. `clock` gives seconds since 1970 and is there for staging.
+    `serving=False` says that nobody waits for decisions while files are reread, which is quicker without pauses.
 
     `decide` never blocks, never does I/O and never raises; it may be called from any number of threads. Make it in the
     process that serves: a fork leaves the threads behind that follow the folder.
@@ -86,6 +87,7 @@ class Enforcer(Decider):
         audit: Path | str | None = None,
         audit_settings: Settings | None = None,
         clock: Callable[[], float] = time.time,
+        serving: bool = True,
     ) -> None:
         super().__init__(open_geo_table(geo) if geo is None or isinstance(geo, (str, Path)) else geo, clock)
         self._proxies = TrustedProxies(trusted_proxies, header=client_header)
@@ -107,7 +109,12 @@ class Enforcer(Decider):
                 opened.callback(self._state.close)
             started = time.perf_counter()
             self._live = LiveOrders(
-                orders, state=self._state, now=self._started, report_only=report_only, keep_texts=audit is not None
+                orders,
+                state=self._state,
+                now=self._started,
+                report_only=report_only,
+                keep_texts=audit is not None,
+                pause=breathe if serving else collect_new,
             )
             self._vitals.note_load(self._live, self._started, time.perf_counter() - started)
             self._rules = self._live.rules
@@ -333,8 +340,9 @@ class _Followed:
     def __init__(self, enforcer: Enforcer) -> None:
         self._enforcer = enforcer
 
-    def reread(self, *, by_content: bool) -> None:
+    def reread(self, *, by_content: bool) -> float | None:
         self._enforcer._reread(by_content=by_content)  # noqa: SLF001 (its own other half)
+        return self._enforcer._live.settles_in  # noqa: SLF001 (as above)
 
     def instant_passed(self) -> None:
         if (chronicle := self._enforcer._chronicle) is not None:  # noqa: SLF001 (its own other half)

@@ -191,6 +191,7 @@ def command(  # noqa: PLR0913 (click hands each option over by name)
                 follow=not once,
                 audit=audit,
                 audit_settings=audit_settings,
+                serving=False,
             )
         )
         if once:

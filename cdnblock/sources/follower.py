@@ -27,15 +27,18 @@ LOOK: Final = 0.04  # seconds between two looks at the clock, at most: a step ov
 _NEAREST: Final = 0.001  # seconds; no sleep is shorter
 _SWEEP: Final = 1.0  # seconds between two sweeps by metadata
 _CONTENT_SWEEP: Final = 60.0  # seconds between two sweeps by content
-_SETTLED: Final = 0.06  # seconds after which a file that was just written to is settled
+_AGAIN: Final = 0.06  # seconds between two looks at a folder in which something happens
 _LOG: Final = logging.getLogger("cdnblock.sources")
 
 
 class Followed(Protocol):
     """What the follower needs of the one whom it serves. No method raises."""
 
-    def reread(self, *, by_content: bool) -> None:
-        """Read what has changed, put it in force and tell everybody."""
+    def reread(self, *, by_content: bool) -> float | None:
+        """Read what has changed, put it in force and tell everybody.
+
+        Return the seconds after which what has just been written to can be read, None where nothing has.
+        """
 
     def instant_passed(self) -> None:
         """Tell everybody that decisions are different now, with no file changed."""
@@ -79,13 +82,15 @@ class Follower:
 
     def _follow(self) -> None:
         by_content_at = time.monotonic() + _CONTENT_SWEEP
+        pause = _SWEEP
         while not self._stop.is_set():
-            self._hint.wait(_SWEEP)
+            self._hint.wait(pause)
             self._hint.clear()
             if self._stop.is_set():
                 return
             by_content = time.monotonic() >= by_content_at
-            self._followed.reread(by_content=by_content)
+            settles_in = self._followed.reread(by_content=by_content)
+            pause = _SWEEP if settles_in is None else min(_SWEEP, max(_NEAREST, settles_in))
             if by_content:
                 by_content_at = time.monotonic() + _CONTENT_SWEEP
 
@@ -118,8 +123,8 @@ class Follower:
                     rust_timeout=500, raise_interrupt=False,
                 ):  # fmt: skip
                     self._hint.set()
-                    # A file that has just been written to is not settled yet: look once more when it is.
-                    if not self._stop.wait(_SETTLED):
+                    # What happens meanwhile is told only after another wait: look once more.
+                    if not self._stop.wait(_AGAIN):
                         self._hint.set()
             except Exception as error:  # noqa: BLE001 (whatever broke the watch, the sweep goes on)
                 _LOG.debug("watching %s: %s", self._folder, error)

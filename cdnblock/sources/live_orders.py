@@ -63,7 +63,9 @@ class LiveOrders:
     """The files of one orders folder (or one order file), and the rules that they make.
 
     `rules` is what is enforced, `held` the releases that wait for `refresh(accept_release=True)`, `state_error` why
-    the last good set could not be kept on disk, None when it was. Not thread-safe: one at a time calls `refresh`.
+    the last good set could not be kept on disk, None when it was, `settles_in` the seconds after which what somebody
+    had just written to at the last `refresh` can be read, None where nobody had. Not thread-safe: one at a time calls
+    `refresh`.
     """
 
     def __init__(
@@ -74,10 +76,12 @@ class LiveOrders:
         now: datetime | None = None,
         report_only: bool = False,
         keep_texts: bool = False,
+        pause: Callable[[], None] = breathe,
     ) -> None:
         """Read everything once; `report_only` reads every order as one in mode report.
 
-        `keep_texts` keeps the octets of the files in force, as a state folder asks for in any case.
+        `keep_texts` keeps the octets of the files in force, as a state folder asks for in any case. `pause` is called
+        about once a millisecond of what `refresh` does, for those who may be waiting for the interpreter.
 
         Raises:
             OrderError: a file is invalid, and the state folder has no last good version of it.
@@ -97,6 +101,7 @@ class LiveOrders:
         self._pause: Callable[[], None] | None = None
         self._seen: dict[Path, _Fingerprint] = {}
         self._unlisted: tuple[Problem, ...] = ()
+        self.settles_in: float | None = None
         self._of_state: tuple[Problem, ...] = ()
         self._saved: Mapping[Path, tuple[str, str | None]] = {}
         self.state_error: str | None = None
@@ -107,7 +112,7 @@ class LiveOrders:
         self.rules = compile_orders(_orders(self._enforced))
         self._start(now or datetime.now(UTC))
         breathe()
-        self._pause = breathe  # from now on somebody may be waiting for the interpreter
+        self._pause = pause  # from now on somebody may be waiting for the interpreter
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -158,6 +163,7 @@ class LiveOrders:
         what is or is not in the folder.
         """
         before = (self.rules, self.problems, self.held)
+        self.settles_in = None
         try:
             members = self._members()
         except ConfigError as error:
@@ -363,7 +369,15 @@ class LiveOrders:
         return [self._path]
 
     def _is_stale(self, path: Path) -> bool:
-        return self._is_changed(path) and _is_settled(self._now(path))
+        now = self._now(path)
+        return now != self._seen.get(path) and self._has_settled(now)
+
+    def _has_settled(self, fingerprint: _Fingerprint) -> bool:
+        """Tell whether something that has changed is settled; if not, it is to be looked at when it is."""
+        left = _unsettled_for(fingerprint)
+        if left:
+            self.settles_in = left if self.settles_in is None else min(left, self.settles_in)
+        return not left
 
     def _is_changed(self, path: Path) -> bool:
         return self._now(path) != self._seen.get(path)
@@ -377,7 +391,7 @@ class LiveOrders:
         before = _fingerprint([path])
         file = self._as_meant(read_file(path, self._protected, keep_texts=self._keep_texts, pause=self._pause))
         fingerprint = (*before, *_fingerprint(file.beside))
-        self._seen[path] = fingerprint if _is_settled(fingerprint) else ()
+        self._seen[path] = () if _unsettled_for(fingerprint) else fingerprint
         return file
 
     def _as_meant(self, file: OrderFile) -> OrderFile:
@@ -392,6 +406,7 @@ class LiveOrders:
                 yield file
             else:
                 self._seen[path] = ()
+                self.settles_in = SETTLE_SECONDS
 
     def _has_other_content(self, path: Path) -> bool:
         file = self._read.get(path)
@@ -399,7 +414,7 @@ class LiveOrders:
 
     def _reload_protected(self) -> bool:
         now = _fingerprint([self.folder / PROTECTED_FILE])
-        if now == self._protected_seen or not _is_settled(now):
+        if now == self._protected_seen or not self._has_settled(now):
             return False
         self._protected_seen = now
         self._protected, self._of_folder = load_protected(self.folder)
@@ -423,8 +438,11 @@ def _fingerprint(paths: Iterable[Path]) -> _Fingerprint:
     return tuple(found)
 
 
-def _is_settled(fingerprint: _Fingerprint) -> bool:
-    """Tell whether nobody has written for a moment. A time in the future is a clock's mistake, and no reason to wait."""
+def _unsettled_for(fingerprint: _Fingerprint) -> float:
+    """Return how long (s) nobody may write until something is settled, 0 where it is.
+
+    A time in the future is a clock's mistake, and no reason to wait.
+    """
     now = time.time_ns()
-    ages = (now - file[3] for file in fingerprint if file is not None)
-    return all(age < 0 or age >= SETTLE_SECONDS * 1e9 for age in ages)
+    ages = ((now - file[3]) / 1e9 for file in fingerprint if file is not None)
+    return max((SETTLE_SECONDS - age for age in ages if 0 <= age < SETTLE_SECONDS), default=0.0)

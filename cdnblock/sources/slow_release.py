@@ -26,13 +26,18 @@ _ENOUGH: Final = 2_000  # names that are freed between two pauses
 
 
 def breathe() -> None:
-    """Let other threads run.
+    """Let other threads run."""
+    collect_new()
+    time.sleep(_BREATH)
 
-    The garbage collector looks at new lists of names now, while they are few: it need not follow texts, but only
-    notices when it has gone through them.
+
+def collect_new() -> None:
+    """Have the garbage collector look at new lists of names now, while they are few.
+
+    It need not follow texts, but only notices when it has gone through them. This is the pause of those who have nobody
+    waiting.
     """
     gc.collect(0)
-    time.sleep(_BREATH)
 
 
 @contextmanager

@@ -353,11 +353,13 @@ def test_closing_twice_and_from_a_listener_does_no_harm(tmp_path, small_mmdb):
 class Looks:
     """Somebody followed who only notes how the folder is looked at."""
 
-    def __init__(self):
+    def __init__(self, settles_in=None):
         self.by_content = []
+        self.settles_in = settles_in
 
     def reread(self, *, by_content):
         self.by_content.append(by_content)
+        return self.settles_in
 
     def instant_passed(self):
         raise AssertionError("there is no instant")
@@ -382,6 +384,25 @@ def test_contents_are_looked_at_less_often_and_even_among_hints(tmp_path, monkey
         following.close()
     assert looks.by_content.count(True) == 3
     assert looks.by_content.count(False) > 3
+
+
+def test_what_is_being_written_is_looked_at_when_it_has_settled(tmp_path, monkeypatch):
+    """By nothing but the time that this takes: no file event comes, and the next sweep is far away."""
+    monkeypatch.setattr(follower, "_SWEEP", 10 * BOUND)
+    looks = Looks(settles_in=0.01)
+    following = follower.Follower(looks, tmp_path, lambda: datetime.now(UTC))
+    try:
+        while not looks.by_content:  # a watch begins when it can
+            (tmp_path / "noise").write_text("")
+            time.sleep(0.05)
+        wait_until(lambda: len(looks.by_content) > 100)
+        looks.settles_in = None
+        time.sleep(0.5)
+        seen = len(looks.by_content)
+        time.sleep(0.5)
+        assert len(looks.by_content) == seen
+    finally:
+        following.close()
 
 
 def test_a_forked_process_says_that_it_follows_nothing(tmp_path):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from order_texts import order_text
 
+from cdnblock.sources import live_orders
 from cdnblock.sources.live_orders import FileState, LiveOrders
 from cdnblock.sources.state_folder import StateFolder
 
@@ -58,6 +59,40 @@ def test_a_copy_takes_over_when_the_original_goes(live, tmp_path):
     assert states(live) == dict.fromkeys(["b.yaml", "c.yaml", "z.yaml"], FileState.ENFORCED)
     assert live.problems == ()
     assert live.held == ()
+
+
+def test_what_is_being_written_waits_until_it_has_settled(live, tmp_path, monkeypatch):
+    """And for how long is told, of several files the shortest; what nobody writes to waits for nothing."""
+    assert (live.refresh(NOW), live.settles_in) == (False, None)
+    monkeypatch.setattr(live_orders, "SETTLE_SECONDS", 1000)
+    for name, ago in (("x", 400), ("y", 600), ("z", 2000)):
+        write(tmp_path / f"{name}.yaml", id=name, names=listed(name, 10))
+        os.utime(tmp_path / f"{name}.yaml", (time.time() - ago,) * 2)
+    live.refresh(NOW)
+    assert in_force(live) == ["a", "b", "c", "z"]
+    assert live.settles_in == pytest.approx(400, abs=60)
+    monkeypatch.setattr(live_orders, "SETTLE_SECONDS", 0.05)
+    live.refresh(NOW)
+    assert in_force(live) == ["a", "b", "c", "x", "y", "z"]
+    assert live.settles_in is None
+
+
+def test_a_long_list_is_reread_with_pauses(tmp_path):
+    """Those that the caller gives, and none at the start, when nobody can be waiting."""
+    names = [f"a{number}.example" for number in range(20_000)]
+    (tmp_path / "annex.txt").write_text("\n".join(names))
+    (tmp_path / "a.yaml").write_text(order_text() + "names_file: annex.txt\n")
+    settle(tmp_path / "annex.txt")
+    settle(tmp_path / "a.yaml")
+    pauses = []
+    live = LiveOrders(tmp_path, now=NOW, pause=lambda: pauses.append(len(live.rules)))
+    assert pauses == []
+    (tmp_path / "annex.txt").write_text("\n".join([*names[1:], *(f"b{number}.example" for number in range(20_000))]))
+    os.utime(tmp_path / "annex.txt", (1, 1))
+    assert live.refresh(NOW)
+    assert len(live.rules) == 40_000
+    assert len(pauses) > 20
+    assert set(pauses) == {20_001}
 
 
 def test_two_files_may_swap_their_ids(live, tmp_path):
