@@ -25,6 +25,7 @@ from cdnblock.matching.soundness import problems_of, shared_ids
 from cdnblock.orders.model import Measure, Order
 
 _AT_ONCE: Final = 1_000  # names that are compared between two pauses: each costs some looks into cold memory
+_QUICKER: Final = 4  # times as many names are compared at once where nothing is gone
 
 __all__ = ["RuleSet", "Uncovered", "compile_orders", "timestamp"]
 
@@ -162,7 +163,9 @@ class RuleSet:
         for mine, theirs in zip(self._names.shards, new._names.shards, strict=True):
             if all_hold and mine is theirs:
                 continue
-            for names in _batches(mine):
+            all_there = all_hold and mine.keys() <= theirs.keys()  # as nearly always, and sooner found out
+            unpaused += len(mine) // _QUICKER if all_there else 0
+            for names in ([],) if all_there else _batches(mine):
                 if all_hold:
                     gone = [name for name in names if name not in theirs]
                 else:
