@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from cdnblock.exporters._fares import Fares, FrameOf, Table
 from cdnblock.exporters._groups import OTHER, UNKNOWN, Group, Outcome, differ, labels
@@ -39,9 +40,20 @@ class Plan:
 
     def by(self, fares: Fares) -> Plan:
         """Return the plan in which this is how names fare."""
-        plan = replace(self, exact=fares.exact(), suffixes=fares.suffixes())
+        plan = replace(self, exact={}, suffixes={})
         object.__setattr__(plan, "fares", fares)  # no argument: whoever replaces a table must not keep it
+        del plan.__dict__["exact"], plan.__dict__["suffixes"]  # made once somebody asks for them
         return plan
+
+    if not TYPE_CHECKING:  # which takes it for a sign that there is every attribute
+
+        def __getattr__(self, name: str) -> Table:
+            """Make a table that nobody has asked for before: what an engine goes by may be made without it."""
+            fares = self.__dict__.get("fares")
+            if fares is None or name not in ("exact", "suffixes"):
+                raise AttributeError(name, name=name, obj=self)
+            table = self.__dict__[name] = fares.exact() if name == "exact" else fares.suffixes()
+            return table
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -113,7 +125,9 @@ class Plan:
     def seen_from(self, place: str) -> Plan:
         """Return the plan for a server all of whose clients are in one place: there each outcome is everybody's."""
         if self.fares is not None:
-            return replace(self, countries=()).by(self.fares.changed(lambda group: self._only(group, place)))
+            return replace(self, countries=(), exact={}, suffixes={}).by(
+                self.fares.changed(lambda group: self._only(group, place))
+            )
         seen = {group.id: self._only(group, place) for group in self.groups}
         suffixes: dict[str, Group | None] = {}
         for name in sorted(self.suffixes, key=labels):

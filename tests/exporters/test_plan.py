@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -131,6 +132,17 @@ def test_a_name_below_another_of_the_same_order_is_left_out():
     names = ("a.example", "www.a.example")
     assert [*planned(an_order("one", *names), tells=nothing_told).suffixes] == ["a.example"]
     assert [*planned(an_order("one", *names)).suffixes] == ["a.example", "www.a.example"]
+
+
+def test_tables_that_nobody_has_asked_for_are_there_all_the_same():
+    """They are made at the first look, once, and go into what is made of the plan; nothing else is made up."""
+    orders = [an_order("one", "a.example", Name(name="b.example", subdomains=False))]
+    plan, same = planned(*orders), planned(*orders)
+    assert replace(plan, revision="other") != plan == same
+    assert [*replace(plan, revision="other").suffixes] == [*plan.suffixes] == ["a.example"]
+    assert [*plan.exact] == ["b.example"]
+    assert plan.exact is plan.exact
+    assert not hasattr(plan, "prefixes")
 
 
 def test_a_name_alone_is_in_the_table_of_hosts():
