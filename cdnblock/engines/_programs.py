@@ -15,6 +15,7 @@ from typing import Final
 from cdnblock.engines._engine import DownError, Means, NotTakenError, RefusedError
 
 PATIENCE: Final = 120.0  # seconds that an engine may take to check or to load what it is given: a million names take 15
+_LONGEST_PID: Final = 64  # octets of the file that names a process
 _SHOWN: Final = 12  # lines of what a program said that an error repeats
 _NOISE: Final = re.compile(r"^\s*$|^\[NOTICE\]")  # what explains nothing
 _FOLDERS: Final = "/usr/sbin:/usr/local/sbin:/sbin"  # where servers are, which is not on every user's path
@@ -65,13 +66,22 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, lines: int | 
 def running(pid_file: str, program: str) -> int:
     """Return the process of an engine. Raises DownError when there is none: a number may be somebody else's by now."""
     try:
-        pid = int(Path(pid_file).read_text(encoding="ascii").split()[0])
+        pid = int(_beginning_of(pid_file).split()[0])
         name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
     except (OSError, ValueError, IndexError) as error:
         raise DownError(f"{program} does not run: {pid_file}: {error}") from None
     if name != program:
         raise DownError(f"{program} does not run: {pid_file} names the process {pid}, which is {name}")
     return pid
+
+
+def _beginning_of(file: str) -> bytes:
+    """Return the first octets of a file that somebody else writes: it may be a device or a pipe, and is not waited for."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, _LONGEST_PID)
+    finally:
+        os.close(descriptor)
 
 
 def started(pid: int) -> float | None:
