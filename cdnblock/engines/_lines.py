@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from cdnblock.orders.text_file import common_end, common_start
+
 _COMMENTS: Final = (b"#", b"//", b"--", b";")
 
 
@@ -21,34 +23,10 @@ def lines_of_one(before: bytes, after: bytes) -> tuple[set[bytes], set[bytes]]:
     A line that a text has several times may be among them although the other text has it, too.
     """
     old, new = without_header(before), without_header(after)
-    start = old.rfind(b"\n", 0, _common(old, new)) + 1
+    start = old.rfind(b"\n", 0, common_start(old, new)) + 1
     old, new = old[start:], new[start:]
-    shared = _common_end(old, new)
+    shared = common_end(old, new)
     if shared:  # from the end of a line on
         shared = len(old) - (old.find(b"\n", len(old) - shared) + 1 or len(old))
     mine, theirs = ({*text[: len(text) - shared].split(b"\n")} - {b""} for text in (old, new))
     return mine - theirs, theirs - mine
-
-
-def _common(one: bytes, other: bytes) -> int:
-    """Return how many octets two texts begin with alike."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _common_end(one: bytes, other: bytes) -> int:
-    """Return how many octets two texts end with alike."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -170,11 +170,12 @@ def _compared(old: NameIndex[Claim], new: NameIndex[Claim]) -> tuple[dict[object
 
 def _met(mine: Mapping[str, object], theirs: Mapping[str, object]) -> Counter[tuple[object, object]]:
     """Return which marks names had and have, and of how many names that is so."""
+    if mine is theirs:
+        return Counter({(mark, mark): number for mark, number in Counter(mine.values()).items()})
     marks = {*mine.values()}, {*theirs.values()}
     if len(marks[0]) == len(marks[1]) == 1 and mine.keys() == theirs.keys():  # nearly always, and sooner found out
         return Counter({(marks[0].pop(), marks[1].pop()): len(mine)})
-    before = theirs.values() if mine is theirs else map(mine.get, theirs)
-    return Counter(zip(before, theirs.values(), strict=True))
+    return Counter(zip(map(mine.get, theirs), theirs.values(), strict=True))
 
 
 def _below(blocks: Iterable[Block], names: Collection[str]) -> Iterator[str]:

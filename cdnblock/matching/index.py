@@ -30,9 +30,15 @@ class NameIndex(Generic[_Claim]):
         marks = _Marks[_Claim]()
         lists: dict[str, tuple[NameList, list[int]]] = {}
         singly: list[tuple[int, tuple[str, ...]]] = []
+        owners: dict[object, str] = {}  # of marks
         for claim, names in given:
             rank = marks.rank(claim)
-            if isinstance(names, NameList) and names.shards:
+            # Two versions of one list may share their mark, which here can stand for one of them alone.
+            if (
+                isinstance(names, NameList)
+                and names.shards
+                and owners.setdefault(names.mark, names.digest) == names.digest
+            ):
                 lists.setdefault(names.digest, (names, []))[1].append(rank)
             else:
                 singly.append((rank, tuple(names)))

@@ -7,11 +7,11 @@ in piece by piece, and no dictionary grows so large that its growing would hold 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from operator import eq
-from typing import Final, TypeVar, overload
+from typing import Final, Self, TypeVar, overload
 
 SHARDS: Final = 256
 """Into how many dictionaries names are spread; `hash(name) & SHARD_MASK` tells which one holds a name."""
@@ -21,16 +21,18 @@ SHORT: Final = 500
 PIECE: Final = 2_000  # names that are taken in at once, in about a millisecond
 
 _Names = TypeVar("_Names", bound=Collection[str])
+_NO_BOUNDS: Final = (0, 2)  # depth and shallowest of a list without names
 _NO_DOTS: Final = bytes(set(range(256)) - set(b".\n"))
 
 
 class NameList(Sequence[str]):
     """Canonical names in the order in which a file lists them, doubled ones too.
 
-    `shards[hash(name) & SHARD_MASK]` maps each name to `mark`, an object of this list's own: a dictionary of names
-    that all have one value can be shared by rule sets, and the garbage collector has nothing to look at in it. A list
-    of at most `SHORT` names has no shards. `sieve` is for a quick no: see `sieve_of`. `digest` is the same for the same
-    names in the same order. No name has more than `depth` labels, none fewer than `shallowest`, which is 1 or 2.
+    `shards[hash(name) & SHARD_MASK]` maps each name to `mark`, an object of this list's own, and of those that were made
+    of it by `amended`: a dictionary of names that all have one value can be shared by rule sets, and the garbage
+    collector has nothing to look at in it. A list of at most `SHORT` names has no shards. `sieve` is for a quick no: see
+    `sieve_of`. `digest` is the same for the same names in the same order. No name has more than `depth` labels, none
+    fewer than `shallowest`, which is 1 or 2.
     """
 
     __slots__ = (
@@ -64,8 +66,64 @@ class NameList(Sequence[str]):
         self.distinct = sum(map(len, self.shards)) if self.shards else len(set(self))
         self.mark = taking.mark
         self.digest = taking.digest.hexdigest()
-        self.depth = taking.depth
-        self.shallowest = taking.shallowest
+        self.depth, self.shallowest = taking.bounds
+
+    def amended(
+        self, start: int, stop: int, names: Sequence[str], pause: Callable[[], None] | None = None
+    ) -> Self | None:
+        """Return the list with these names in the place of its names from `start` to `stop`.
+
+        It shares with this one what it can. None where a list has to be made anew: too much would be different, a name
+        would be there twice, or it is too short. `pause` as for a new list.
+        """
+        before = self[start:stop]
+        gone, new = {*before} - {*names}, {*names} - {*before}
+        is_few = len(gone) + len(new) <= SHORT < len(self) + len(names) - len(before)
+        if not self.shards or not is_few:
+            return None
+        if self.distinct < len(self) or len({*names}) < len(names) or any(name in self for name in new):
+            return None
+        made = type(self).__new__(type(self))
+        made.pieces = self._spliced(start, stop, names)
+        made._ends = list(accumulate(map(len, made.pieces)))  # noqa: SLF001 (its own, which is being made)
+        made.distinct, made.mark = len(made), self.mark
+        made.shards = tuple(_with_pauses(self._shards_with(gone, new), pause))
+        made.sieve = self._sieve_with(new) if not gone and sieve_size(len(made)) == len(self.sieve) else b""
+        made.sieve = made.sieve or sieve_of(made.pieces, pause)
+        digest, bounds = hashlib.sha256(), (self.depth, self.shallowest)
+        is_open = any(name.count(".") + 1 in (1, self.depth) for name in gone)
+        bounds = _widened(_NO_BOUNDS if is_open else bounds, _text(names))
+        for piece in _with_pauses(made.pieces, pause):
+            text = _text(piece)
+            digest.update(text)
+            bounds = _widened(bounds, text) if is_open else bounds
+        made.digest, (made.depth, made.shallowest) = digest.hexdigest(), bounds
+        return made
+
+    def _spliced(self, start: int, stop: int, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """Return the pieces with other names from `start` to `stop`; those before and behind are the same."""
+        first = min(bisect_right(self._ends, start), len(self.pieces) - 1)
+        last = max(first, bisect_left(self._ends, stop))
+        offset = self._ends[first - 1] if first else 0
+        between = [*chain.from_iterable(self.pieces[first : last + 1])]
+        between[start - offset : stop - offset] = names
+        return (*self.pieces[:first], *map(tuple, _pieces(between)), *self.pieces[last + 1 :])
+
+    def _shards_with(self, gone: Collection[str], new: Collection[str]) -> Iterator[dict[str, object]]:
+        changed: dict[int, dict[str, object]] = {}
+        for name in chain(gone, new):
+            changed.setdefault(hash(name) & SHARD_MASK, {})[name] = self.mark
+        for number, shard in enumerate(self.shards):
+            if number in changed:
+                names = changed[number]
+                yield {name: mark for name, mark in (shard | names).items() if name not in gone}
+            else:
+                yield shard
+
+    def _sieve_with(self, names: Iterable[str]) -> bytes:
+        sieve = bytearray(self.sieve)
+        mark_in(sieve, names)
+        return bytes(sieve)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -145,20 +203,15 @@ class _Taking:
         self.pieces: list[tuple[str, ...]] = []
         self.mark = object()
         self.digest = hashlib.sha256()
-        self.depth = 0
-        self.shallowest = 2
+        self.bounds = _NO_BOUNDS
         self._spread: list[list[str]] = [[] for _ in range(SHARDS)]
         self._appends = [names.append for names in self._spread]
 
     def take(self, piece: Sequence[str]) -> None:
         self.pieces.append(tuple(piece))
-        text = "\n".join(piece).encode() + b"\n" if piece else b""
+        text = _text(piece)
         self.digest.update(text)
-        dots = text.translate(None, _NO_DOTS)
-        while b"." * self.depth in dots:
-            self.depth += 1
-        if dots.startswith(b"\n") or b"\n\n" in dots:
-            self.shallowest = 1
+        self.bounds = _widened(self.bounds, text)
         appends, mask = self._appends, SHARD_MASK
         for name in piece:
             appends[hash(name) & mask](name)
@@ -198,6 +251,19 @@ def name_list(names: Iterable[str]) -> NameList:
     return names if isinstance(names, NameList) else NameList(_pieces(tuple(names)))
 
 
+def _widened(bounds: tuple[int, int], text: bytes) -> tuple[int, int]:
+    """Return how many labels the deepest and the shallowest name have, those of a text included."""
+    depth, shallowest = bounds
+    dots = text.translate(None, _NO_DOTS)
+    while b"." * depth in dots:
+        depth += 1
+    return depth, 1 if dots.startswith(b"\n") or b"\n\n" in dots else shallowest
+
+
+def _text(piece: Sequence[str]) -> bytes:
+    return "\n".join(piece).encode() + b"\n" if piece else b""
+
+
 def _pieces(names: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(names), PIECE):
         yield names[start : start + PIECE]
@@ -230,6 +296,24 @@ class LineNumbers(Sequence[int]):
             self._places.append(self._length)
             self._starts.append(start)
         self._length += count
+
+    def amended(self, start: int, stop: int, numbers: LineNumbers, shift: int) -> LineNumbers:
+        """Return the numbers with others in the place of those from `start` to `stop`, all behind them shifted."""
+        made = LineNumbers()
+        for first, count in (
+            *self._runs(0, start),
+            *numbers._runs(0, len(numbers)),
+            *((first + shift, count) for first, count in self._runs(stop, len(self))),
+        ):
+            made.add(first, count)
+        return made
+
+    def _runs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield the runs of the numbers from place `start` to `stop`: the first number of each, and how many there are."""
+        for place, end, first in zip(self._places, (*self._places[1:], self._length), self._starts, strict=False):
+            inside, behind = max(place, start), min(end, stop)
+            if inside < behind:
+                yield first + inside - place, behind - inside
 
     def __len__(self) -> int:
         return self._length

@@ -6,8 +6,10 @@ Lines that are canonical as they stand are matched many at once; only the others
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from cdnblock.errors import Problem
@@ -16,7 +18,7 @@ from cdnblock.orders.host_names import CLEAN, host_name
 from cdnblock.orders.model import NamesFile
 from cdnblock.orders.name_list import LineNumbers, NameList
 from cdnblock.orders.protected import Protected
-from cdnblock.orders.text_file import MAX_REPORTED, decode_by_lines
+from cdnblock.orders.text_file import BOM, MAX_BYTES, MAX_REPORTED, common_end, common_start, decode_by_lines
 
 MAX_PROBLEMS: Final = 1_000
 
@@ -29,7 +31,17 @@ _CLEAN_LINES: Final = re.compile(
     rf"(?:(?![^\n]{{{MAX_NAME + 1}}})(?:{_LABEL}\.)++(?!xn--)[a-z][a-z0-9_-]{{0,62}}+\n)*+"
 )
 _MAX_ODD: Final = 40  # lines of one piece between which clean ones are still looked for in bulk
+_MOST: Final = 64 * 1024  # octets that differ; beyond them a file is read whole
+_STEP: Final = 1024 * 1024  # octets that are compared at once, in less than a millisecond
 _AT_ONCE: Final = 200  # lines that are looked at one by one, in some milliseconds at worst
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBefore:
+    """The octets of a names file as it was, and what was read in them."""
+
+    data: bytes
+    names_file: NamesFile
 
 
 def parse_names_file(
@@ -39,12 +51,16 @@ def parse_names_file(
     *,
     key: str = "names_file",
     pause: Callable[[], None] | None = None,
+    last: ReadBefore | None = None,
 ) -> tuple[NamesFile | None, tuple[Problem, ...]]:
     """Return the canonical names with their lines, or None; and every problem, the first 1,000 of them.
 
     `key` is the key of the order file that names this one, `file` is this one. `pause` is called about once a
-    millisecond, so that a caller can let others run.
+    millisecond, so that a caller can let others run. `last` is this file as it was read before, by the same protected
+    list: where few lines differ, only these are read, and the rest is shared.
     """
+    if last is not None and (amended := _amended(data, file, protected, last, pause)) is not None:
+        return amended, ()
     reading = _Reading(file, protected)
     names = NameList(reading.pieces(data), pause)
     found = [*reading.undecodable, *reading.no_names, *reading.too_broad[:MAX_PROBLEMS]]
@@ -53,6 +69,76 @@ def parse_names_file(
     if found:
         return None, tuple(replace(problem, key=key) for problem in sorted(found, key=lambda problem: problem.line))
     return NamesFile(file=file, names=names, lines=reading.lines), ()
+
+
+def _amended(
+    data: bytes, file: str, protected: Protected, last: ReadBefore, pause: Callable[[], None] | None
+) -> NamesFile | None:
+    """Return what a file says now, of whose lines few are others than before; None where it has to be read whole."""
+    names, numbers = last.names_file.names, last.names_file.lines
+    if not isinstance(names, NameList) or not isinstance(numbers, LineNumbers) or len(data) > MAX_BYTES:
+        return None
+    start, end, end_before = _differing(last.data, data, pause)
+    some, some_before = data[start:end], last.data[start:end_before]
+    if max(len(some), len(some_before)) > _MOST or (start and some.startswith(BOM)):
+        return None  # in the middle a mark is a hidden character
+    above = _count(data, b"\n", 0, start, pause)
+    if b"\r" in some_before or _count(data, b"\r", 0, len(data), pause):
+        return None  # alone they end lines, too
+    reading = _Reading(file, protected)
+    found = [*chain.from_iterable(reading.pieces(some, above))]
+    if reading.undecodable or reading.no_names or reading.too_broad:
+        return None  # so that problems are told as always
+    first = bisect_right(numbers, above)
+    is_rest = end_before < len(last.data)
+    stop = bisect_right(numbers, above + some_before.count(b"\n")) if is_rest else len(numbers)
+    list_now = names.amended(first, stop, found, pause)
+    if list_now is None:
+        return None
+    shift = some.count(b"\n") - some_before.count(b"\n")
+    return NamesFile(file=file, names=list_now, lines=numbers.amended(first, stop, reading.lines, shift))
+
+
+def _differing(before: bytes, after: bytes, pause: Callable[[], None] | None) -> tuple[int, int, int]:
+    """Return where the lines that differ begin in two texts, and where they end in `after` and in `before`."""
+    start = before.rfind(b"\n", 0, _shared_start(before, after, pause)) + 1
+    shared = _shared_end(before, after, min(len(before), len(after)) - start, pause)
+    if shared:  # from the end of a line on
+        end = before.find(b"\n", len(before) - shared) + 1
+        shared = len(before) - end if end else 0
+    return start, len(after) - shared, len(before) - shared
+
+
+def _shared_start(one: bytes, other: bytes, pause: Callable[[], None] | None) -> int:
+    """Return how many octets two texts begin with alike."""
+    most = min(len(one), len(other))
+    for place in _steps(0, most, pause):
+        mine, theirs = one[place : place + _STEP], other[place : place + _STEP]
+        if mine != theirs:
+            return place + common_start(mine, theirs)
+    return most
+
+
+def _shared_end(one: bytes, other: bytes, most: int, pause: Callable[[], None] | None) -> int:
+    """Return how many octets two texts end with alike, `most` at most."""
+    for done in _steps(0, most, pause):
+        size = min(_STEP, most - done)
+        mine, theirs = (text[len(text) - done - size : len(text) - done] for text in (one, other))
+        if mine != theirs:
+            return done + common_end(mine, theirs)
+    return most
+
+
+def _count(data: bytes, octet: bytes, start: int, stop: int, pause: Callable[[], None] | None) -> int:
+    return sum(data.count(octet, place, min(stop, place + _STEP)) for place in _steps(start, stop, pause))
+
+
+def _steps(start: int, stop: int, pause: Callable[[], None] | None) -> Iterator[int]:
+    """Yield where the next octets are to be looked at, with a pause before each but the first."""
+    for place in range(start, stop, _STEP):
+        if place > start and pause is not None:
+            pause()
+        yield place
 
 
 class _Reading:
@@ -66,14 +152,14 @@ class _Reading:
         self._file = file
         self._protected = protected
 
-    def pieces(self, data: bytes) -> Iterator[list[str]]:
-        """Yield the names of each piece of the file."""
+    def pieces(self, data: bytes, above: int = 0) -> Iterator[list[str]]:
+        """Yield the names of each piece of the file, or of a part of it that has some lines above."""
         for number, text, problems in decode_by_lines(data, self._file):
             self.undecodable += problems
             if len(self.undecodable) >= MAX_REPORTED or len(self.no_names) >= MAX_PROBLEMS:
                 return
             if text is not None:
-                yield from self._lists(text, number)
+                yield from self._lists(text, above + number)
 
     def _lists(self, text: str, number: int) -> Iterator[list[str]]:
         """Yield the names of some lines, of which line `number` is the first: in one list, or more where many are odd."""

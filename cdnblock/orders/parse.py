@@ -34,6 +34,7 @@ from cdnblock.orders.model import (
     UnknownLocation,
     Window,
 )
+from cdnblock.orders.names_file import ReadBefore
 from cdnblock.orders.protected import Protected
 from cdnblock.orders.reader import Reader
 from cdnblock.orders.structure import structure_problems
@@ -59,12 +60,14 @@ def parse_order(
     protected: Protected,
     holidays: Holidays = french_public_holidays,
     pause: Callable[[], None] | None = None,
+    last: Mapping[str, ReadBefore] | None = None,
 ) -> tuple[Order | None, tuple[Problem, ...]]:
     """Return the order that a file holds, and everything wrong with it; None if anything of that is an error.
 
     `file` is how problems and positions call the file. `read_names_file` returns the bytes of a file beside it, by its
     name alone, and may raise OSError. `holidays` matters to a duration in working days. `pause` is called about once a
-    millisecond while a names file is read. Never raises.
+    millisecond while a names file is read. `last` has names files, by name, as they were read before with the same
+    protected list: what they share with what they say now is not read again. Never raises.
     """
     document, problems = read_document(text, file)
     if document is None:
@@ -77,6 +80,7 @@ def parse_order(
         protected=protected,
         problems=[*problems, *shape_problems],
         pause=pause,
+        last=last or {},
     )
     draft = _draft(reader, holidays)
     for found in contradictions(draft):

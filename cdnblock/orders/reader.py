@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, TypeVar
@@ -12,7 +12,7 @@ from cdnblock.orders.document import Document, Path, dotted
 from cdnblock.orders.host_names import host_name
 from cdnblock.orders.model import Delay, Moment, Name, NamesFile, Position
 from cdnblock.orders.moments import read_day, read_delay, read_moment
-from cdnblock.orders.names_file import parse_names_file
+from cdnblock.orders.names_file import ReadBefore, parse_names_file
 from cdnblock.orders.protected import Protected
 from cdnblock.orders.text_file import cut
 
@@ -32,6 +32,7 @@ class Reader:
     problems: list[Problem] = field(default_factory=list)
     moments: list[tuple[Path, Moment]] = field(default_factory=list)
     pause: Callable[[], None] | None = None
+    last: Mapping[str, ReadBefore] = field(default_factory=dict)
 
     def note(self, path: Path, message: str, *, severity: Severity = Severity.ERROR, of_key: bool = False) -> None:
         """Note a problem; an error makes its path broken."""
@@ -131,7 +132,9 @@ class Reader:
             return None
         folder, slash, _ = self.document.file.rpartition("/")
         shown = f"{folder}{slash}{name}"
-        names, problems = parse_names_file(data, shown, self.protected, key=dotted(path), pause=self.pause)
+        names, problems = parse_names_file(
+            data, shown, self.protected, key=dotted(path), pause=self.pause, last=self.last.get(name)
+        )
         self.problems += problems
         if problems:
             self.broken.add(path)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_BYTES: Final = 64 * 1024 * 1024
+BOM: Final = b"\xef\xbb\xbf"
 MAX_REPORTED: Final = 20  # invisible characters
 
 _PIECE: Final = 32 * 1024  # octets that are read at once, in about a millisecond
-_BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(r"\r\n?|\n")
 _LONE_CR: Final = re.compile(rb"\r(?!\n)")
 # C0 without tab and line ends, DEL, C1, the two Unicode line ends that YAML 1.1 takes for line ends and 1.2 does not,
@@ -34,7 +34,7 @@ def decode(data: bytes, file: str) -> tuple[str | None, tuple[Problem, ...]]:
     """
     if too_large := _too_large(data, file):
         return None, too_large
-    data = data.removeprefix(_BOM)
+    data = data.removeprefix(BOM)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -104,13 +104,37 @@ def read_entries(data: bytes, file: str, take: Callable[[int, str], None], *, mo
     return tuple(found)
 
 
+def common_start(one: bytes, other: bytes) -> int:
+    """Return how many octets two texts begin with alike."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def common_end(one: bytes, other: bytes) -> int:
+    """Return how many octets two texts end with alike."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
 def _unix(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _whole_lines(data: bytes) -> Iterator[bytes]:
     """Cut after line ends, so never inside of a character."""
-    start = len(_BOM) if data.startswith(_BOM) else 0
+    start = len(BOM) if data.startswith(BOM) else 0
     last = data.rfind(b"\n")
     while start < len(data):
         enough = start + _PIECE

@@ -389,7 +389,10 @@ class LiveOrders:
     def _read_one(self, path: Path) -> OrderFile:
         """Read a file; one that has just been written to is looked at again, whatever its times say then."""
         before = _fingerprint([path])
-        file = self._as_meant(read_file(path, self._protected, keep_texts=self._keep_texts, pause=self._pause))
+        last = self._read.get(path)
+        file = self._as_meant(
+            read_file(path, self._protected, keep_texts=self._keep_texts, pause=self._pause, last=last)
+        )
         fingerprint = (*before, *_fingerprint(file.beside))
         self._seen[path] = () if _unsettled_for(fingerprint) else fingerprint
         return file

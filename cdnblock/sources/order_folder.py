@@ -16,7 +16,8 @@ from typing import Final
 
 from cdnblock.errors import ConfigError, OrderError, Problem, Severity
 from cdnblock.matching.ruleset import RuleSet, compile_orders
-from cdnblock.orders.model import Mode, Order, Position
+from cdnblock.orders.model import Addition, Mode, Order, Position
+from cdnblock.orders.names_file import ReadBefore
 from cdnblock.orders.parse import parse_order
 from cdnblock.orders.protected import Protected
 from cdnblock.sources.protected_list import load_holidays, load_protected
@@ -35,7 +36,8 @@ class OrderFile:
     """One file as it was read: its order, or None and the reasons.
 
     `beside` are the names files it asked for, found or not; `digest` covers their contents too. `text` and
-    `beside_texts` hold all these octets when they were to be kept.
+    `beside_texts` hold all these octets when they were to be kept. `protected` is the list that its names were held
+    against.
     """
 
     path: Path
@@ -45,6 +47,16 @@ class OrderFile:
     beside: tuple[Path, ...] = ()
     text: bytes = b""
     beside_texts: Mapping[str, bytes] = field(default_factory=dict)
+    protected: Protected | None = field(default=None, compare=False, repr=False)
+
+    def lists(self) -> Iterator[tuple[str, ReadBefore]]:
+        """Yield each names file whose octets were kept, by its name."""
+        parts: tuple[Order | Addition, ...] = () if self.order is None else (self.order, *self.order.additions)
+        for part in parts:
+            if part.names_file is not None:
+                name = Path(part.names_file.file).name
+                if name in self.beside_texts:
+                    yield name, ReadBefore(data=self.beside_texts[name], names_file=part.names_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +148,19 @@ def is_order_file(name: str) -> bool:
 
 
 def read_file(
-    path: Path, protected: Protected, *, keep_texts: bool = False, pause: Callable[[], None] | None = None
+    path: Path,
+    protected: Protected,
+    *,
+    keep_texts: bool = False,
+    pause: Callable[[], None] | None = None,
+    last: OrderFile | None = None,
 ) -> OrderFile:
     """Read and parse one order file with the names files beside it. Never raises for what is in the file.
 
     `keep_texts` keeps the octets of all of them, for whoever wants to write them down elsewhere. `pause` is for a
     thread that reads beside others that must not wait: it is called about once a millisecond, and what cannot be done
-    in such small steps is done by another process.
+    in such small steps is done by another process. `last` is this file as it was read before: a names file of which few
+    lines are others is quicker then.
     """
     try:
         text = read_bounded(path)
@@ -153,7 +171,7 @@ def read_file(
     def read_beside(name: str) -> bytes:
         return read_bounded(path.parent / name)
 
-    return _parsed(path, text, read_beside, protected, keep_texts=keep_texts, pause=pause)
+    return _parsed(path, text, read_beside, protected, keep_texts=keep_texts, pause=pause, last=last)
 
 
 def parse_kept(
@@ -188,7 +206,9 @@ def _parsed(
     *,
     keep_texts: bool,
     pause: Callable[[], None] | None = None,
+    last: OrderFile | None = None,
 ) -> OrderFile:
+    lists = dict(last.lists()) if last is not None and last.protected is protected else {}
     texts: dict[str, bytes] = {}
     asked_for: dict[Path, None] = {}
 
@@ -202,7 +222,7 @@ def _parsed(
         if pause is not None and len(text) > LONG_YAML:
             found = parse_in_child(text, str(path), read_names_file=reading, protected=protected, pause=pause)
         if found is None:
-            found = parse_order(text, str(path), read_names_file=reading, protected=protected, pause=pause)
+            found = parse_order(text, str(path), read_names_file=reading, protected=protected, pause=pause, last=lists)
     order, problems = found
     return OrderFile(
         path=path,
@@ -212,6 +232,7 @@ def _parsed(
         beside=tuple(asked_for),
         text=text if keep_texts else b"",
         beside_texts=texts if keep_texts else {},
+        protected=protected,
     )
 
 

@@ -77,6 +77,19 @@ def test_two_orders_with_one_list_share_it():
     assert index.own == ()
 
 
+def test_two_versions_of_one_list_are_told_apart():
+    """They share dictionaries, in which a name looks alike in both: here it has the claim of each list that has it."""
+    first = NameList([MANY])
+    second = first.amended(0, 2, ["new.example", "site1.example"])
+    assert second is not None
+    assert second.mark is first.mark
+    for given_claims in ([("a", first), ("b", second)], [("b", second), ("a", first)]):
+        index = NameIndex(given_claims)
+        assert on(index, "new.example") == ["b"]
+        assert on(index, "site0.example") == ["a"]
+        assert sorted(on(index, "site1.example")) == sorted(on(index, MANY[-1])) == ["a", "b"]
+
+
 def test_a_deep_host_costs_no_more_than_the_deepest_name():
     """Labels that no listed name can have are never looked up."""
     index = NameIndex([("claim", ["a.b.example"])])

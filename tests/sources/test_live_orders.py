@@ -95,6 +95,44 @@ def test_a_long_list_is_reread_with_pauses(tmp_path):
     assert set(pauses) == {20_001}
 
 
+def test_of_a_long_list_only_what_changed_is_read_again(tmp_path):
+    """One name more, then one fewer; but all of it when the protected list is another one."""
+    names = [f"a{number}.example" for number in range(1_000)]
+
+    def annex(*names):
+        (tmp_path / "annex.txt").write_text("\n".join(names))
+        os.utime(tmp_path / "annex.txt", (len(names), len(names)))
+
+    def mark():
+        return live.rules.orders["motogp"].names_file.names.mark
+
+    (tmp_path / "a.yaml").write_text(order_text() + "names_file: annex.txt\n")
+    settle(tmp_path / "a.yaml")
+    annex(*names)
+    live = LiveOrders(tmp_path, now=NOW, keep_texts=True)
+    first = mark()
+    annex(*names, "new.example")
+    assert live.refresh(NOW)
+    assert live.rules.is_in_force("new.example", NOW)
+    annex(*names[1:], "new.example", "newer.example")
+    assert live.refresh(NOW)
+    assert not live.rules.is_in_force("a0.example", NOW)
+    assert mark() is first
+    (tmp_path / "protected.txt").write_text("elsewhere.example\n")
+    settle(tmp_path / "protected.txt")
+    annex(*names)
+    assert live.refresh(NOW)
+    assert live.rules.is_in_force("a0.example", NOW)
+    assert mark() is not first
+    (tmp_path / "protected.txt").write_text("a7.example\n")
+    os.utime(tmp_path / "protected.txt", (9, 9))
+    annex(*names, "new.example")
+    assert live.refresh(NOW)
+    assert states(live) == {"a.yaml": FileState.KEPT}
+    assert "annex.txt:8:1" in str(live.problems[0])
+    assert not live.rules.is_in_force("new.example", NOW)
+
+
 def test_two_files_may_swap_their_ids(live, tmp_path):
     """In two steps, of which the first is a conflict."""
     write(tmp_path / "a.yaml", id="b", names=listed("a", 10))
