@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import sys
@@ -25,6 +26,7 @@ import dns.rcode
 from cdnblock.adapters._dns_front.memos import ANSWERS, CLIENTS, LONGEST_NAME, NAMES
 from cdnblock.adapters._dns_front.queries import FORWARD, QueryJudge
 from cdnblock.audit import tally
+from cdnblock.audit.hits import What
 from cdnblock.audit.tally import MOST_CELLS, Tally
 from cdnblock.enforcer import Enforcer
 from cdnblock.measures import dns_refusal
@@ -471,6 +473,47 @@ def test_refusals_that_are_given_again_and_again_fill_no_memory(enforcer):
                 sum(len(answers) for answers in {id(a): a for a in judge._given.of_peer.values()}.values()) <= ANSWERS
             )
     assert judge.refused == 120_000
+
+
+def test_what_was_given_keeps_nothing_alive_that_was_counted_long_ago(tmp_path, small_mmdb, monkeypatch):
+    """A hundred names in each turn of the tally, and one that only this turn repeats: what turns counted goes with them."""
+    monkeypatch.setattr(tally, "_LINGER", 0.0)
+    (tmp_path / "a.yaml").write_text(order_text(names=f"[{', '.join(f'n{i}.example' for i in range(100))}]"))
+    with Enforcer(tmp_path, geo=small_mmdb, follow=False) as enforcer:
+        enforcer.tally.recording, enforcer.tally.rules = True, lambda: enforcer.rules
+        judge = QueryJudge(enforcer)
+        for turn in range(20):
+            names = [f"n{number}.example" for number in range(100)] + [f"x{turn}.n5.example"] * 3
+            assert [outcome(judge.judge(ask(name), FRANCE)) for name in names] == ["REFUSED"] * 103
+            enforcer.tally.drain(turn=True)
+        enforcer.tally.drain()
+        gc.collect()
+        kept = [held for held in gc.get_objects() if type(held) is What]
+        assert enforcer.tally.totals[REFUSED] == judge.refused == 20 * 103
+    assert len(kept) < 300
+
+
+def test_a_refusal_is_kept_for_the_time_that_it_was_decided_for(tmp_path, small_mmdb):
+    """The order ends, and another thread asks for its name, just between a refusal and its being kept."""
+    ends = datetime(2025, 6, 1, tzinfo=UTC)
+    (tmp_path / "a.yaml").write_text(order_text(names="[one.example]", until=ends.isoformat()))
+    now = [ends.timestamp() - 1]
+
+    class Meanwhile(Enforcer):
+        after = None
+
+        def place_of(self, client):
+            if self.after is not None:
+                now[0] = self.after
+                self.decide_query_name("one.example", client)
+            return super().place_of(client)
+
+    with Meanwhile(tmp_path, geo=small_mmdb, follow=False, clock=lambda: now[0]) as enforcer:
+        judge = QueryJudge(enforcer)
+        assert outcome(judge.judge(ask("one.example"), FRANCE)) == "REFUSED"
+        enforcer.after = ends.timestamp() + 1
+        assert outcome(judge.judge(ask("one.example", id=7), FRANCE)) == "REFUSED"
+        assert outcome(judge.judge(ask("one.example", id=7), FRANCE)) == "forward"
 
 
 def read_by_dnspython(query):

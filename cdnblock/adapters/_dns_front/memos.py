@@ -47,6 +47,9 @@ class Decides(Protocol):
 Counted: TypeAlias = tuple[list[Any], dict[Any, list[Any]]]
 """The cell in which something was counted, and the cells among which it is found."""
 
+Decided: TypeAlias = tuple[str, Decision]
+"""A name, and what was decided about it."""
+
 
 class WireNames(dict[bytes, str | None]):
     """Names as they stand in packets, in lower case: None for those that no order names.
@@ -109,45 +112,50 @@ class Clients(dict[str, str | None]):
 class Given(NamedTuple):
     """A refusal as it was given: all but the id, and what has to be true for it to be given again.
 
-    `since` (inclusive) and `until` (exclusive) are seconds since 1970, and `cell` is where it is counted, as long as
-    the series has these `cells`.
+    `since` (inclusive) and `until` (exclusive) are seconds since 1970, and `cell` is where it is counted.
     """
 
     tail: bytes
     since: float
     until: float
     cell: list[Any]
-    cells: dict[Any, list[Any]]
 
 
 class GivenAnswers:
     """Refusals that were given, by the query without its id and the place of its client: one look-up gives them again.
 
-    `of_peer[peer]` are those of the place where a peer is. All are of one revision.
+    `of_peer[peer]` are those of the place where a peer is. All are of one revision, and are counted among `cells`: once
+    the series has other ones they are over, and the first that is kept then lets go of all that was counted before.
     """
 
-    __slots__ = ("_count", "_enforcer", "_of_place", "of_peer")
+    __slots__ = ("_count", "_enforcer", "_of_place", "cells", "of_peer")
 
     def __init__(self, enforcer: Decides) -> None:
         self._enforcer = enforcer
         self._of_place: dict[Location, dict[bytes, Given]] = {}
         self._count = 0
         self.of_peer: dict[str, dict[bytes, Given]] = {}
+        self.cells: dict[Any, list[Any]] = {}
 
-    def keep(self, peer: str, client: str, packet: bytes, name: str, given: bytes, counted: Counted) -> None:
-        """Keep what a query was refused with; `name` is what was decided about, `counted` where it was counted."""
+    def keep(self, peer: str, client: str, packet: bytes, decided: Decided, given: bytes, counted: Counted) -> None:
+        """Keep what a query was refused with, what was decided then, and where it was counted."""
         if len(packet) > LONGEST_QUERY:
             return
+        name, decision = decided
+        cell, cells = counted
         place = self._enforcer.place_of(client)
         found = self._enforcer.rules.find_query_name(name)
         if not isinstance(found, Coverage) or (current := found.current.get(place)) is None:
             return
-        _, since, until = current
-        if self._count >= ANSWERS or len(self.of_peer) >= CLIENTS:
+        now_decided, since, until = current
+        if now_decided is not decision:  # an order has begun or ended meanwhile, and somebody else has asked
+            return
+        if cells is not self.cells or self._count >= ANSWERS or len(self.of_peer) >= CLIENTS:
             self.forget()
+            self.cells = cells
         answers = self.of_peer[peer] = self._of_place.setdefault(place, {})
         self._count += 1  # one that is kept anew counts once more: they are forgotten the sooner
-        answers[packet[2:]] = Given(given[2:], since, until, *counted)
+        answers[packet[2:]] = Given(given[2:], since, until, cell)
 
     def forget(self) -> None:
         """Start anew."""

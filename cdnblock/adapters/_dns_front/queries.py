@@ -91,10 +91,10 @@ class QueryJudge:
         try:
             # Nearly all refusals were given before, to a client in the same place.
             if (answers := self._given.of_peer.get(peer)) and (given := answers.get(packet[2:])):
-                tail, since, until, cell, cells = given
+                tail, since, until, cell = given
                 if (
                     since <= self._clock() < until
-                    and cells is self._counted.cells
+                    and self._given.cells is self._counted.cells
                     and self._enforcer.rules.revision is self._revision
                     and (limit is None or len(tail) + 2 <= limit)
                 ):
@@ -120,7 +120,7 @@ class QueryJudge:
                 size = len(answer)
                 if limit is None or (size <= limit and size <= shape.room):
                     if size <= shape.room:
-                        self._given.keep(peer, client, packet, name, answer, (cell, cells))
+                        self._given.keep(peer, client, packet, (name, decision), answer, (cell, cells))
                     cell[COUNT] += 1
                     self.refused += 1
                     return answer
