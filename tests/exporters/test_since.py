@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cdnblock.exporters import Options, export, load
 from cdnblock.exporters._roll import roll_of
+from cdnblock.matching.difference import differing_names
 from cdnblock.matching.ruleset import compile_orders
 from cdnblock.orders.model import Addition, Lifting, Measure, Name, NamesFile
 from cdnblock.orders.name_list import name_list
@@ -56,12 +57,13 @@ def test_the_same_bytes_whatever_was_exported_before(data, before, after, target
     assert (later.plan, later.missing) == (alone.plan, alone.missing)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["each made anew", "each made of the one before"])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_same_bytes_after_many_changes_of_a_long_list(seed):
+def test_the_same_bytes_after_many_changes_of_a_long_list(seed, shared):
     """Names come, go, are lifted, and come to stand above and below others, a few at a time and many."""
     chance = random.Random(seed)
     names = dict.fromkeys(f"{'w.' if number % 3 else ''}n{number}.example" for number in range(3_000))
-    done = None
+    done, listed, rules, rules_alone = None, name_list(()), compile_orders([]), compile_orders([])
     for step in range(8):
         for name in chance.sample([*names], chance.choice([0, 1, 30, 400])):
             del names[name]
@@ -73,10 +75,19 @@ def test_the_same_bytes_after_many_changes_of_a_long_list(seed):
             "lifted": (Lifting(at=datetime(2025, 4, 1, tzinfo=UTC), names=(near[33], f"a.{near[34]}")),),
             "additions": (Addition(notice=f"n{step % 3}", notified=date(2025, 4, 2), names=(Name(name=near[35]),)),),
         }
-        rules = compile_orders([an_annex(names, **changes if step % 2 else {})])
+        changes = changes if step % 2 else {}
+        listed = (shared and listed.amended(0, len(listed), [*names])) or name_list(names)
+        before, before_alone = rules, rules_alone
+        rules, rules_alone = (compile_orders([an_annex(given, **changes)]) for given in (listed, tuple(names)))
+        assert {*before.released_by(rules, AT)} == {*before_alone.released_by(rules_alone, AT)}
+        differing, differing_alone = (
+            {*differing_names(old, AT, new, AT, Measure.PROXY)}
+            for old, new in ((before, rules), (before_alone, rules_alone))
+        )
+        assert differing == differing_alone
         for target in ("nginx", "hosts"):
             done = exported(target, rules, since=done)
-            assert done.files == exported(target, rules).files
+            assert done.files == exported(target, rules_alone).files
 
 
 def test_one_name_more_makes_one_block_anew():
