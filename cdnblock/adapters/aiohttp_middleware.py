@@ -26,24 +26,22 @@ A reverse proxy without an application asks through the same object:
 
 from __future__ import annotations
 
-import asyncio
-import gc
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final, TypeAlias
 
 from aiohttp import HttpVersion10, hdrs, web
 from multidict import CIMultiDict
 
+from cdnblock.adapters._aiohttp_connections import Task, are_as_known, is_answered, request_of
 from cdnblock.adapters._running_exchanges import Asked, Changed, RunningExchanges
 from cdnblock.errors import ConfigError
-from cdnblock.http_gate import Action, HttpGate, Name, names_of
+from cdnblock.http_gate import Action, HttpGate, Name, Verdict, names_of
 from cdnblock.measures import cache_disable
 from cdnblock.measures.proxy_termination import Answer
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_Task: TypeAlias = "asyncio.Task[None]"
 _Headers: TypeAlias = Iterable[tuple[str, str]]
-_Changed: TypeAlias = Changed[_Task, web.BaseRequest]
+_Changed: TypeAlias = Changed[Task, web.BaseRequest]
 
 _ADAPTER: Final = "aiohttp_middleware"  # in records and metrics
 
@@ -59,13 +57,15 @@ class CdnblockMiddleware:
         self._exchanges = RunningExchanges(gate, _asked, self._tell, _ADAPTER, each=self._each_running)
         # By the task of their connection, which serves one request at a time: a request may be cloned on its way. The
         # last request of a connection stays until the next one comes, or until the connection ends.
-        self._running: dict[_Task, web.BaseRequest] = self._exchanges.by_key
+        self._running: dict[Task, web.BaseRequest] = self._exchanges.by_key
         # Connections whose every request is one of ours, and which tell themselves which one they have: what is kept
         # of each request costs more than all that is asked about it.
-        self._telling: set[_Task] = set()
+        self._telling: set[Task] = set()
         # What was let through under a verdict, with the writer of its response: clones of a request share it, and the
         # next request of a connection has another one.
-        self._concerned: dict[_Task, tuple[object, tuple[Name, ...], str | None]] = {}
+        self._concerned: dict[Task, tuple[object, tuple[Name, ...], str | None]] = {}
+        # By the writer too: what was refused is over, also while a connection waits for a body that nobody will read.
+        self._refused: dict[Task, object] = {}
 
     def install(self, app: web.Application, *, sub_application: bool = False) -> None:
         """Put this before the router and all middlewares of an application that has not started.
@@ -100,7 +100,7 @@ class CdnblockMiddleware:
         new to it after each system call, what is not done at all counts, more than how long it takes.
         """
         telling, tells, passes, judge = self._telling, self._tells, self._passes, self._judge
-        gate, enforcer, host, known = self._gate, self._gate.enforcer, hdrs.HOST, _are_as_known()
+        gate, enforcer, host, known = self._gate, self._gate.enforcer, hdrs.HOST, are_as_known()
         unnamed: object = None  # what the rules say of a host that no order names, as last seen
 
         def enter(request: web.Request) -> Awaitable[web.StreamResponse]:
@@ -148,6 +148,8 @@ class CdnblockMiddleware:
         if asked is None:
             return await handler(request)  # type: ignore[arg-type]  # as above
         verdict = self._gate.judge(method=request.method, hosts=asked.names, peer=asked.peer, headers=asked.headers)
+        if verdict.answer is not None or verdict.action is Action.CLOSE:
+            self._refused[request.task] = request.writer
         if verdict.answer is not None:
             self._exchanges.notes.acted(asked.names, verdict)
             return _response(verdict.answer)
@@ -155,10 +157,15 @@ class CdnblockMiddleware:
             _abort(request)
             self._exchanges.notes.acted(asked.names, verdict)
             return web.Response()  # never sent: there is nobody to send it to
-        self._concerned[request.task] = request.writer, asked.names, verdict.client
-        self._uncache_headers(request)
-        self._exchanges.acted(request.task, request, asked.names, verdict)
+        self._let_through(request.task, request, asked.names, verdict)
         return await handler(request)  # type: ignore[arg-type]  # as above
+
+    def _let_through(self, task: Task, request: web.BaseRequest, names: tuple[Name, ...], verdict: Verdict) -> None:
+        known = self._concerned.get(task)
+        self._concerned[task] = request.writer, names, verdict.client
+        if known is None or known[0] is not request.writer:  # once, however many orders change while it runs
+            self._uncache_headers(request)
+        self._exchanges.acted(task, request, names, verdict)
 
     def _uncache_headers(self, request: web.BaseRequest) -> None:
         """Change the headers of a response as late as can be: after all that the application does to them.
@@ -177,35 +184,40 @@ class CdnblockMiddleware:
 
     # What runs
 
-    def _keep(self, task: _Task, request: web.BaseRequest) -> None:
+    def _keep(self, task: Task, request: web.BaseRequest) -> None:
         if task in self._telling:
             return
         if task not in self._running:
             task.add_done_callback(self._forget)
         self._running[task] = request
 
-    def _tells(self, task: _Task, request: web.BaseRequest) -> bool:
+    def _tells(self, task: Task, request: web.BaseRequest) -> bool:
         """Tell whether a connection shows which request it has, and have it asked from now on if it does."""
-        if task in self._running or _request_of(task) is not request:
+        if task in self._running or request_of(task) is not request:
             return False
         self._telling.add(task)
         task.add_done_callback(self._forget)
         return True
 
-    def _each_running(self) -> Iterator[tuple[_Task, web.BaseRequest]]:
-        yield from list(self._running.items())
-        for task in list(self._telling):
-            request = _request_of(task)
+    def _each_running(self) -> Iterator[tuple[Task, web.BaseRequest]]:
+        for task in [*self._running, *self._telling]:
+            request = self._request(task)
             if request is not None:
                 yield task, request
 
-    def _request(self, task: _Task) -> web.BaseRequest | None:
-        return _request_of(task) if task in self._telling else self._running.get(task)
+    def _request(self, task: Task) -> web.BaseRequest | None:
+        """Return the last of our requests on a connection, None where it was refused or has made way for another's."""
+        current = request_of(task)
+        request = current if task in self._telling else self._running.get(task)
+        if request is None or self._refused.get(task) is request.writer:
+            return None
+        return request if current is None or current.writer is request.writer else None
 
-    def _forget(self, task: _Task) -> None:
+    def _forget(self, task: Task) -> None:
         self._telling.discard(task)
         self._running.pop(task, None)
         self._concerned.pop(task, None)
+        self._refused.pop(task, None)
         self._exchanges.forget(task)
 
     def _tell(self, changes: list[_Changed]) -> None:
@@ -214,44 +226,18 @@ class CdnblockMiddleware:
 
     def _act(self, changes: list[_Changed]) -> None:
         """End connections first, all of them, and then the handlers that are left without one: that takes longer."""
-        running = [changed for changed in changes if self._request(changed.key) is changed.value]
+        running = [each for each in changes if self._request(each.key) is each.value and not is_answered(each.value)]
         ending = [changed for changed in running if changed.ends]
         for changed in ending:
             _abort(changed.value)
         for changed in running:
             if not changed.ends:
-                self._concerned[changed.key] = changed.value.writer, changed.names, changed.verdict.client
-                self._uncache_headers(changed.value)
-                self._exchanges.acted(changed.key, changed.value, changed.names, changed.verdict)
+                self._let_through(changed.key, changed.value, changed.names, changed.verdict)
         for changed in ending:
             self._running.pop(changed.key, None)  # it is not found again before it has ended
             self._telling.discard(changed.key)
             self._exchanges.notes.cut(changed.names, changed.verdict)
             changed.key.get_loop().call_soon(changed.key.cancel)
-
-
-def _are_as_known() -> bool:
-    """Tell whether aiohttp's properties of a request return the attributes that we read past them."""
-    known = {"raw_path": ("_message", "path"), "headers": ("_headers",), "task": ("_task",)}
-    return all(_names_in(name) == read for name, read in known.items())
-
-
-def _names_in(name: str) -> tuple[str, ...]:
-    found = vars(web.BaseRequest).get(name)
-    function = getattr(found, "fget", None) or getattr(found, "wrapped", None)  # a property, or aiohttp's `reify`
-    return getattr(getattr(function, "__code__", None), "co_names", ())
-
-
-def _request_of(task: _Task) -> web.BaseRequest | None:
-    """Return the request that a connection has, or had last; None where aiohttp does not show it.
-
-    It is a variable of the function that the connection runs. The collector's view of it makes nothing that stays: a
-    thousand frames and their dictionaries would call for a collection of everything, just when streams are to be cut.
-    """
-    coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
-    if getattr(coroutine, "cr_code", None) is not web.RequestHandler.start.__code__:
-        return None
-    return next((held for held in gc.get_referents(coroutine) if web.BaseRequest in type(held).__mro__), None)
 
 
 async def _is_run(app: web.Application) -> None:
@@ -263,8 +249,8 @@ async def _is_run(app: web.Application) -> None:
         )
 
 
-def _asked(_task: _Task, request: web.BaseRequest) -> Asked | None:
-    if _is_answered(request):
+def _asked(_task: Task, request: web.BaseRequest) -> Asked | None:
+    if is_answered(request):
         return None
     headers = request.headers
     names = names_of(
@@ -274,18 +260,6 @@ def _asked(_task: _Task, request: web.BaseRequest) -> Asked | None:
         http_1_0=request.version <= HttpVersion10,
     )
     return None if names is None else Asked(names=names, peer=request.remote, headers=headers)
-
-
-def _is_answered(request: web.BaseRequest) -> bool:
-    """Tell whether a response has gone out whole: its connection waits for the next request, and nothing is unsent.
-
-    Files and long bodies are sent after the handler has returned. Where aiohttp does not let itself be looked at, no
-    request has been answered: a connection that only waits may be ended then.
-    """
-    transport, waiter = request.transport, getattr(request.protocol, "_waiter", None)
-    if transport is None:
-        return True
-    return waiter is not None and not waiter.done() and not transport.get_write_buffer_size()
 
 
 def _abort(request: web.BaseRequest) -> None:

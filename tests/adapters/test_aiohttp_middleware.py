@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import weakref
 from contextlib import contextmanager, suppress
@@ -401,8 +402,8 @@ def test_what_runs_is_cut_when_an_order_takes_effect(guard, enforcer, clock, tar
 
 def test_an_aiohttp_that_shows_nothing_of_itself_is_served_all_the_same(enforcer, clock, monkeypatch):
     """What is read past its properties, and what its connections tell of themselves, is a short cut and no need."""
-    monkeypatch.setattr(aiohttp_middleware, "_are_as_known", lambda: False)
-    monkeypatch.setattr(aiohttp_middleware, "_request_of", lambda _task: None)
+    monkeypatch.setattr(aiohttp_middleware, "are_as_known", lambda: False)
+    monkeypatch.setattr(aiohttp_middleware, "request_of", lambda _task: None)
     guard, endless = CdnblockMiddleware(HttpGate(enforcer)), Endless()
     with serving(guard, endless.app()) as address:
         assert ask(address, BLOCKED).status == 451
@@ -471,6 +472,68 @@ def test_a_connection_that_waits_for_its_next_request_is_not_cut(guard, enforcer
         assert connection.ask(asked).status == 451
 
 
+def test_a_request_that_was_refused_is_over(guard, enforcer, tmp_path):
+    """Also while its connection waits for the rest of its body: whatever changes now, it is not cut on top of that."""
+    with serving(guard, application()) as (host, port), socket.create_connection((host, port), BOUND) as client:
+        lines = f"POST / HTTP/1.1\r\nHost: {BLOCKED}\r\nX-Forwarded-For: {FRANCE}\r\nContent-Length: 9\r\n\r\n"
+        client.sendall(lines.encode())
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 451 ")
+        (tmp_path / "orders" / "new.yaml").write_text(order_text(id="new", names="[new.example]"))
+        enforcer.reload()
+        time.sleep(0.3)
+        assert enforcer.tally.totals == {("aiohttp_middleware", "proxy", "answer"): 1}
+
+
+def test_requests_that_come_while_it_is_looked_at_what_runs_get_their_notices(guard, enforcer):
+    """They are judged by the orders of now: a look that meets one of them under way ends no connection."""
+    done = threading.Event()
+
+    def look():
+        while not done.is_set():
+            guard._exchanges.look()
+            time.sleep(0.0001)
+
+    looking = threading.Thread(target=look)
+    with serving(guard, application()) as address, Http1(address) as connection:
+        looking.start()
+        try:
+            asked = Request(hosts=(BLOCKED,), headers=(("X-Forwarded-For", FRANCE),))
+            assert [connection.ask(asked).status for _ in range(500)] == [451] * 500
+        finally:
+            done.set()
+            looking.join()
+    assert enforcer.tally.totals == {("aiohttp_middleware", "proxy", "answer"): 500}
+
+
+def test_a_sub_application_knows_when_its_request_is_over(guard, enforcer, clock):
+    """A guard on a sub-application alone: its connection serves another's request by now, which is not cut."""
+    app, sub = Endless().app(), application()
+    guard.install(sub, sub_application=True)
+    app.add_subapp("/sub", sub)
+    with serving_aiohttp(app) as address, Http1(address) as connection:
+        asked = Request(hosts=(LATER,), target="/sub/", headers=(("X-Forwarded-For", FRANCE),))
+        assert connection.ask(asked).status == 200
+        connection.send(Request(hosts=("other.example",), target="/stream").octets())
+        assert connection.head().status == 200
+        start(enforcer, clock)
+        time.sleep(0.3)
+        connection.octets_within(0.1)
+        assert not connection.ended
+    assert not enforcer.tally.totals
+
+
+def test_however_often_orders_change_an_answer_is_changed_once(guard, enforcer):
+    """A request that waits for its answer is met by each change, and is none the slower for it."""
+    with serving(guard, Endless().app()) as address:
+        connection = opened(address, UNCACHED, "/slow")
+        time.sleep(0.1)
+        for _ in range(1_100):
+            guard._exchanges.look()
+        answer = connection.answer()
+        assert (answer.status, fields(answer)) == (200, NO_STORE)
+    assert enforcer.tally.totals == {("aiohttp_middleware", "cdn", "uncached"): 1}
+
+
 def test_a_new_file_cuts_what_it_names(guard, enforcer, tmp_path):
     """A host that no order named when its stream began."""
     with serving(guard, Endless().app()) as address:
@@ -511,9 +574,9 @@ def test_nothing_is_left_of_requests_that_are_over(guard):
         gone.head()
         gone.close()
         end = time.monotonic() + BOUND
-        while (guard._running or guard._telling or guard._concerned) and time.monotonic() < end:
+        while (guard._running or guard._telling or guard._concerned or guard._refused) and time.monotonic() < end:
             time.sleep(0.01)
-        assert (guard._running, guard._telling, guard._concerned) == ({}, set(), {})
+        assert (guard._running, guard._telling, guard._concerned, guard._refused) == ({}, set(), {}, {})
 
 
 def test_an_enforcer_does_not_keep_a_host_alive(enforcer):
