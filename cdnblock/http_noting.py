@@ -38,11 +38,12 @@ class HttpNotes:
 
         An answer that no order asked for, as to what is no host name, is no enforcement and is not told.
         """
-        action = verdict.action
+        action, decision = verdict.action, verdict.decision
         series = self._answers if action is _ANSWER else self._uncached if action is _UNCACHED else None
-        if series is not None and len(hosts) == 1:
+        # Where nobody records, a cell may be of a decision that is gone, and had the same id: it knows of no dry run.
+        if series is not None and len(hosts) == 1 and decision is not None and not decision.would:
             try:  # a repeat is counted in its place
-                series.cells[id(verdict.decision), hosts[0]][COUNT] += 1
+                series.cells[id(decision), hosts[0]][COUNT] += 1
             except (KeyError, TypeError):
                 pass
             else:

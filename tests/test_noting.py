@@ -134,3 +134,28 @@ def test_decisions_may_be_told_without_a_gate(enforcer):
     notes.http(decision, DRY, FRANCE, None)
     notes.http(decision, DRY, FRANCE, None, dry_run=False)
     assert enforcer.tally.totals == {("own", "proxy", "would"): 1}
+
+
+def test_a_dry_run_is_told_whatever_was_told_by_decisions_that_are_gone(tmp_path, small_mmdb):
+    """It comes and goes beside an order for the same name, and nobody records: a new decision may have the id of an old one."""
+    text = order_text(id="real", names="[one.example]", measures="{dns: refuse, cdn: disable}")
+    (tmp_path / "real.yaml").write_text(text)
+    dry, query = tmp_path / "dry.yaml", b"\0\7\1\0\0\1" + bytes(6) + b"\3one\7example\0\0\1\0\1"
+    with Enforcer(tmp_path, geo=small_mmdb, follow=False) as enforcer:
+        judge, gate = QueryJudge(enforcer), HttpGate(enforcer)
+        notes = HttpNotes(gate, "edge")
+        for is_dry in [False, True] * 50:
+            dry.unlink(missing_ok=True)
+            if is_dry:
+                dry.write_text(text.replace("id: real", "id: dry") + "mode: report\n")
+            enforcer.reload()
+            for _ in range(3):
+                judge.judge(query, FRANCE)
+                verdict = gate.judge(method="GET", hosts=["one.example"], peer=FRANCE, headers=())
+                notes.acted(["one.example"], verdict)
+        assert enforcer.tally.totals == {
+            ("dns_server", "dns", "refused"): 300,
+            ("dns_server", "dns", "would"): 150,
+            ("edge", "cdn", "uncached"): 300,
+            ("edge", "cdn", "would"): 150,
+        }

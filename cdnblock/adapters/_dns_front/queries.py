@@ -118,7 +118,8 @@ class QueryJudge:
                 _, head, rest = shape.canned[id(decision)]
                 answer = packet[:2] + head + packet[12:end] + rest
                 size = len(answer)
-                if limit is None or (size <= limit and size <= shape.room):
+                # A dry run has more to count, and its id may be that of a decision that is gone, and that has a cell.
+                if not decision.would and (limit is None or (size <= limit and size <= shape.room)):
                     if size <= shape.room:
                         self._given.keep(peer, client, packet, (name, decision), answer, (cell, cells))
                     cell[COUNT] += 1
