@@ -27,6 +27,7 @@ A reverse proxy without an application asks through the same object:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from aiohttp import HttpVersion10, hdrs, web
@@ -222,7 +223,8 @@ class CdnblockMiddleware:
 
     def _tell(self, changes: list[_Changed]) -> None:
         for loop in {changed.key.get_loop() for changed in changes}:
-            loop.call_soon_threadsafe(self._act, [changed for changed in changes if changed.key.get_loop() is loop])
+            with suppress(RuntimeError):  # closed with connections open: the other loops are to be told all the same
+                loop.call_soon_threadsafe(self._act, [changed for changed in changes if changed.key.get_loop() is loop])
 
     def _act(self, changes: list[_Changed]) -> None:
         """End connections first, all of them, and then the handlers that are left without one: that takes longer."""

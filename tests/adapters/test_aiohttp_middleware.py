@@ -534,6 +534,26 @@ def test_however_often_orders_change_an_answer_is_changed_once(guard, enforcer):
     assert enforcer.tally.totals == {("aiohttp_middleware", "cdn", "uncached"): 1}
 
 
+def test_a_loop_that_was_closed_keeps_no_other_from_being_told(guard, enforcer, clock):
+    """One guard, applications on several loops, of which some were left with their connections open."""
+    requests, endless = [], Endless()
+
+    async def stream(request):
+        requests.append(request)
+        return await endless.stream(request)
+
+    with serving(guard, application(("/", stream))) as address:
+        covered = opened(address, LATER, "/")
+        assert covered.head().status == 200
+        gone = [asyncio.new_event_loop() for _ in range(8)]  # they are told in no order
+        guard._running.update((loop.create_future(), requests[0]) for loop in gone)
+        for loop in gone:
+            loop.close()
+        start(enforcer, clock)
+        assert ends(covered)
+        assert endless.ended
+
+
 def test_a_new_file_cuts_what_it_names(guard, enforcer, tmp_path):
     """A host that no order named when its stream began."""
     with serving(guard, Endless().app()) as address:
