@@ -24,10 +24,20 @@ def _names_in(name: str) -> tuple[str, ...]:
     return getattr(getattr(function, "__code__", None), "co_names", ())
 
 
-def request_of(task: Task) -> web.BaseRequest | None:
-    """Return the request that a connection has, or had last; None where aiohttp does not show it.
+def shows(task: Task, request: web.BaseRequest) -> bool:
+    """Tell whether a connection shows that it has this request, or will show it as soon as it has to wait."""
+    coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
+    if getattr(
+        coroutine, "cr_running", False
+    ):  # from Python 3.12 on a handler's first step is a step of its connection
+        return getattr(coroutine, "cr_code", None) is web.RequestHandler.start.__code__
+    return request_of(task) is request
 
-    It is a variable of the function that the connection runs. The collector's view of it makes nothing that stays: a
+
+def request_of(task: Task) -> web.BaseRequest | None:
+    """Return the request that a connection has, or had last; None where aiohttp does not show it, or not in this moment.
+
+    Asked by the thread that runs the connection it is always shown, but in the midst of a step. It is a variable of the function that the connection runs. The collector's view of it makes nothing that stays: a
     thousand frames and their dictionaries would call for a collection of everything, just when streams are to be cut.
     """
     coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None

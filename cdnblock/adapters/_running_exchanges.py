@@ -113,12 +113,16 @@ class RunningExchanges(Generic[_K, _V]):
         """Ask about everything that runs, and tell of what is covered now."""
         noted = {*self._uncached, *self._dry}  # before: what begins meanwhile is not over
         running = list(self._each())
+        self.look_at(running)
+        for key in noted.difference(key for key, _ in running):
+            self.forget(key)
+
+    def look_at(self, running: Iterable[tuple[_K, _V]]) -> None:
+        """Ask about some of what runs."""
         found = [self._look_at(key, value) for key, value in running]
         changed = [change for change in found if change is not None]
         if changed:
             self._tell(changed)
-        for key in noted.difference(key for key, _ in running):
-            self.forget(key)
 
     def _look_at(self, key: _K, value: _V) -> Changed[_K, _V] | None:
         """Return what the orders change for an exchange; where even that fails, it ends: the others must, too."""

@@ -26,6 +26,7 @@ A reverse proxy without an application asks through the same object:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Final, TypeAlias
@@ -33,7 +34,7 @@ from typing import Final, TypeAlias
 from aiohttp import HttpVersion10, hdrs, web
 from multidict import CIMultiDict
 
-from cdnblock.adapters._aiohttp_connections import Task, are_as_known, is_answered, request_of
+from cdnblock.adapters._aiohttp_connections import Task, are_as_known, is_answered, request_of, shows
 from cdnblock.adapters._running_exchanges import Asked, Changed, RunningExchanges
 from cdnblock.errors import ConfigError
 from cdnblock.http_gate import Action, HttpGate, Name, Verdict, names_of
@@ -194,17 +195,28 @@ class CdnblockMiddleware:
 
     def _tells(self, task: Task, request: web.BaseRequest) -> bool:
         """Tell whether a connection shows which request it has, and have it asked from now on if it does."""
-        if task in self._running or request_of(task) is not request:
+        if task in self._running or not shows(task, request):
             return False
         self._telling.add(task)
         task.add_done_callback(self._forget)
         return True
 
     def _each_running(self) -> Iterator[tuple[Task, web.BaseRequest]]:
+        in_a_step: dict[asyncio.AbstractEventLoop, list[Task]] = {}
         for task in [*self._running, *self._telling]:
             request = self._request(task)
             if request is not None:
                 yield task, request
+            elif task in self._telling and request_of(task) is None:
+                in_a_step.setdefault(task.get_loop(), []).append(task)
+        for loop, tasks in in_a_step.items():
+            with suppress(RuntimeError):  # closed
+                loop.call_soon_threadsafe(self._look_again, tasks)
+
+    def _look_again(self, tasks: list[Task]) -> None:
+        """Look at connections that showed nothing to another thread, now that they wait."""
+        found = [(task, request) for task in tasks if (request := self._request(task)) is not None]
+        self._exchanges.look_at(found)
 
     def _request(self, task: Task) -> web.BaseRequest | None:
         """Return the last of our requests on a connection, None where it was refused or has made way for another's."""

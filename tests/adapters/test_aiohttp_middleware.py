@@ -404,6 +404,7 @@ def test_an_aiohttp_that_shows_nothing_of_itself_is_served_all_the_same(enforcer
     """What is read past its properties, and what its connections tell of themselves, is a short cut and no need."""
     monkeypatch.setattr(aiohttp_middleware, "are_as_known", lambda: False)
     monkeypatch.setattr(aiohttp_middleware, "request_of", lambda _task: None)
+    monkeypatch.setattr(aiohttp_middleware, "shows", lambda *_: False)
     guard, endless = CdnblockMiddleware(HttpGate(enforcer)), Endless()
     with serving(guard, endless.app()) as address:
         assert ask(address, BLOCKED).status == 451
@@ -413,6 +414,41 @@ def test_an_aiohttp_that_shows_nothing_of_itself_is_served_all_the_same(enforcer
         start(enforcer, clock)
         assert ends(running[0])
         assert not running[1].ended
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_what_is_in_the_midst_of_a_step_is_cut_when_it_waits(guard, enforcer, clock, monkeypatch, is_shown):
+    """Such a connection shows no other thread which request it has; the order starts just then."""
+
+    async def busy(request):
+        response = web.StreamResponse()
+        time.sleep(0.5)  # noqa: ASYNC251 (a long first step)
+        await response.prepare(request)
+        while True:
+            await response.write(b"x")
+            await asyncio.sleep(0.02)
+
+    if not is_shown:  # Python 3.11 shows what later ones do not
+        shown = aiohttp_middleware.request_of
+        serving_threads = []
+        monkeypatch.setattr(
+            aiohttp_middleware,
+            "request_of",
+            lambda task: shown(task) if threading.get_ident() in serving_threads else None,
+        )
+        monkeypatch.setattr(aiohttp_middleware, "shows", lambda *_: True)
+
+    async def first(request):
+        if not is_shown:
+            serving_threads.append(threading.get_ident())
+        return web.Response()
+
+    with serving(guard, application(("/first", first), ("/busy", busy))) as address, Http1(address) as connection:
+        assert connection.ask(Request(hosts=(LATER,), target="/first")).status == 200
+        stream = opened(address, LATER, "/busy")
+        time.sleep(0.1)
+        start(enforcer, clock)
+        assert ends(stream)
 
 
 def test_what_was_not_cached_says_nothing_of_the_next_request(guard):
