@@ -43,6 +43,7 @@ from cdnblock.sources.vitals import Vitals
 if TYPE_CHECKING:
     from cdnblock.audit.trail import Trail
 
+_TOLD_WITHIN: Final = 30.0  # seconds that whoever asks for a reload waits for those who are told
 _PATIENCE: Final = 10  # looks at files that are just being written, each a settling time after the one before
 _SHOWN: Final = 100  # names that an answer on the control socket lists at most
 _LOG: Final = logging.getLogger("cdnblock.enforcer")
@@ -312,6 +313,8 @@ class Enforcer(Decider):
         if request["command"] == "reload":
             before = self._rules
             self.reload(accept_release=request.get("accept_release") is True)
+            # What another thread has just read may still be on its way, to workers for example.
+            self._listeners.until_told(lambda: self._rules, _TOLD_WITHIN)
             gone = sorted(released(before, self._rules, self._now()))
             came = sorted(released(self._rules, before, self._now()))
             changed = {"before": before.revision, "released": len(gone), "added": len(came)}

@@ -64,6 +64,15 @@ class Listeners:
             finally:
                 self._telling.release()
 
+    def until_told(self, rules: Callable[[], RuleSet], seconds: float) -> None:
+        """Return when all that was noted before has been told, also by another thread; wait for that one so long.
+
+        Not for listeners: they would wait for themselves.
+        """
+        if self._telling.acquire(timeout=seconds):
+            self._telling.release()
+        self.tell(rules)
+
     def _tell(self, old: RuleSet, new: RuleSet) -> None:
         for callback in self._callbacks:
             try:

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import subprocess
+import threading
 import time
 import tracemalloc
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from order_texts import order_text
 from small_table import FRANCE
 
 from cdnblock import Enforcer
+from cdnblock.sources import control_socket
 
 BOUND = 10.0  # seconds; far above what it takes, so that a slow machine does not fail
 LONG_AGO = 1_700_000_000  # a time of last change that a copy keeps
@@ -196,6 +198,24 @@ def test_a_folder_that_is_deleted_and_made_anew_is_followed(folder, small_mmdb, 
         becomes(3)
 
 
+def test_a_reload_that_is_asked_for_is_over_when_everybody_was_told(folder, small_mmdb, tmp_path):
+    """Also when the follower had read the change just before, and those whom it tells take their time."""
+    told, is_told = threading.Event(), []
+
+    def slow(_old, _new):
+        told.set()
+        time.sleep(0.5)
+        is_told.append(True)
+
+    state = tmp_path / "state"
+    with Enforcer(folder, geo=small_mmdb, state=state) as enforcer:
+        enforcer.subscribe(slow)
+        (folder / "o.yaml").write_text(version(1))
+        assert told.wait(BOUND)
+        control_socket.ask(state, {"command": "reload"}, BOUND)
+        assert is_told
+
+
 @pytest.mark.parametrize("broken", ["cut", "empty", "no UTF-8", "gone dangling", "a folder"])
 def test_what_cannot_be_read_keeps_its_last_good_version_loudly(folder, small_mmdb, caplog, broken):
     """One ERROR each in the log for the file and for what is kept, once; mended, the new version takes effect."""
@@ -217,11 +237,13 @@ def test_what_cannot_be_read_keeps_its_last_good_version_loudly(folder, small_mm
             enforcer.reload()
         said = [record for record in caplog.records if "stays enforced" in record.message]
         assert [record.levelno for record in said] == [logging.ERROR]
-        if broken == "a folder":
+        mended = folder.parent / "mended"
+        mended.write_text(version(2))
+        if broken == "a folder":  # a file cannot take its place in one step: for a moment there is neither
             path.rmdir()
-        else:
-            path.unlink()
-        path.write_text(version(2))
+        mended.replace(path)
+        if broken == "a folder":  # who looked in that moment holds back what is released
+            enforcer.reload(accept_release=True)
         becomes(2)
 
 
