@@ -101,19 +101,20 @@ class CdnblockMiddleware:
         Nearly all cost no coroutine of their own, no call and no look into `self`: on a machine whose branches are all
         new to it after each system call, what is not done at all counts, more than how long it takes.
         """
+        if not are_as_known():
+            return lambda request: self(request, handler)
         telling, tells, passes, judge = self._telling, self._tells, self._passes, self._judge
-        gate, enforcer, host, known = self._gate, self._gate.enforcer, hdrs.HOST, are_as_known()
+        gate, enforcer, host = self._gate, self._gate.enforcer, hdrs.HOST
         unnamed: object = None  # what the rules say of a host that no order names, as last seen
 
         def enter(request: web.Request) -> Awaitable[web.StreamResponse]:
             nonlocal unnamed
-            task = request._task if known else request.task  # noqa: SLF001 (here and below: past the properties)
+            task = request._task  # noqa: SLF001 (here and below: past the properties)
             if task not in telling and not tells(task, request):
                 return self(request, handler)
             try:
-                (name,) = (request._headers if known else request.headers).getall(host)  # noqa: SLF001
-                path = request._message.path if known else request.raw_path  # noqa: SLF001
-                is_passing = enforcer._rules.hosts[name] is unnamed and path[0] == "/"  # noqa: SLF001 (as in `concerns`)
+                (name,) = request._headers.getall(host)  # noqa: SLF001
+                is_passing = enforcer._rules.hosts[name] is unnamed and request._message.path[0] == "/"  # noqa: SLF001
             except Exception:  # noqa: BLE001 (no host, several, or no decision: it is judged, and that tells)
                 is_passing = False
             if is_passing:
