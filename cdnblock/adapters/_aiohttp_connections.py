@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aiohttp import web
 
@@ -25,24 +25,35 @@ def _names_in(name: str) -> tuple[str, ...]:
 
 
 def shows(task: Task, request: web.BaseRequest) -> bool:
-    """Tell whether a connection shows that it has this request, or will show it as soon as it has to wait."""
-    coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
-    if getattr(
-        coroutine, "cr_running", False
-    ):  # from Python 3.12 on a handler's first step is a step of its connection
-        return getattr(coroutine, "cr_code", None) is web.RequestHandler.start.__code__
-    return request_of(task) is request
+    """Tell whether a connection shows that it has this request, or will show it as soon as it has to wait.
+
+    From Python 3.12 on the first step of a handler is a step of its connection.
+    """
+    coroutine = _serving(task)
+    return coroutine is not None and (coroutine.cr_running or _request_in(coroutine) is request)
 
 
 def request_of(task: Task) -> web.BaseRequest | None:
     """Return the request that a connection has, or had last; None where aiohttp does not show it, or not in this moment.
 
-    Asked by the thread that runs the connection it is always shown, but in the midst of a step. It is a variable of the function that the connection runs. The collector's view of it makes nothing that stays: a
-    thousand frames and their dictionaries would call for a collection of everything, just when streams are to be cut.
+    Asked by the thread that runs the connection it is always shown, but in the midst of a step.
     """
+    coroutine = _serving(task)
+    return None if coroutine is None else _request_in(coroutine)
+
+
+def _serving(task: Task) -> Any:
+    """Return the coroutine that serves a connection, None where it is not the one that is known here."""
     coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
-    if getattr(coroutine, "cr_code", None) is not web.RequestHandler.start.__code__:
-        return None
+    return coroutine if getattr(coroutine, "cr_code", None) is web.RequestHandler.start.__code__ else None
+
+
+def _request_in(coroutine: Any) -> web.BaseRequest | None:
+    """Return the request among its variables.
+
+    The collector's view of them makes nothing that stays: a thousand frames and their dictionaries would call for a
+    collection of everything, just when streams are to be cut.
+    """
     return next((held for held in gc.get_referents(coroutine) if web.BaseRequest in type(held).__mro__), None)
 
 
