@@ -587,6 +587,9 @@ def test_a_loop_that_was_closed_keeps_no_other_from_being_told(guard, enforcer, 
             loop.close()
         start(enforcer, clock)
         assert ends(covered)
+        until = time.monotonic() + BOUND
+        while not endless.ended and time.monotonic() < until:  # connections end first, and then the handlers
+            time.sleep(0.01)
         assert endless.ended
 
 
