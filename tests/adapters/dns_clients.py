@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import http.client
 import socket
 import ssl
@@ -11,6 +12,7 @@ import struct
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import dns.edns
@@ -19,6 +21,8 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 TIMEOUT = 5.0
 FRANCE, GERMANY, REUNION = "203.0.113.7", "198.51.100.7", "192.0.2.7"
@@ -34,6 +38,13 @@ def any_certificate(*protocols: str) -> ssl.SSLContext:
     if protocols:
         context.set_alpn_protocols(list(protocols))
     return context
+
+
+def pin(certificate: Path) -> str:
+    """Return the digest of a certificate's key, as clients are told which key they may trust (RFC 7858 §4.2)."""
+    found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    key = found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
 
 def over_udp(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,3 +55,16 @@ def open_doors(folder: Path, geo: Path, *options: str, path: Iterable[Path] = ()
         yield Doors(front, upstream, tls, https, http, certificate, key)
         assert front.process.poll() is None, front.said
         assert "Traceback" not in front.said, front.said
+
+
+def fetched(url: str) -> str:
+    """Return what is there, as soon as somebody listens: workers answer before all of the front has started."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return response.read().decode()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)

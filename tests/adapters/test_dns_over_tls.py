@@ -11,7 +11,6 @@ import ssl
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ import dns.query
 import dns.rcode
 import dns_peers
 from dns_clients import MARK, Said, Stream, any_certificate, dig, opt, option, over_https, packet
-from dns_house import open_doors
+from dns_house import fetched, open_doors
 from dns_orders import write_order
 from prometheus_page import samples, value
 
@@ -267,19 +266,6 @@ def test_what_is_counted(tmp_path, small_mmdb):
     assert value(counted, "cdnblock_dns_https_total", event="bad_requests") == 1
     assert value(counted, "cdnblock_dns_queries_total", outcome="refused") == 2
     assert value(counted, "cdnblock_dns_connections") is not None
-
-
-def fetched(url: str) -> str:
-    """Return what is there, as soon as somebody listens: workers answer before all of the front has started."""
-    end = time.monotonic() + 20
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=10) as response:
-                return response.read().decode()
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
 
 
 class Writes(asyncio.Protocol):
