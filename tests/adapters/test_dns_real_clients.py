@@ -177,8 +177,9 @@ def getaddrinfo(network, name, *servers, options=""):
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_getaddrinfo_of_a_refused_name(network, options):
-    """No address, and the error that comes at once is that of a server which does not answer now."""
+    """No address, and the error that comes at once is that of a server which does not answer now; the trail has it."""
     assert getaddrinfo(network, "www.refused.example", FRONT["Germany"][0], options=options) == OPTIONS[options]
+    assert {record["host"] for record in network.enforced("refused")} == {"www.refused.example"}
 
 
 @pytest.mark.parametrize("options", OPTIONS)
