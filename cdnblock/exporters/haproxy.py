@@ -7,14 +7,20 @@ The frontend takes its rules from a `defaults` section, so that nothing has to b
       http-request cache-use  mine if !{ var(txn.cdnblock_action) -m str uncached }
       http-response cache-store mine if !{ var(txn.cdnblock_action) -m str uncached }
 
-A host costs one look-up per label depth that names have (`field`), never `map_dom` or `map_end`, which are linear. All
-that changes from day to day is in the four maps, which the runtime API can change without a reload; a group's and an
-outcome's id stay when others come and go. The 451 is written by a small Lua service from the map of notices, since
-HAProxy itself can neither choose between six texts by key nor put a line break into one.
+What is asked of every request is native and little: whether its host is a plain one, and whether a name ends in its last
+two labels, a gate. Variables cost most, so none is set. All else is a Lua program's, which answers a condition of the
+same rule: it walks the host's suffixes, and what cannot be decided because of a fault is a 503. Never `map_dom` or
+`map_end`, which are linear. All that changes from day to day is in the four maps, which the runtime API can change
+without a reload; a group's and an outcome's id stay when others come and go. The 451 is written from the map of notices,
+since HAProxy itself can neither choose between six texts by key nor put a line break into one.
+
+The program is loaded once for all threads (`lua-load`), which take turns in it: a stream of HAProxy before 3.0 cannot run
+programs that are loaded once for each thread and others, such as an operator's own, after each other.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -28,6 +34,10 @@ from cdnblock.measures.notice.wording import default_language
 from cdnblock.measures.proxy_termination import MEANT_BY, UNAVAILABLE
 from cdnblock.orders.model import Measure
 
+HOSTS: Final = "cdnblock-hosts.map"
+TERRITORY: Final = "cdnblock-territory.map"
+ACTIONS: Final = "cdnblock-actions.map"
+NOTICES: Final = "cdnblock-notices.map"
 FREE: Final = "free"
 """What a name maps to that is let go below one that is not."""
 GATE: Final = 2
@@ -36,16 +46,15 @@ MOST_OF_A_LINE: Final = 15_000  # octets: HAProxy reads maps and runtime command
 
 # What a Host field may hold (RFC 9110 §7.2, without what no client sends): another is 400, as RFC 9112 §3.2 wants it.
 # No label is empty, but for the root's.
-_NAME: Final = r"[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?"
-_HOST: Final = rf"^(\[[0-9A-Fa-f:.]+\]|{_NAME})(:[0-9]*)?$"
-_NO_HOST: Final = "!{ req.fhdr(host) -m found }"
+_HOST: Final = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?)(:[0-9]*)?$"
+# What nearly all send, which is canonical as it stands.
+_CANONICAL: Final = r"^[0-9a-z_-]+(\.[0-9a-z_-]+)*$"
+# HTTP/1.0 needs no Host; where its target names one, the program looks at it.
+_NO_HOST: Final = "!{ req.fhdr(host) -m found } { req.ver 1.0 } { url -m reg '^(/|\\*$)' }"
 # WebSockets, and no other upgrade: what follows one to h2c would be requests that these rules never see.
-# HTTP/1.0 needs no Host; where its target names one it does so plainly: what comes after it may read more into it.
-_PLAIN_TARGET: Final = rf"^(/|\*$|[A-Za-z][0-9A-Za-z+.-]*://{_NAME}(:[0-9]*)?(/|$))"
 _WEBSOCKET: Final = "METH_GET { req.fhdr(upgrade) -m str -i websocket } { req.fhdr_cnt(upgrade) eq 1 }"
 _NO_UPGRADE: Final = "!{ req.fhdr(upgrade) -m found }"
 _UPGRADING: Final = "^(connection|upgrade|http2-settings)$"
-_SERVICE: Final = "cdnblock-notice"
 _IN_MAP: Final = {number: f"%{number:02X}" for number in (*range(ord(" ")), *b"%|")}
 
 
@@ -53,10 +62,10 @@ def _render(work: Work) -> tuple[File, ...]:
     top = work.top("#")
     return (
         File("cdnblock.cfg", "\n".join(_configuration(work)) + "\n"),
-        File("cdnblock-hosts.map", top + "".join(_hosts(work.plan))),
-        File("cdnblock-territory.map", top + "".join(f"{cidr} {place}\n" for cidr, place in work.networks)),
-        File("cdnblock-actions.map", top + "".join(_actions(work.plan))),
-        File("cdnblock-notices.map", top + "".join(_notices(work.plan, work.options))),
+        File(HOSTS, top + "".join(_hosts(work.plan))),
+        File(TERRITORY, top + "".join(f"{cidr} {place}\n" for cidr, place in work.networks)),
+        File(ACTIONS, top + "".join(_actions(work.plan))),
+        File(NOTICES, top + "".join(_notices(work.plan, work.options))),
         File("cdnblock.lua", _program(work.options)),
     )
 
@@ -91,20 +100,18 @@ def _configuration(work: Work) -> Iterator[str]:
     base = f" from {settings['defaults']}" if settings["defaults"] else ""
     yield f"\ndefaults cdnblock{base}"
     yield "  mode http"
-    host = f"{{ req.fhdr(host) -m reg {quoted(_HOST)} }}"
-    named = f"{{ req.ver 1.0 }} {{ url -m reg {quoted(_PLAIN_TARGET)} }}"
-    yield f"  http-request deny deny_status 400 unless {host} or {_NO_HOST} {named}"
-    yield f"  http-request del-header {quoted(_UPGRADING)} -m reg unless {_NO_UPGRADE} or {_WEBSOCKET}"
-    rules = _decision(work, "txn", "req.fhdr(host),host_only,lower,rtrim(.)", "")
-    yield from (f"  http-request {rule}" for rule in rules)
+    served = (
+        _ungated(work, _CANONICAL, ""),
+        _ungated(work, _HOST, "host_only,lower,rtrim(.),"),
+        f"{_NO_HOST} !METH_CONNECT",
+        "{ lua.cdnblock-decided -m str serve close }",
+    )
+    yield f"  http-request use-service lua.cdnblock-answer unless {' or '.join(served)}"
     yield "  http-request reject if { var(txn.cdnblock_action) -m str close }"
-    yield f"  http-request use-service lua.{_SERVICE} if {{ var(txn.cdnblock_action) -m beg terminate: }}"
-    # What an origin that says 200 to CONNECT makes a tunnel would never be asked about. RFC 9110 §9.3.6: not ours to make.
-    yield "  http-request deny deny_status 405 if METH_CONNECT"
-    uncached = "if { var(txn.cdnblock_action) -m str uncached }"
-    removed = quoted(f"^({'|'.join(REMOVED_FROM_RESPONSES)})$")
-    yield f"  http-response del-header {removed} -m reg {uncached}"
-    yield from (f"  http-response add-header {name} {value} {uncached}" for name, value in NO_STORE)
+    yield f"  http-request del-header {quoted(_UPGRADING)} -m reg unless {_NO_UPGRADE} or {_WEBSOCKET}"
+    yield "  # What takes a response's freshness away answers the condition: where it cannot, nobody gets the response."
+    uncached = "{ var(txn.cdnblock_action) -m str uncached } !{ lua.cdnblock-uncached -m str done }"
+    yield f"  http-response deny deny_status 502 if {uncached}"
     if settings["sni"]:
         yield from _by_server_name(work, base)
     yield f"\n# What follows without a `from` inherits none of this.\ndefaults cdnblock-others{base}"
@@ -112,49 +119,30 @@ def _configuration(work: Work) -> Iterator[str]:
 
 def _by_server_name(work: Work, base: str) -> Iterator[str]:
     """Yield what refuses TLS by its server name, where it is passed on unopened; the maps are the same."""
-    hello = "{ req.ssl_hello_type 1 }"
+    hello = "if { req.ssl_hello_type 1 }"
+    gated = "if { var(sess.cdnblock_gate) -m found }"
     bind, _, backend = work.options.settings["sni"].partition(" ")
     yield "\n# A whole frontend: for rules that stand in defaults HAProxy 2.6 does not wait until a server name is there."
     yield f"frontend cdnblock-tls{base}"
     yield "  mode tcp"
     yield f"  bind {bind}"
     yield "  tcp-request inspect-delay 5s"
-    rules = _decision(work, "sess", "req.ssl_sni,lower,rtrim(.)", hello)
-    yield from (f"  tcp-request content {rule}" for rule in rules)
-    yield "  tcp-request content reject if { var(sess.cdnblock_action) -m beg close terminate: }"
-    yield f"  tcp-request content accept if {hello}"
+    yield f"  tcp-request content set-var(sess.cdnblock_host) req.ssl_sni,lower,rtrim(.) {hello}"
+    yield f"  tcp-request content set-var(sess.cdnblock_gate) var(sess.cdnblock_host),{_gate(work)} {hello}"
+    yield f"  tcp-request content lua.cdnblock-hello {gated}"
+    yield f"  tcp-request content reject {gated} !{{ var(sess.cdnblock_action) -m str serve uncached }}"
+    yield f"  tcp-request content accept {hello}"
     yield f"  default_backend {backend}"
 
 
-def _decision(work: Work, scope: str, host: str, when: str) -> Iterator[str]:
-    """Yield the rules that set `cdnblock_action`; `when` is asked before the host is looked up."""
-    plan, hosts = work.plan, f"map_str({work.options.path('cdnblock-hosts.map')})"
-    name, group, gate = (f"{scope}.cdnblock_{what}" for what in ("host", "group", "gate"))
-    yield _if(f"set-var({name}) {host}", when)
-    if scope == "txn":  # HTTP/1.0 needs no Host, and may name the host in its target
-        yield f"set-var({name}) url,field(3,/),host_only,lower,rtrim(.) if !{{ var({name}) -m found }}"
-    yield _if(f"set-var({gate}) var({name}),field(-1,.,{GATE}),{hosts}", when)
-    near, unless = f"{{ var({gate}) -m found }}", ""
-    if plan.exact:
-        yield _if(f"set-var({group}) str(=),concat(,{name},),{hosts}", near)
-        unless = f"!{{ var({group}) -m found }}"
-    for depth in plan.depths():
-        if depth > GATE:
-            yield _if(f"set-var({group}) var({name}),field(-1,.,{depth}),{hosts}", near, unless)
-            unless = f"!{{ var({group}) -m found }}"
-    yield _if(f"set-var({group}) var({gate})", near, unless)
-    client = f"{scope}.cdnblock_client"
-    yield _if(f"set-var({client}) src", f"{{ var({group}) -m found }} !{{ var({group}) -m str {FREE} }}")
-    if work.options.trusted_proxies and scope == "txn":
-        yield f"lua.cdnblock-client if {{ var({client}) -m ip {' '.join(work.options.trusted_proxies)} }}"
-    place = f"map_ip({work.options.path('cdnblock-territory.map')},{OTHER})"
-    action = f"concat(:,{group},),map_str({work.options.path('cdnblock-actions.map')})"
-    yield _if(f"set-var({scope}.cdnblock_action) var({client}),{place},{action}", f"{{ var({client}) -m found }}")
+def _ungated(work: Work, pattern: str, canonical: str) -> str:
+    """Return when a host of this form is none that a name may cover; `canonical` converts it to how names are written."""
+    found = f"{{ req.fhdr(host),{canonical}{_gate(work)} -m found }}"
+    return f"{{ req.fhdr(host) -m reg {quoted(pattern)} }} !{found} !METH_CONNECT"
 
 
-def _if(rule: str, *conditions: str) -> str:
-    asked = " ".join(condition for condition in conditions if condition)
-    return f"{rule} if {asked}" if asked else rule
+def _gate(work: Work) -> str:
+    return f"field(-1,.,{GATE}),map_str({work.options.path(HOSTS)})"
 
 
 def _actions(plan: Plan) -> Iterator[str]:
@@ -203,9 +191,19 @@ def _objections(plan: Plan, options: Options) -> Iterator[Missing]:
 
 
 def _program(options: Options) -> str:
-    program = program_text("_haproxy.lua")
-    trusted = ", ".join(map(in_lua, options.trusted_proxies))
-    return program.replace('"@NOTICES@"', in_lua(options.path("cdnblock-notices.map"))).replace('"@TRUSTED@"', trusted)
+    known = {
+        "HOSTS": in_lua(options.path(HOSTS)),
+        "TERRITORY": in_lua(options.path(TERRITORY)),
+        "ACTIONS": in_lua(options.path(ACTIONS)),
+        "NOTICES": in_lua(options.path(NOTICES)),
+        "TRUSTED": ", ".join(map(in_lua, options.trusted_proxies)),
+        "REMOVED": ", ".join(map(in_lua, REMOVED_FROM_RESPONSES)),
+        "NO_STORE": ", ".join(f"{{{in_lua(name)}, {in_lua(value)}}}" for name, value in NO_STORE),
+        "FREE": in_lua(FREE),
+        "OTHER": in_lua(OTHER),
+    }
+    marks = re.compile(f'"@({"|".join(known)})@"')
+    return marks.sub(lambda mark: known[mark[1]], program_text("_haproxy.lua"))
 
 
 EXPORTER: Final = Exporter(
