@@ -24,15 +24,16 @@ def browser(*reaches):
 
 
 @contextmanager
-def browser_with_doh(folder, template, *, key, within=()):
+def browser_with_doh(folder, template, *, key, mode="secure", within=()):
     """Start one that asks this DNS over HTTPS for every name, and nobody else; the digest of its key is trusted.
 
-    Its profile is new and in `folder`. The command `within` runs it where it is to be.
+    Its profile is new and in `folder`. With mode `automatic` it may ask the system's resolver as well. The command
+    `within` runs it where it is to be.
     """
     playwright, program = _found()
     profile, wrapper = folder / "profile", folder / "chromium"
     profile.mkdir()
-    settings = {"dns_over_https": {"mode": "secure", "templates": template}}
+    settings = {"dns_over_https": {"mode": mode, "templates": template}}
     (profile / "Local State").write_text(json.dumps(settings), encoding="utf-8")
     wrapper.write_text(f'#!/bin/sh\nexec {shlex.join([*within, program])} "$@"\n', encoding="utf-8")
     wrapper.chmod(0o755)

@@ -47,6 +47,9 @@ UPSTREAM = f"""\
   local-data: "www.empty.example. 300 A 192.0.2.84"
   local-data: "page.open.example. 300 A 127.0.0.1"
   local-data: "page.french.example. 300 A 127.0.0.1"
+  local-data: "page.refused.example. 300 A 127.0.0.1"
+  local-data: "page.gone.example. 300 A 127.0.0.1"
+  local-data: "page.empty.example. 300 A 127.0.0.1"
 """ + "".join(f'  local-data: "many.open.example. 300 A {address}"\n' for address in MANY)
 _AS_ROOT = () if os.geteuid() == 0 else ("--map-root-user",)
 _RESOLVER_FILES = """

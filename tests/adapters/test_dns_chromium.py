@@ -25,7 +25,7 @@ import dns_peers
 from dns_clients import pin
 from dns_house import fetched
 from dns_orders import write_order
-from dns_realm import FRONT, cannot, realm
+from dns_realm import FRONT, OTHER, cannot, realm
 from prometheus_page import samples, value
 
 pytestmark = pytest.mark.skipif(bool(dns_peers.missing("unbound")), reason=dns_peers.missing("unbound"))
@@ -134,17 +134,6 @@ def test_names_are_asked_by_https(tmp_path, site, house, variables):
     assert "gone.example." not in house.upstream.said
 
 
-def test_a_front_that_is_not_trusted(tmp_path, site, house):
-    """With another key's certificate nothing is found: Chromium asks nobody else, and nothing in clear."""
-    before = house.counted()
-    with browser_with_doh(tmp_path, house.doh, key=ANOTHER_KEY) as chromium:
-        assert visit(chromium, f"http://www.open.example:{site}/") == NOT_FOUND
-    after = house.counted()
-    for metric in ("cdnblock_dns_https_total", "cdnblock_dns_udp_total", "cdnblock_dns_tcp_total"):
-        event = "requests" if "https" in metric else "queries"
-        assert value(before, metric, event=event) == value(after, metric, event=event)
-
-
 @pytest.fixture(scope="module")
 def network(tmp_path_factory, small_mmdb):
     """A network of its own, with the front on port 443 and a site on port 80."""
@@ -161,18 +150,39 @@ def network(tmp_path_factory, small_mmdb):
         yield network
 
 
+def in_network(network, folder, place="France", **settings):
+    """Start a Chromium in that network, whose own resolver knows no orders and says of every page that it is here."""
+    template = f"https://{FRONT[place][0]}/dns-query{{?dns}}"
+    within = network.resolving_by(f"nameserver {OTHER}\n")
+    settings = {"key": pin(network.folder / "certificate.pem"), "within": within} | settings
+    return browser_with_doh(folder, template, **settings)
+
+
 @pytest.mark.parametrize(
     ("place", "french"), [("France", NOT_FOUND), ("Germany", "Here")], ids=["in France", "in Germany"]
 )
 def test_the_territory(tmp_path, network, place, french):
-    """An order for France is for browsers in France, by the address that they come from."""
-    template = f"https://{FRONT[place][0]}/dns-query{{?dns}}"
-    key = pin(network.folder / "certificate.pem")
-    with browser_with_doh(tmp_path, template, key=key, within=network.command()) as chromium:
+    """An order for France is for browsers in France, by the address that they come from; nobody else is asked."""
+    with in_network(network, tmp_path, place) as chromium:
         assert visit_until_it_loads(chromium, "http://page.open.example/") == "Here"
+        for name in ("page.refused.example", "page.gone.example", "page.empty.example"):
+            assert visit(chromium, f"http://{name}/") == NOT_FOUND
         again = visit_until_it_loads if french == "Here" else visit
         assert again(chromium, "http://page.french.example/") == french
     if french == NOT_FOUND:
         [record] = network.enforced("french")
         assert (record["host"], record["country"]) == ("page.french.example", "FR")
         assert (record["client"], record["adapter"]) == ("203.0.113.0/24", "dns_server")
+
+
+def test_a_front_that_is_not_trusted(tmp_path, network):
+    """With another key's certificate nothing is found."""
+    with in_network(network, tmp_path, key=ANOTHER_KEY) as chromium:
+        assert visit(chromium, "http://page.open.example/") == NOT_FOUND
+
+
+def test_without_the_front(tmp_path, network):
+    """What was not found above is there: the system's resolver says so to a Chromium that asks it."""
+    with in_network(network, tmp_path, mode="off") as chromium:
+        for name in ("open", "refused", "gone", "empty", "french"):
+            assert visit_until_it_loads(chromium, f"http://page.{name}.example/") == "Here"
