@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_adapters.py [--pairs 40] [--streams 1000] [--bystanders 100]
 
-Each server has its application twice, bare and with the middleware, in one process on one core: two processes of the
-same program differ by some percent for as long as they live. Another core asks both by turns, in bursts, for a host that
-no order names. Times are CPU time of the server's process per request. What follows the orders and the clock is in both:
-it takes 0.4 % of a CPU. Then streams are opened, an order begins by the clock, and the
-time is taken until the last of them has ended.
+Each server has its application bare, with the middleware, and with two that show the least that one can cost, in one
+process on one core: two processes of the same program differ by some percent for as long as they live. Another core
+asks them by turns, in bursts, for a host that no order names. Times are CPU time of the server's process per request.
+What follows the orders and the clock is in all of them: it takes 0.4 % of a CPU. Then streams are opened, an order begins
+by the clock, and the time is taken until the last of them has ended.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 from bursts import Server, compare, get, ratio
-from free_ports import free_port
+from free_ports import free_port, free_ports
 from measuring import heading, table
 
 from cdnblock.sources import control_socket
@@ -37,7 +37,11 @@ HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
 SERVER_CORE, CLIENT_CORE = 0, min(1, os.cpu_count() - 1)
 RESTARTS = 10  # of each server: where its code lies in memory differs by a percent from start to start
-BARE = "/bare"  # the path of the application without the middleware
+BARE, GUARDED = "/bare", "/ours"  # the paths of the application without and with the middleware: equally long
+EMPTY, FINDING = "/void", "/host"  # with a middleware that does nothing, and with one that only finds the Host line
+AGAINST_BARE = {GUARDED: "throughput of bare", EMPTY: "of an empty one", FINDING: "of one that finds the host"}
+ALL_PATHS = (GUARDED, BARE, EMPTY, FINDING)
+PATHS = {"aiohttp": (GUARDED, BARE, EMPTY)}  # not all
 FIELDS = {
     # as a browser has them
     "Host": "www.other.example",
@@ -60,7 +64,7 @@ measures: {{proxy: terminate}}
 names: [{names}]
 """
 SERVERS = {
-    "aiohttp": [sys.executable, str(HERE), "--serve-aiohttp", "{port}"],
+    "aiohttp": [sys.executable, str(HERE), "--serve-aiohttp"],  # and its ports
     "uvicorn, plain ASGI": "uvicorn --interface asgi3 --no-access-log --log-level error --port {port} bench_adapters:plain",
     "granian, plain ASGI": "granian --interface asgi --backlog 4096 --log-level error --port {port} bench_adapters:plain",
     "uvicorn, Starlette": "uvicorn --interface asgi3 --no-access-log --log-level error --port {port} bench_adapters:starlette",
@@ -73,7 +77,7 @@ TICKS = {"/slow": 1.0, "/fast": 0.05}  # seconds between two lines of a stream: 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--serve-aiohttp", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--serve-aiohttp", nargs="+", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
     parser.add_argument("--pairs", type=int, default=40, help="of bursts, after each start")
     parser.add_argument("--streams", type=int, default=1000, help="that an order cuts")
@@ -86,7 +90,7 @@ def main() -> None:
     print(heading("HTTP middlewares"))
     if arguments.pairs:
         rows = [_cost(name, arguments) for name in arguments.servers]
-        print(table(["µs of CPU per request", "bare", "with the middleware", "throughput of bare"], rows))
+        print(table(["µs of CPU per request", "bare", "with the middleware", *AGAINST_BARE.values()], rows))
     if arguments.streams:
         rows = [_cut(name, arguments) for name in CUT if name in arguments.servers]
         print(table([f"{arguments.streams} streams cut, ms", "first", "last", "bystanders' longest gap", "lost"], rows))
@@ -102,20 +106,41 @@ def _gate():
     return HttpGate(Enforcer(os.environ["BENCH_ORDERS"], state=os.environ["BENCH_STATE"]))
 
 
-def _both(app):
-    """Return an application without and with the middleware, by the path that is asked for."""
+def _beside(app):
+    """Return an application that stands there bare and behind each middleware, by the path that is asked for."""
     from cdnblock.adapters.asgi_middleware import CdnblockMiddleware
 
-    guarded = CdnblockMiddleware(app, _gate())
+    apps = {BARE: app, GUARDED: CdnblockMiddleware(app, _gate()), EMPTY: _Empty(app), FINDING: _Finding(app)}
 
     def choose(scope, receive, send):
-        return (app if scope.get("path") == BARE else guarded)(scope, receive, send)
+        return apps.get(scope.get("path"), apps[GUARDED])(scope, receive, send)
 
     return choose
 
 
-async def serve_aiohttp(port: int) -> None:
-    """Serve an application with the middleware at a port, and without it at the next one."""
+class _Empty:
+    def __init__(self, app) -> None:
+        self._app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        await self._app(scope, receive, send)
+
+
+class _Finding(_Empty):
+    """Does the least that a middleware must that goes by the host: two Host lines are none."""
+
+    async def __call__(self, scope, receive, send) -> None:
+        host = another = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host, another = value, host
+        if host is None or another is not None:
+            raise ValueError(scope)
+        await self._app(scope, receive, send)
+
+
+async def serve_aiohttp(ports: list[int]) -> None:
+    """Serve an application at each port: with the middleware, bare, and with an empty one."""
     from aiohttp import web
 
     from cdnblock.adapters.aiohttp_middleware import CdnblockMiddleware
@@ -132,15 +157,19 @@ async def serve_aiohttp(port: int) -> None:
             await response.write(b"%d\n" % number)
             await asyncio.sleep(TICKS[request.path])
 
-    for number, path in enumerate(["/", BARE]):
-        app = web.Application()
+    @web.middleware
+    async def empty(request, handler):
+        return await handler(request)
+
+    for port, path in zip(ports, PATHS["aiohttp"], strict=True):
+        app = web.Application(middlewares=[empty] if path == EMPTY else [])
         for place, handler in {path: answer, **dict.fromkeys(TICKS, stream)}.items():
             app.router.add_get(place, handler)
-        if path != BARE:
+        if path == GUARDED:
             CdnblockMiddleware(_gate()).install(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port + number).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
     await asyncio.Event().wait()
 
 
@@ -167,7 +196,9 @@ def _starlette():
     async def answer(_request):
         return PlainTextResponse("The site.")
 
-    return Starlette(routes=[Route("/", answer), Route(BARE, answer)])
+    return Starlette(
+        routes=[Route("/{page}", answer)]
+    )  # one for both: the second of two would cost a look at the first
 
 
 def _fastapi():
@@ -175,10 +206,9 @@ def _fastapi():
 
     app = FastAPI()
 
-    @app.get("/")
-    @app.get(BARE)
-    async def answer():
-        return {"site": "The site."}
+    @app.get("/{page}")
+    async def answer(page):
+        return {"site": page}
 
     return app
 
@@ -188,29 +218,33 @@ def __getattr__(name: str):
     makers = {"plain": lambda: _plain, "starlette": _starlette, "fastapi": _fastapi}
     if name not in makers:
         raise AttributeError(name)
-    return globals().setdefault(name, _both(makers[name]()))
+    return globals().setdefault(name, _beside(makers[name]()))
 
 
 @contextmanager
 def _serving(name: str, folder: Path):
-    """Run a server on its core, with orders and state in a folder; yield process id and port."""
-    port = free_port()
-    command = SERVERS[name]
-    command = [sys.executable, "-m", *command.split()] if isinstance(command, str) else command
+    """Run a server on its core, with orders and state in a folder; yield process id and the port of each path."""
+    paths, command = PATHS.get(name, ALL_PATHS), SERVERS[name]
+    if isinstance(command, str):
+        ports = [free_port()] * len(paths)
+        command = [sys.executable, "-m", *command.format(port=ports[0]).split()]
+    else:
+        ports = free_ports(len(paths))
+        command = [*command, *map(str, ports)]
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}:{ROOT}"}
     environment |= {"BENCH_ORDERS": str(folder / "orders"), "BENCH_STATE": str(folder / "state")}
     process = subprocess.Popen(
-        ["taskset", "-c", str(SERVER_CORE), *(part.format(port=port) for part in command)],
+        ["taskset", "-c", str(SERVER_CORE), *command],
         env=environment, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         end = time.monotonic() + 30
         while time.monotonic() < end:
             with suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection(("127.0.0.1", ports[-1]), 1).close()
                 break
             time.sleep(0.05)
-        yield process.pid, port
+        yield process.pid, dict(zip(paths, ports, strict=True))
     finally:
         process.terminate()
         try:
@@ -231,18 +265,17 @@ def _write_orders(folder: Path) -> None:
 
 
 def _cost(name: str, arguments) -> list[str]:
-    measured: dict[str, list[float]] = {BARE: [], "/": []}
+    measured: dict[str, list[float]] = {path: [] for path in PATHS.get(name, ALL_PATHS)}
     for _ in range(min(RESTARTS, arguments.pairs)):
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             _write_orders(folder)
-            with _serving(name, folder) as (pid, port):
-                ports = {"/": port, BARE: port + (name == "aiohttp")}
+            with _serving(name, folder) as (pid, ports):
                 servers = {path: Server(port=ports[path], request=get(path, FIELDS), pids=(pid,)) for path in ports}
                 for path, costs in compare(servers, pairs=arguments.pairs).items():
                     measured[path] += costs
-    bare, guarded = measured[BARE], measured["/"]
-    return [name, f"{statistics.median(bare):.1f}", f"{statistics.median(guarded):.1f}", f"{ratio(bare, guarded):.1%}"]
+    parts = [f"{ratio(measured[BARE], measured[path]):.1%}" if path in measured else "" for path in AGAINST_BARE]
+    return [name, *(f"{statistics.median(measured[path]):.1f}" for path in (BARE, GUARDED)), *parts]
 
 
 # How fast it cuts
@@ -252,8 +285,8 @@ def _cut(name: str, arguments) -> list[str]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _write_orders(folder)
-        with _serving(name, folder) as (_, port):
-            return [name, *asyncio.run(_watch(port, folder, arguments.streams, arguments.bystanders))]
+        with _serving(name, folder) as (_, ports):
+            return [name, *asyncio.run(_watch(ports[GUARDED], folder, arguments.streams, arguments.bystanders))]
 
 
 class _Stream(asyncio.Protocol):

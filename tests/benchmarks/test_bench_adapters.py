@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 
-
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="the load comes from wrk, which is not installed")
 def test_it_prints_both_tables():
     """One row each, with no error: what a request costs, and how fast streams are cut."""
     script = Path(__file__).with_name("bench_adapters.py")
