@@ -123,7 +123,7 @@ local function find_client(txn)
   local client = txn.f:src()
   local peer = client and node_address(client)
   if not peer then return NOWHERE end
-  if not is_trusted(peer) then return client end
+  if not is_trusted(peer) then return peer end
   local lines = txn.http:req_get_headers()["x-forwarded-for"]
   return lines and forwarded(lines, client) or client
 end
@@ -141,11 +141,11 @@ local function group_of(name)
   return group
 end
 
--- What is to be done, nil for nothing; `client` is asked for where a name covers the host.
-local function action_for(name, client)
+-- What is to be done, nil for nothing; `place` is asked for where a name covers the host.
+local function action_for(name, place)
   local group = group_of(name)
   if not group or group == FREE then return nil end
-  return actions:lookup((territory:lookup(client()) or OTHER) .. ":" .. group)
+  return actions:lookup(place() .. ":" .. group)
 end
 
 -- A host's canonical name, nil where it is none that a client may send: as the rules have it.
@@ -157,9 +157,11 @@ local function plain(host)
 end
 
 -- HTTP/1.0 needs no Host; where its target names one it does so plainly: what comes after it may read more into it.
--- Returns the host's name, empty without one, and nil where the request is none.
+-- Returns the host's name, as the rules have left it or as they would, empty without one, and nil where it is none.
 local function name_of(txn)
-  local host = txn.f:req_fhdr("host")
+  local host = txn:get_var("txn.cdnblock_host")
+  if host then return host end
+  host = txn.f:req_fhdr("host")
   if host then return plain(host) end
   local target = txn.f:url() or ""
   if txn.f:req_ver() ~= "1.0" then return nil end
@@ -179,24 +181,28 @@ local function decide(txn)
     action = "400"
   else
     keep(txn, "txn.cdnblock_host", name)
-    action = name ~= "" and action_for(name, function() return find_client(txn) end)
+    action = name ~= "" and action_for(name, function()
+      return txn:get_var("txn.cdnblock_place") or territory:lookup(find_client(txn)) or OTHER
+    end)
     -- What an origin that says 200 to CONNECT makes a tunnel would never be asked about. RFC 9110 §9.3.6: not ours to make.
     if (not action or action == "uncached") and txn.f:method() == "CONNECT" then action = "405" end
   end
   if not action then return "serve" end
   keep(txn, "txn.cdnblock_action", action)
   if action == "uncached" then return "serve" end
-  return action == "close" and "close" or "answer"
+  return "answer"
 end
 
 -- TLS by its server name; addresses are told to HTTP alone.
 local function decide_hello(txn)
-  local client = txn.f:src() or NOWHERE
-  local action = action_for(txn:get_var("sess.cdnblock_host"), function() return client end)
+  local action = action_for(txn:get_var("sess.cdnblock_host"), function()
+    return territory:lookup(txn.f:src() or NOWHERE) or OTHER
+  end)
   keep(txn, "sess.cdnblock_action", action or "serve")
 end
 
 local function uncache(txn)
+  if txn:get_var("txn.cdnblock_action") ~= "uncached" then return "close" end
   for _, name in ipairs(removed) do txn.http:res_del_header(name) end
   for _, line in ipairs(no_store) do txn.http:res_add_header(line[1], line[2]) end
   return "done"

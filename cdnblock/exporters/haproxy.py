@@ -27,8 +27,9 @@ from typing import Final
 from cdnblock.exporters._exporter import PROXY_SERVER, Exporter, File, Missing, Options, Setting, Work, every
 from cdnblock.exporters._lua import in_lua, program_text
 from cdnblock.exporters._notice import LANGUAGES, TYPES, Page, headers, pages
-from cdnblock.exporters._plan import OTHER, Group, Outcome, Plan
+from cdnblock.exporters._plan import OTHER, Group, Outcome, Plan, labels
 from cdnblock.exporters._planner import notice_told
+from cdnblock.exporters._roll import top_of
 from cdnblock.measures.cache_disable import NO_STORE, REMOVED_FROM_RESPONSES
 from cdnblock.measures.notice.wording import default_language
 from cdnblock.measures.proxy_termination import MEANT_BY, UNAVAILABLE
@@ -49,8 +50,15 @@ MOST_OF_A_LINE: Final = 15_000  # octets: HAProxy reads maps and runtime command
 _HOST: Final = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?)(:[0-9]*)?$"
 # What nearly all send, which is canonical as it stands.
 _CANONICAL: Final = r"^[0-9a-z_-]+(\.[0-9a-z_-]+)*$"
-# HTTP/1.0 needs no Host; where its target names one, the program looks at it.
-_NO_HOST: Final = "!{ req.fhdr(host) -m found } { req.ver 1.0 } { url -m reg '^(/|\\*$)' }"
+# When a request is served: the commonest first, since the next are not asked then. The last but one never holds.
+_SERVED: Final = (
+    "canonical !gated !METH_CONNECT",
+    "plain !plain_gated !METH_CONNECT",
+    "gate_free !gated_deeper !METH_CONNECT",
+    "!has_host http_1.0 has_path !METH_CONNECT",  # which needs no Host; where its target names one, the program looks
+    "{told}place FALSE",
+    "decided",
+)
 # WebSockets, and no other upgrade: what follows one to h2c would be requests that these rules never see.
 _WEBSOCKET: Final = "METH_GET { req.fhdr(upgrade) -m str -i websocket } { req.fhdr_cnt(upgrade) eq 1 }"
 _NO_UPGRADE: Final = "!{ req.fhdr(upgrade) -m found }"
@@ -81,10 +89,16 @@ def in_map(text: str) -> str:
 
 
 def _hosts(plan: Plan) -> Iterator[str]:
-    """Yield what hosts map to, and for each name of more labels than a gate that its last ones are worth a closer look."""
+    """Yield what hosts map to, and for each name of more labels than a gate that its last ones are worth a closer look.
+
+    Where these are free there is a second gate, of a label more: a platform that has a few names has many customers.
+    """
     yield from plan.lines(lambda group, _: ("=", f" {_value(group)}\n"), exact=True)
     yield from plan.lines(lambda group, _: ("", f" {_value(group)}\n"))
     yield f" {FREE}\n".join((*plan.gates(GATE), ""))
+    for gate in plan.gates(GATE + 1):
+        if labels(gate) > GATE and not plan.suffixes.get(top_of(gate, GATE)):
+            yield f"{gate} {FREE}\n"
 
 
 def _value(group: Group | None) -> str:
@@ -100,18 +114,13 @@ def _configuration(work: Work) -> Iterator[str]:
     base = f" from {settings['defaults']}" if settings["defaults"] else ""
     yield f"\ndefaults cdnblock{base}"
     yield "  mode http"
-    served = (
-        _ungated(work, _CANONICAL, ""),
-        _ungated(work, _HOST, "host_only,lower,rtrim(.),"),
-        f"{_NO_HOST} !METH_CONNECT",
-        "{ lua.cdnblock-decided -m str serve close }",
-    )
-    yield f"  http-request use-service lua.cdnblock-answer unless {' or '.join(served)}"
-    yield "  http-request reject if { var(txn.cdnblock_action) -m str close }"
+    yield from (f"  acl {name} {asked}" for name, asked in _questions(work))
+    served = " or ".join(_SERVED).format(told="!trusted " if work.options.trusted_proxies else "")
+    yield f"  http-request use-service lua.cdnblock-answer unless {served}"
     yield f"  http-request del-header {quoted(_UPGRADING)} -m reg unless {_NO_UPGRADE} or {_WEBSOCKET}"
     yield "  # What takes a response's freshness away answers the condition: where it cannot, nobody gets the response."
-    uncached = "{ var(txn.cdnblock_action) -m str uncached } !{ lua.cdnblock-uncached -m str done }"
-    yield f"  http-response deny deny_status 502 if {uncached}"
+    uncached = "{ var(txn.cdnblock_action) -m str uncached close } !{ lua.cdnblock-uncached -m str done }"
+    yield f"  http-response deny deny_status 502 errorfile /dev/null if {uncached}"
     if settings["sni"]:
         yield from _by_server_name(work, base)
     yield f"\n# What follows without a `from` inherits none of this.\ndefaults cdnblock-others{base}"
@@ -135,14 +144,25 @@ def _by_server_name(work: Work, base: str) -> Iterator[str]:
     yield f"  default_backend {backend}"
 
 
-def _ungated(work: Work, pattern: str, canonical: str) -> str:
-    """Return when a host of this form is none that a name may cover; `canonical` converts it to how names are written."""
-    found = f"{{ req.fhdr(host),{canonical}{_gate(work)} -m found }}"
-    return f"{{ req.fhdr(host) -m reg {quoted(pattern)} }} !{found} !METH_CONNECT"
+def _questions(work: Work) -> Iterator[tuple[str, str]]:
+    """Yield what `_SERVED` asks; `plain_gated` and `place` leave what they find to the program, which is slower at it."""
+    host = "var(txn.cdnblock_host)"
+    yield "canonical", f"req.fhdr(host) -m reg {quoted(_CANONICAL)}"
+    yield "gated", f"req.fhdr(host),{_gate(work)} -m found"
+    yield "plain", f"req.fhdr(host) -m reg {quoted(_HOST)}"
+    yield "plain_gated", f"req.fhdr(host),host_only,lower,rtrim(.),set-var(txn.cdnblock_host),{_gate(work)} -m found"
+    yield "gate_free", f"{host},{_gate(work)} -m str {FREE}"
+    yield "gated_deeper", f"{host},{_gate(work, GATE + 1)} -m found"
+    yield "has_host", "req.fhdr(host) -m found"
+    yield "has_path", "url -m reg '^(/|\\*$)'"
+    yield "http_1.0", "req.ver 1.0"
+    yield "place", f"src,map_ip({work.options.path(TERRITORY)},{OTHER}),set-var(txn.cdnblock_place) -m found"
+    yield from (("trusted", f"src -m ip {network}") for network in work.options.trusted_proxies)
+    yield "decided", "lua.cdnblock-decided -m str serve"
 
 
-def _gate(work: Work) -> str:
-    return f"field(-1,.,{GATE}),map_str({work.options.path(HOSTS)})"
+def _gate(work: Work, count: int = GATE) -> str:
+    return f"field(-1,.,{count}),map_str({work.options.path(HOSTS)})"
 
 
 def _actions(plan: Plan) -> Iterator[str]:

@@ -168,7 +168,6 @@ class TestHAProxy(AdapterContract):
         Need.ABSOLUTE_FORM: "HAProxy answers 400 where the target names another host than Host",
         Need.FORWARDED: "HAProxy before 2.8 does not read Forwarded; the exported rules go by X-Forwarded-For",
         Need.CACHE: "HAProxy's cache is purged by a new process alone, and then of everything",
-        Need.STREAM_CLOSE: "HAProxy's reject ends the whole connection of HTTP/2",
         Need.CUT: "HAProxy decides a request when it begins, and no rule ends what runs",
     }
 
