@@ -271,7 +271,7 @@ def _cost(name: str, arguments) -> list[str]:
             folder = Path(temporary)
             _write_orders(folder)
             with _serving(name, folder) as (pid, ports):
-                servers = {path: Server(port=ports[path], request=get(path, FIELDS), pids=(pid,)) for path in ports}
+                servers = {path: Server(port=ports[path], requests=(get(path, FIELDS),), pids=(pid,)) for path in ports}
                 for path, costs in compare(servers, pairs=arguments.pairs).items():
                     measured[path] += costs
     parts = [f"{ratio(measured[BARE], measured[path]):.1%}" if path in measured else "" for path in AGAINST_BARE]

@@ -4,7 +4,7 @@
     python tests/benchmarks/bench_engines.py render [--names 100000]
 
 `cost`: CPU time of the engine's own tasks per request for hosts that no order names, answered from its cache, beside the
-same engine without our files. Both run at once on one core, wrk on another, and they take turns. Needs wrk and engines.
+same engine without our files. Both run at once on one core, the load on another, and they take turns in short bursts.
 
 `render`: how long each target takes to be written, without reading the orders, and how much memory it takes more.
 """
@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "real_peers"), str(HERE)]
 
-from bench_service import ORIGIN, children_of, cpu, pin
+from bench_service import ORIGIN, children_of, pin
+from bursts import Server, compare, get
 from engine_texts import HAPROXY_BASE, NGINX_ALONE
 from export_engines import running, wait_until
 from free_ports import free_ports
@@ -45,14 +46,9 @@ from cdnblock.sources.order_folder import load_orders
 GOALS = {14: 1.10, 100_000: 1.15, 1_000_000: 1.20}
 """Names: how many times the plain engine's CPU an uncovered host may cost at most."""
 OK = 200
-HOSTS = 1_000  # uncovered hosts that wrk asks for in turn
+HOSTS = 1_000  # uncovered hosts that are asked for in turn
 HEADERS_MORE = Path("/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so")
 UNNAMED = [f"www.{'abcdefghi'[number % 9]}{number * 7919}.example" for number in range(HOSTS)]
-WRK = """
-local requests, turn = {}, 0
-for host in string.gmatch("%s", "%%S+") do table.insert(requests, wrk.format("GET", "/page", {Host = host})) end
-request = function() turn = turn %% #requests + 1; return requests[turn] end
-"""
 NGINX = (
     """
 {module}
@@ -182,19 +178,19 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", choices=[*EXPORTERS], default=[*EXPORTERS])
     parser.add_argument("--names", nargs="+", type=int)
     parser.add_argument("--orders", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=int, default=1, help="of load in each round, for each of the two")
+    parser.add_argument("--pairs", type=int, default=200, help="of bursts")
     arguments = parser.parse_args()
     if arguments.what == "one":  # a process of its own, for its memory
         print(json.dumps(rendered(arguments.targets[0], arguments.orders)))
     elif arguments.what == "cost":
+        os.sched_setaffinity(0, {1 % os.cpu_count()})  # the load, that is; the engines have the first
         print(heading("Engines, for hosts that no order names"), end="\n\n")
         columns = [
             "answered from its cache",
             "names",
             "plain µs",
             "with ours µs",
-            "times",
+            "times (middle half of the pairs)",
             "goal",
             "ready after s",
             "more MB",
@@ -232,21 +228,18 @@ def costs(engine: str, count: int, arguments) -> list[str]:
             pids[port] = (process.pid, *children_of(process.pid))
             pin(*pids[port])
             assert answers(port, UNNAMED)  # from now on its cache answers
-        (folder / "load.lua").write_text(WRK % " ".join(UNNAMED))
-        samples = {plain_port: [], our_port: []}
-        for turn in range(arguments.rounds + 1):  # the first is to warm up
-            for port, taken in samples.items():
-                used = loaded(port, folder / "load.lua", arguments.seconds, pids[port])
-                if turn:
-                    taken.append(used)
+        requests = tuple(get("/page", {"Host": host}) for host in UNNAMED)
+        servers = {port: Server(port=port, requests=requests, pids=pids[port][:1]) for port in pids}
+        spent = compare(servers, pairs=arguments.pairs)
         memory = resident_of(pids[our_port]) - resident_of(pids[plain_port])
-    times = [mine / other for mine, other in zip(samples[our_port], samples[plain_port], strict=True)]
+    times = [mine / other for mine, other in zip(spent[our_port], spent[plain_port], strict=True)]
+    low, high = statistics.quantiles(times, n=4)[::2]
     return [
         engine,
         f"{count:,}",
-        f"{statistics.median(samples[plain_port]):.1f}",
-        f"{statistics.median(samples[our_port]):.1f}",
-        f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})",
+        f"{statistics.median(spent[plain_port]):.1f}",
+        f"{statistics.median(spent[our_port]):.1f}",
+        f"{statistics.median(times):.3f} ({low:.2f} to {high:.2f})",
         f"≤ {GOALS[count]:.2f}" if count in GOALS else "",
         f"{ready[our_port]:.1f}",
         f"{memory:.0f}",
@@ -280,26 +273,6 @@ def exported(folder: Path, engine: str, count: int, settings: dict[str, str]) ->
     )
     put(ours, done.files)
     return ours
-
-
-def loaded(port: int, script: Path, seconds: int, pids: tuple[int, ...]) -> float:
-    """Return the µs of CPU that a request has cost these processes."""
-    before = sum(map(cpu, pids))
-    command = [
-        "taskset",
-        "-c",
-        "1",
-        "wrk",
-        "-t1",
-        "-c16",
-        f"-d{seconds}s",
-        "-s",
-        str(script),
-        f"http://127.0.0.1:{port}",
-    ]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60 + seconds).stdout
-    assert "Non-2xx" not in said, said
-    return (sum(map(cpu, pids)) - before) / int(re.search(r"(\d+) requests in", said)[1]) / 1000
 
 
 def resident_of(pids: tuple[int, ...]) -> float:

@@ -103,7 +103,7 @@ def _cost(pairs: int) -> list[str]:
                 rare = tuple(get("/", FIELDS | {"Host": f"www.live{number}.example"}) for number in range(REFUSED))
                 servers = {
                     name: Server(
-                        port=port + number, request=get("/", FIELDS), pids=(pid,), rare=rare, besides=(thread,)
+                        port=port + number, requests=(get("/", FIELDS),), pids=(pid,), rare=rare, besides=(thread,)
                     )
                     for number, name in enumerate(["without", "audited"])
                 }

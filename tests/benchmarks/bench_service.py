@@ -95,10 +95,10 @@ def _service(stage, arguments) -> None:
     with deciding(stage, f"127.0.0.1:{asked}") as service, on_loopback(stage, EMPTY, empty) as handler:
         pin(service.process.pid, handler.process.pid)
         request = get("/nginx", {"Host": f"127.0.0.1:{empty}", **told(*FIELDS["refused"])})
-        servers = {"an empty handler": Server(port=empty, request=request, pids=(handler.process.pid,))}
+        servers = {"an empty handler": Server(port=empty, requests=(request,), pids=(handler.process.pid,))}
         for what, asked_for in FIELDS.items():
             request = get("/nginx", {"Host": f"127.0.0.1:{asked}", **told(*asked_for)})
-            servers[f"the service: {what}"] = Server(port=asked, request=request, pids=(service.process.pid,))
+            servers[f"the service: {what}"] = Server(port=asked, requests=(request,), pids=(service.process.pid,))
         measured = compare(servers, pairs=arguments.pairs)
     first = measured["an empty handler"]
     shown = [

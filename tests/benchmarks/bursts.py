@@ -19,13 +19,13 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """Where a server is asked, with which request, and whose CPU time counts: that of processes `besides` some threads.
+    """Where a server is asked, with which requests in turn, and whose CPU time counts: of processes `besides` some threads.
 
     One request in a hundred is one of the `rare` ones, in turn, if there are any.
     """
 
     port: int
-    request: bytes
+    requests: tuple[bytes, ...]
     pids: tuple[int, ...]
     connections: int = CONNECTIONS
     rare: tuple[bytes, ...] = ()
@@ -85,16 +85,16 @@ class _Load:
         self._server = server
         self._sockets: dict[int, socket.socket] = {}
         self._epoll = select.epoll()
-        self._sizes: dict[bytes, int] = {}
+        self._ends: dict[bytes, bytes] = {}
         self._sent = 0
 
     def __enter__(self):
         for _ in range(self._server.connections):
             connection = socket.create_connection(("127.0.0.1", self._server.port), _PATIENCE)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if not self._sizes:
-                for request in (self._server.request, *self._server.rare):
-                    self._sizes[request] = _answer_size(connection, request)
+            if not self._ends:
+                for request in (*self._server.requests, *self._server.rare):
+                    self._ends[request] = _end_of_answer(connection, request)
             self._sockets[connection.fileno()] = connection
             self._epoll.register(connection.fileno(), select.EPOLLIN)
         return self
@@ -105,32 +105,38 @@ class _Load:
             connection.close()
 
     def burst(self, requests: int) -> int:
-        """Send so many on each connection, and return how many that were; an answer is as long as the first of its kind."""
+        """Send so many on each connection, and return how many that were; an answer ends as the first of its kind did."""
         left = {number: [self._next() for _ in range(requests)] for number in self._sockets}
-        missing = {}
-        for number, connection in self._sockets.items():
-            missing[number] = self._sizes[left[number][-1]]
-            connection.send(left[number].pop())
+        ends, received = {}, dict.fromkeys(self._sockets, b"")
+        for number in self._sockets:
+            ends[number] = self._send(number, left[number].pop())
         running = len(left)
         while running:
             for number, _ in self._epoll.poll(_PATIENCE) or _silent():
-                missing[number] -= len(self._sockets[number].recv(1 << 16)) or _silent()
-                if missing[number]:
+                received[number] += self._sockets[number].recv(1 << 16) or _silent()
+                if not received[number].endswith(ends[number]):
                     continue
                 if left[number]:
-                    missing[number] = self._sizes[left[number][-1]]
-                    self._sockets[number].send(left[number].pop())
+                    received[number] = b""
+                    ends[number] = self._send(number, left[number].pop())
                 else:
                     running -= 1
         return requests * len(self._sockets)
 
+    def _send(self, number: int, request: bytes) -> bytes:
+        self._sockets[number].send(request)
+        return self._ends[request]
+
     def _next(self) -> bytes:
         self._sent += 1
-        rare = self._server.rare
-        return rare[self._sent // 100 % len(rare)] if rare and self._sent % 100 == 0 else self._server.request
+        requests, rare = self._server.requests, self._server.rare
+        if rare and self._sent % 100 == 0:
+            return rare[self._sent // 100 % len(rare)]
+        return requests[self._sent % len(requests)]
 
 
-def _answer_size(connection: socket.socket, request: bytes) -> int:
+def _end_of_answer(connection: socket.socket, request: bytes) -> bytes:
+    """Return what the answer ends with: its body. Headers such as Age grow with time."""
     connection.sendall(request)
     answer = b""
     while b"\r\n\r\n" not in answer:
@@ -139,7 +145,7 @@ def _answer_size(connection: socket.socket, request: bytes) -> int:
     length = next(int(line.split(b":")[1]) for line in head.splitlines() if line.lower().startswith(b"content-length:"))
     while len(body) < length:
         body += connection.recv(1 << 16) or _silent()
-    return len(head) + 4 + length
+    return body or b"\r\n\r\n"
 
 
 def _silent():
