@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from export_engines import (
     HOSTILE,
     asked,
     at_each_turn,
+    decided_otherwise,
     export_for,
     needs,
     notices,
@@ -28,11 +31,13 @@ from export_engines import (
     shakes_hands,
     stage_with,
     started_example,
+    tangled_orders,
     wait_until,
 )
 
 from cdnblock.testing import AdapterContract, Host, Need
 from cdnblock.testing.places import PLACES
+from cdnblock.testing.stage import put_orders
 
 pytestmark = needs("haproxy", "haproxy")
 
@@ -69,7 +74,7 @@ CHUNK = 15_000  # octets of a command
 class HAProxy:
     """A HAProxy that is changed by its runtime API where that is enough, else by a reload without a gap."""
 
-    def __init__(self, stage, *, sni=False):
+    def __init__(self, stage, *, sni=False, threads=1):
         self.stage = stage
         self.port, self.tls, self.sni = free_ports(3)
         self.settings = {"defaults": "base"} | ({"sni": f"127.0.0.1:{self.sni} passing"} if sni else {})
@@ -77,7 +82,7 @@ class HAProxy:
         self.changing = threading.Lock()
         self.files = [stage.folder / "base.cfg", self.out / "cdnblock.cfg", stage.folder / "edge.cfg"]
         export_for(stage, "haproxy", self.out, **self.settings)
-        self.files[0].write_text(CONFIGURATION.format(folder=stage.folder))
+        self.files[0].write_text(f"global\n  nbthread {threads}\n" + CONFIGURATION.format(folder=stage.folder))
         passing = PASSING if sni else ""
         self.files[2].write_text(
             (FRONTEND + passing).format(
@@ -268,6 +273,89 @@ def test_covered_clients_get_no_stored_copy_and_leave_none(served):
     assert len({*numbers}) == 3
     assert [headers["cache-control"] for headers in answers[2:4]] == ["no-store", "no-store"]
     assert "no-store" not in answers[4]["cache-control"]
+
+
+def test_close_sends_not_an_octet(served):
+    """Neither to a page's reader nor to who uploads something; what follows on the connection is not answered."""
+    _, haproxy = served
+    for request in ("GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\nContent-Length: 100000\r\n"):
+        with socket.create_connection(("127.0.0.1", haproxy.port), 20) as connection:
+            fields = f"Host: unknown.example\r\nX-Forwarded-For: {PLACES['france']}\r\n\r\n"
+            connection.sendall(f"{request}{fields}".encode())
+            assert connection.recv(1 << 16) == b""
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_threads_decide_as_the_library_does(threads, tmp_path):
+    """Names above, below and beside each other, asked for by many at once."""
+    with stage_with(tmp_path, **tangled_orders(7, "terminate", "close")) as stage:
+        haproxy = HAProxy(stage, threads=threads)
+        with haproxy.run(), ThreadPoolExecutor(8) as pool:
+            found = pool.map(lambda seed: [*decided_otherwise(stage, haproxy.port, seed, 150)], range(8))
+            assert [wrong for several in found for wrong in several] == []
+
+
+def test_deeper_names_need_no_reload(tmp_path):
+    """The program walks all suffixes of a host in the map that the runtime API has changed, below a platform too."""
+    deep = ".".join("abcdefgh" * 12)
+    orders = {"one": {"names": ["a.example", "one.platform.example"]}}
+    new = {
+        "names": ["two.platform.example", f"{deep}.platform.example", {"name": "x.y.z.example", "subdomains": False}]
+    }
+    with stage_with(tmp_path, **orders) as stage:
+        haproxy = HAProxy(stage)
+        with haproxy.run():
+
+            def statuses():
+                hosts = ("two.platform.example", f"x.{deep}.platform.example", "x.y.z.example", "one.platform.example")
+                free = (
+                    "three.platform.example",
+                    "b.platform.example",
+                    f"{deep[2:]}.platform.example",
+                    "w.x.y.z.example",
+                )
+                return [asked(haproxy.port, host, PLACES["france"])[0] for host in (*hosts, *free)]
+
+            assert statuses() == [200, 200, 200, 451, 200, 200, 200, 200]
+            before = haproxy.worker()
+            put_orders(stage.orders, {**orders, "two": new})
+            assert "cdnblock.cfg" not in export_for(stage, "haproxy", haproxy.out, **haproxy.settings)
+            for name in MAPS:
+                haproxy.replace(haproxy.out / f"cdnblock-{name}.map")
+            assert statuses() == [451, 451, 451, 451, 200, 200, 200, 200]
+            assert haproxy.worker() == before
+
+
+@pytest.mark.parametrize(
+    ("function", "broken", "answers"),
+    [
+        # those behind a gate, as one without its own name is; with measure cdn, and elsewhere; others
+        ("decide", {"a.example": 503, "x.b.example": 503, "cdn.example": 503}, {"other.example": 200}),
+        ("group_of", {"a.example": 503, "cdn.example": 503}, {"a..example": 400, "other.example": 200}),
+        ("answer_by_notice", {"a.example": 500}, {"cdn.example": 200, "other.example": 200}),
+        ("uncache", {"cdn.example": None}, {"a.example": 451, "other.example": 200}),
+    ],
+)
+def test_a_fault_of_the_program_serves_nobody_whom_it_is_about(function, broken, answers, tmp_path):
+    """Nothing is decided, said or changed then: 503, 500 or no answer at all; and no other host is touched."""
+    with stage_with(tmp_path, **ORDERS) as stage:
+        haproxy = HAProxy(stage)
+        program = haproxy.out / "cdnblock.lua"
+        head = f"local function {function}("
+        before, _, after = program.read_text().partition(head)
+        arguments, _, body = after.partition(")\n")
+        program.write_text(f"{before}{head}{arguments})\n  do error('broken') end\n{body}")
+        with haproxy.run():
+            for host, status in (broken | answers).items():
+                assert status_of(haproxy.port, host) == status, host
+
+
+def status_of(port, host):
+    """Return the status of an answer to a client in France, None where the connection ends without one."""
+    try:
+        return asked(port, host, PLACES["france"])[0]
+    except http.client.RemoteDisconnected:
+        return None
 
 
 def test_tls_that_is_passed_on_is_refused_by_its_server_name(served):
