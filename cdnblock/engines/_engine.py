@@ -151,6 +151,10 @@ class Engine(ABC):
         del files
         return []
 
+    def legible(self, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Return the files with names as text, a line each, where what the engine reads has them in another form."""
+        return files
+
     def is_older(self, files: Mapping[str, bytes]) -> bool:
         """Tell whether the engine read its configuration before these files were put in place, where that can be told."""
         del files

@@ -209,7 +209,10 @@ class Applier:
     def _probe(self, change: Change, rules: RuleSet, plan: Plan, at: datetime, patience: float | None) -> None:
         """Ask the engine; raises NotTakenError when it answers otherwise than was decided for `at`."""
         if self.prober is not None:
-            written = names_written(change.before, change.after)
+            before, after = change.before, change.after
+            if self._plan is None:  # plans would tell what changed
+                before, after = self.engine.legible(before), self.engine.legible(after)
+            written = names_written(before, after)
             self.wrong = tuple(
                 self.prober.require(self._plan, plan, _deciding(rules, at), patience, written=written)
             )  # fmt: skip

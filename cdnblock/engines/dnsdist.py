@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from cdnblock.engines._configured import Configured
 from cdnblock.engines._engine import CHECK, RELOAD, Change, DownError, EngineKind, NotTakenError, Setting
 from cdnblock.engines._programs import reloaded_by_operator, run
+from cdnblock.exporters.dnsdist import names_in
 
 _PROGRAM: Final = "cdnblock-dnsdist.lua"
 _NAMES: Final = ".cdb"
@@ -22,6 +25,10 @@ class Dnsdist(Configured):
         """Return `dnsdist --check-config`."""
         return [self.means.one("program"), "--check-config", "-C", str(config)]
 
+    def legible(self, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Return the database as lines of names, which are not in text there; one that somebody has spoilt has none."""
+        return {name: _lines(octets) if name.endswith(_NAMES) else octets for name, octets in files.items()}
+
     def take(self, change: Change) -> bool:
         """Run a new program; new names are seen without a word."""
         if not (change.whole or change.forced or any(not name.endswith(_NAMES) for name in change.names())):
@@ -34,6 +41,13 @@ class Dnsdist(Configured):
             what = DownError if _DOWN.search(said) else NotTakenError
             raise what(f"dnsdist, asked to run {program}: {said}")
         return True
+
+
+def _lines(octets: bytes) -> bytes:
+    lines: list[bytes] = []
+    with suppress(ValueError):
+        lines += (b"%s%s\n" % (name.encode(), group) for name, group in names_in(octets))
+    return b"".join(lines)
 
 
 ENGINE: Final = EngineKind(

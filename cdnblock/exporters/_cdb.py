@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from struct import Struct
+from collections.abc import Iterable, Iterator
+from struct import Struct, error
 from typing import Final
 
 _PAIR: Final = Struct("<LL")
@@ -33,6 +33,19 @@ def database(records: Iterable[tuple[bytes, bytes]]) -> bytes:
     if len(octets) > _ALL:
         raise ValueError(f"{len(octets):,} octets are too many for a cdb")
     return bytes(octets)
+
+
+def records(octets: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys and values of a database in their order. Raises ValueError where it is none, or was cut short."""
+    try:
+        place, (end, _) = _HEAD, _PAIR.unpack_from(octets)
+        while place < end:
+            key_size, size = _PAIR.unpack_from(octets, place)
+            value = place + _PAIR.size + key_size
+            place = value + size
+            yield octets[value - key_size : value], octets[value:place]
+    except error as why:
+        raise ValueError(f"no cdb: {why}") from None
 
 
 def _hash(key: bytes) -> int:

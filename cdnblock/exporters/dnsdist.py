@@ -20,7 +20,7 @@ from importlib import resources
 from typing import Final
 
 from cdnblock.exporters._answers import answer_of
-from cdnblock.exporters._cdb import database
+from cdnblock.exporters._cdb import database, records
 from cdnblock.exporters._exporter import NAME_SERVER, Exporter, File, Work, every
 from cdnblock.exporters._kinds import kinds
 from cdnblock.exporters._plan import OTHER, UNKNOWN, Group, Plan
@@ -88,6 +88,22 @@ def _records(work: Work) -> Iterator[tuple[bytes, bytes]]:
             for answer in (answer_of(outcome, work.options.contact),)
         ]
         yield _key(group), ("".join(lines) + "\n").encode()
+
+
+def names_in(octets: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the names in a database of ours and what they map to. Raises ValueError where it is none."""
+    for key, value in records(octets):
+        name = _read(key) if key.endswith(b"\0") else key.decode()
+        if name and not name.startswith(_GROUP.format("")):
+            yield name, value
+
+
+def _read(wire: bytes) -> str:
+    labels, place = [], 0
+    while place < len(wire) and (length := wire[place]):
+        labels.append(wire[place + 1 : place + 1 + length].decode())
+        place += 1 + length
+    return ".".join(labels)
 
 
 def _key(group: Group | None) -> bytes:

@@ -10,9 +10,10 @@ import pytest
 from order_texts import order_text
 
 from cdnblock.exporters import Options, export, load
-from cdnblock.exporters._cdb import database
+from cdnblock.exporters._cdb import database, records
 from cdnblock.exporters._kinds import kinds
 from cdnblock.exporters._planner import make_plan, orders_told
+from cdnblock.exporters.dnsdist import names_in
 from cdnblock.geo.interval_table import Interval, Origin, build_table
 from cdnblock.orders.model import VARIANTS, Measure
 from cdnblock.sources.order_folder import load_orders
@@ -141,21 +142,46 @@ def look_up(octets, key):
 def test_each_key_is_found_and_no_other(count):
     """Keys of any octets and lengths, the empty one too; values as well."""
     dice = random.Random(count)
-    records = {dice.randbytes(dice.randint(0, 40)): dice.randbytes(dice.randint(0, 9)) for _ in range(count)}
-    octets = database(records.items())
-    assert {key: look_up(octets, key) for key in records} == records
-    strangers = [key for key in (dice.randbytes(7) for _ in range(500)) if key not in records]
+    wanted = {dice.randbytes(dice.randint(0, 40)): dice.randbytes(dice.randint(0, 9)) for _ in range(count)}
+    octets = database(wanted.items())
+    assert {key: look_up(octets, key) for key in wanted} == wanted
+    assert list(records(octets)) == list(wanted.items())
+    strangers = [key for key in (dice.randbytes(7) for _ in range(500)) if key not in wanted]
     assert [look_up(octets, key) for key in strangers] == [None] * len(strangers)
 
 
 def test_keys_with_the_same_hash_are_told_apart():
     """These four pairs of octets meet in one number."""
-    records = {b"ab": b"1", b"`C": b"2", b"b\x81": b"3", b"g$": b"4"}
-    octets = database(records.items())
-    assert {key: look_up(octets, key) for key in records} == records
+    wanted = {b"ab": b"1", b"`C": b"2", b"b\x81": b"3", b"g$": b"4"}
+    octets = database(wanted.items())
+    assert {key: look_up(octets, key) for key in wanted} == wanted
 
 
 def test_the_same_records_are_the_same_octets():
     """And what is empty is 256 pairs that point at the end."""
     assert database([(b"a", b"1")]) == database([(b"a", b"1")])
     assert database([]) == b"\x00\x08\0\0\0\0\0\0" * 256
+
+
+def test_the_names_in_a_database_can_be_read_again(rules_of):
+    """Each name of the orders, alone or with all below it, and nothing else that is in there."""
+    rules = rules_of(
+        one={"names": "[a.example, {name: alone.b.example, subdomains: false}]"},
+        two={"names": "[c.example]\nlifted: [{names: [free.c.example], at: 2025-04-20}]"},
+    )
+    files = export(load("dnsdist"), rules, TABLE, AT, Options(folder="/x")).files
+    (octets,) = (file.octets for file in files if file.name.endswith(".cdb"))
+    found = dict(names_in(octets))
+    assert sorted(found) == ["a.example", "alone.b.example", "c.example", "free.c.example"]
+    assert found["free.c.example"] == b" free" != found["c.example"]
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"", b"short", b"\xff" * 4096, database([(b"\x03ab", b"")])[:-20]],
+    ids=["nothing", "short", "noise", "cut"],
+)
+def test_what_is_no_database_is_told(octets):
+    """Whatever somebody has put in its place."""
+    with pytest.raises(ValueError, match="no cdb|decode"):
+        list(names_in(octets))
