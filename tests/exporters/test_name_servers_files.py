@@ -183,5 +183,5 @@ def test_the_names_in_a_database_can_be_read_again(rules_of):
 )
 def test_what_is_no_database_is_told(octets):
     """Whatever somebody has put in its place."""
-    with pytest.raises(ValueError, match="no cdb|decode"):
+    with pytest.raises(ValueError, match=r"no cdb|decode"):
         list(names_in(octets))
