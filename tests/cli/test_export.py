@@ -100,7 +100,8 @@ def test_served_hosts_are_read_from_a_file(run, tmp_path):
     run("haproxy", "--served", served)
     hosts = (tmp_path / "out" / "cdnblock-hosts.map").read_text()
     named = [line.split()[0] for line in hosts.splitlines() if line[0] != "#"]
-    assert named == ["=www.a.example", "b.example", "a.example"]  # the last is the end of the first: a look further
+    # the last are ends of the first: a look further
+    assert named == ["=www.a.example", "b.example", "a.example", "www.a.example"]
     served.write_text("www.a.example\nhttp://b.example/\n")
     done = run("haproxy", "--served", served)
     assert (done.exit_code, "--served, line 2: 'http://b.example/' is no host name" in done.stderr) == (1, True)
@@ -116,7 +117,7 @@ def test_options_reach_the_text(run, tmp_path):
     read = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert "lua-load '/etc/haproxy/cdnblock/cdnblock.lua'" in read["cdnblock.cfg"]
     assert "defaults cdnblock from base" in read["cdnblock.cfg"]
-    assert "{ var(txn.cdnblock_client) -m ip 10.0.0.0/8 192.0.2.1 }" in read["cdnblock.cfg"]
+    assert "acl trusted src -m ip 10.0.0.0/8\n  acl trusted src -m ip 192.0.2.1\n" in read["cdnblock.cfg"]
     assert '<https://edge.example/why>; rel="blocked-by"' in read["cdnblock-notices.map"]
     assert "legal@edge.example" in read["cdnblock-notices.map"]
     assert "# rendered 20" in read["cdnblock-hosts.map"]

@@ -184,7 +184,19 @@ def test_served_hosts_are_written_by_their_own_names(exported):
     """What is below a listed name, too; what is not served is not there."""
     files = exported("haproxy", served=["x.a.example", "free.a.example", "other.example", "*.b.example"]).files
     hosts = next(file for file in files if file.name == "cdnblock-hosts.map")
-    assert [line.split()[0] for line in names_in(hosts)] == ["=x.a.example", "b.example", "www.b.example", "a.example"]
+    names = [line.split()[0] for line in names_in(hosts)]
+    assert names == ["=x.a.example", "b.example", "www.b.example", "a.example", "x.a.example"]
+
+
+def test_a_second_gate_stands_where_the_first_is_free(orders, exported):
+    """What has more labels than it, and is not below a name that covers all: that one would be let go."""
+    deep = (
+        "[w.x.y.platform.example, {name: one.platform.example, subdomains: false}, two.platform.example, p.q.b.example]"
+    )
+    (orders / "deep.yaml").write_text(order_text(id="deep", until="2035-12-31", names=deep, territory="world"))
+    hosts = next(file for file in exported("haproxy").files if file.name == "cdnblock-hosts.map")
+    free = [line.split()[0] for line in names_in(hosts) if line.endswith(" free")]
+    assert free == ["free.a.example", "alone.example", "platform.example", "one.platform.example", "y.platform.example"]
 
 
 @pytest.mark.parametrize(
