@@ -420,6 +420,27 @@ def test_a_truncated_answer_is_asked_for_again_over_tcp():
     asyncio.run(converse())
 
 
+def test_a_query_that_no_datagram_takes_goes_over_tcp_and_costs_nobody_else_an_answer():
+    """Whoever asks by TLS or HTTPS may send 65,535 octets: others' queries stay under way, and the upstream is well."""
+
+    async def converse():
+        def slowly(query):
+            asyncio.get_running_loop().call_later(0.3, upstream.transport.sendto, reply(query), upstream.peers[0])
+
+        async with Scripted(slowly, by_tcp=lambda query: [query[:2] + b"\x81\x80" + query[4:]]) as upstream:
+            async with Upstreams([upstream.address], timeout=2) as upstreams:
+                other = asyncio.create_task(upstreams.ask(ask()))
+                await asyncio.sleep(0.1)
+                for size in (4_097, 65_507, 65_508, 65_535):
+                    large = ask(id=size).ljust(size, b"\0")
+                    assert await upstreams.ask(large) == large[:2] + b"\x81\x80" + large[4:]
+                assert told(await other) == ("NOERROR", [])
+                assert len(upstream.asked) == 1
+                assert (upstreams.each[0].is_down, upstreams.each[0].network_errors) == (False, 0)
+
+    asyncio.run(converse())
+
+
 def test_over_tcp_one_connection_carries_all_and_answers_come_in_any_order():
     """RFC 7766 §6.2.1.1: ids of our own, each answer to its query."""
 
@@ -488,6 +509,33 @@ def test_more_queries_than_a_connection_takes_wait_for_room(run, monkeypatch):
             many = [upstreams.ask(ask("dead.example"), tcp=True) for _ in range(200)]
             assert {told(answer)[0] for answer in await asyncio.gather(*many)} == {"NOERROR"}
             assert upstream.connections == 1
+
+    run(asyncio.wait_for(converse(), 20))
+
+
+def test_who_gives_up_before_there_was_room_to_send_leaves_nothing_behind(run):
+    """An upstream that reads nothing: each query is over after its time, and so is what was kept of it."""
+
+    async def converse():
+        over = asyncio.Event()
+
+        async def deaf(_reader, writer):
+            with contextlib.closing(writer):
+                await over.wait()
+
+        server = await asyncio.start_server(deaf, LOOPBACK, 0, limit=1)
+        link = upstream_links.Link(server.sockets[0].getsockname())
+        large = ask().ljust(65_535, b"\0")
+        many = [asyncio.create_task(link.ask(large, 2)) for _ in range(100)]
+        await asyncio.sleep(1)
+        waiting = link._connection._waiting
+        assert len(waiting) == 100
+        assert set(await asyncio.gather(*many)) == {None}
+        assert not waiting
+        link.close()
+        over.set()
+        server.close()
+        await asyncio.sleep(0.1)
 
     run(asyncio.wait_for(converse(), 20))
 

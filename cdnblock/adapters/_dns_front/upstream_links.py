@@ -78,14 +78,17 @@ class _Connection:
         future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = query, future
         try:
+            await self._send(number, query)
+            return await future
+        finally:  # also of one that is given up while there is no room to send: else its id would never be free again
+            del self._waiting[number]
+
+    async def _send(self, number: int, query: bytes) -> None:
+        try:
             self._writer.write(len(query).to_bytes(2, "big") + number.to_bytes(2, "big") + query[2:])
             await self._writer.drain()
         except (OSError, RuntimeError):  # uvloop raises RuntimeError when it knows of an end that we have yet to read
             self.close()
-        try:
-            return await future
-        finally:
-            self._waiting.pop(number, None)
 
     def close(self) -> None:
         """Close it; whoever waits gets None."""

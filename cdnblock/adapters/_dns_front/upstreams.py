@@ -30,6 +30,7 @@ _TICK: Final = 0.1  # seconds between two looks at what is late
 _BATCH: Final = 64  # answers that are read in one go, before others have their turn
 _DROPPED: Final = 64  # of the oldest queries, when there are too many
 _MOST_OUTSTANDING: Final = 32_768  # half of the ids of one socket: a free one is found at the first or second try
+_LARGEST_DATAGRAM: Final = 4_096  # octets of a query; more than 65,507 are an error that costs the socket
 _TC: Final = 0x02  # in the third octet of a header
 
 
@@ -108,8 +109,11 @@ class Upstreams:
         self._send(query, done, context, self._first, ())
 
     async def ask(self, query: bytes, *, tcp: bool = False) -> bytes:
-        """Return the answer: over TCP if that is wanted or the answer over UDP is truncated. `query` must be sound."""
-        if not tcp:
+        """Return the answer: over TCP if that is wanted, if the query is large, or if the answer over UDP is truncated.
+
+        `query` must be sound.
+        """
+        if not tcp and len(query) <= _LARGEST_DATAGRAM:
             future: asyncio.Future[bytes] = self._loop.create_future()
             self.forward(query, resolve, future)
             answer = await future
