@@ -15,7 +15,9 @@ from cdnblock.verification.clients import Client
 from cdnblock.verification.dns_packets import Question, UnreadableError, read_answer, write_query
 from cdnblock.verification.servers import Resolver
 
-TRIES: Final = 3  # over UDP, which may lose packets
+TRIES: Final = 3  # over UDP, which may lose packets, and over TCP, where who has too many connections ends some
+_PAUSE: Final = 0.1  # seconds until a connection that ended is made again, at first
+_ENDED: Final = Nothing(why="the connection ended without an answer")
 _CLOSING: Final = 0.5  # seconds that the end of a connection may take
 _STRAY: Final = 64  # packets that answer something else and are passed over; whoever sends more is not waited for
 
@@ -48,10 +50,20 @@ async def ask_udp(resolver: Resolver, question: Question, client: Client, patien
 async def ask_tcp(resolver: Resolver, question: Question, client: Client) -> Answer:
     """Return what is answered over TCP. The caller bounds the time.
 
+    A server may end a connection whenever it likes, and is asked once more then (RFC 7766 §6.2.4).
+
     Raises:
         OSError: nobody takes connections there, or the client's address is none of this machine's.
 
     """
+    for number in range(1, TRIES):
+        if (answer := await _ask_once(resolver, question, client)) != _ENDED:
+            return answer
+        await asyncio.sleep(number * _PAUSE)
+    return await _ask_once(resolver, question, client)
+
+
+async def _ask_once(resolver: Resolver, question: Question, client: Client) -> Answer:
     query = write_query(question, randbelow(1 << 16))
     ours = (client.bound_to, 0) if client.bound_to else None
     reader, writer = await asyncio.open_connection(resolver.host, resolver.port, local_addr=ours)
@@ -63,7 +75,7 @@ async def ask_tcp(resolver: Resolver, question: Question, client: Client) -> Ans
             if _answers(query, packet):
                 return _judged(packet)
     except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-        return Nothing(why="the connection ended without an answer")
+        return _ENDED
     finally:
         writer.transport.abort()
         with contextlib.suppress(OSError, TimeoutError):

@@ -169,7 +169,7 @@ def test_unbound(tmp_path):
         with unbound.run():
             wrong = verified(server, stage, on_loopback(), promises=promises)
     assert {finding.probe.name for finding in wrong.findings} >= {"held.example", "www.held.example"}
-    assert all("held.example" in finding.probe.name for finding in wrong.findings)
+    assert [line for line in found(wrong) if "held.example" not in line] == []
 
 
 @needs("named", "bind9")

@@ -131,6 +131,25 @@ def test_a_reference_tells_whether_a_name_exists(stage):
     assert {name for name, *_ in found} == {"www.alone.example"}
 
 
+def test_connections_that_a_busy_resolver_ends_are_made_again(stage):
+    """It may end one whenever it likes (RFC 7766 §6.2.4): no difference, as long as an answer comes on another."""
+
+    class Busy(resolvers.Sound):
+        ended = 0
+
+        def answer(self, packet, peer, *, tcp):
+            self.ended += tcp
+            if tcp and self.ended % 3:
+                raise ConnectionError
+            return super().answer(packet, peer, tcp=tcp)
+
+    with resolving(Busy, stage) as port:
+        server = Resolver(host="127.0.0.1", port=port)
+        report = verified(server, stage, about="closed.example", clients=BY_SOURCE[:1], at_once=1)
+    assert shown(report) == set()
+    assert report.covered > 5
+
+
 def test_a_resolver_that_falls_silent_is_not_waited_for_for_ever(stage):
     """It answers to begin with, and then nobody any more: some hundred probes are enough to say so."""
 
