@@ -69,6 +69,7 @@ class Primary:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CDNBLOCK_")}
         environment = {**kept, "PYTHONPATH": str(ROOT)}
         with running([*map(str, command)], self.port, self.log, env=environment) as self.process:
+            wait_until(lambda: "rpz_primary" in self.status(), self.log.read_text)
             yield self
 
     def status(self):
