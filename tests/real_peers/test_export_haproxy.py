@@ -350,6 +350,18 @@ def test_a_fault_of_the_program_serves_nobody_whom_it_is_about(function, broken,
                 assert status_of(haproxy.port, host) == status, host
 
 
+def test_a_fault_lets_no_server_name_through_that_it_is_about(tmp_path):
+    """The handshake of a name behind a gate ends, covered or not; others' are passed on."""
+    with stage_with(tmp_path, **ORDERS) as stage:
+        haproxy = HAProxy(stage, sni=True)
+        program = haproxy.out / "cdnblock.lua"
+        program.write_text(program.read_text().replace("local action = action_for(", "local action = broken("))
+        with haproxy.run():
+            assert not shakes_hands(haproxy.sni, "www.everywhere.example")
+            assert not shakes_hands(haproxy.sni, "www.a.example")
+            assert shakes_hands(haproxy.sni, "other.example")
+
+
 def status_of(port, host):
     """Return the status of an answer to a client in France, None where the connection ends without one."""
     try:
