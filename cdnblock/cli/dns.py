@@ -135,6 +135,9 @@ def command(  # noqa: PLR0913 (click hands options over by name)
     The client is whoever sends the query, unless a network is named whose word about its clients is believed. What is
     forwarded goes as it came, but for its id, and so does its answer. SIGHUP has the orders reread, SIGTERM ends it.
     """
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # while it starts: the orders are being read
+    click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGHUP, before))
+
     from cdnblock.adapters._dns_front.encrypted import EncryptedSettings
     from cdnblock.adapters._dns_front.front import fitting
     from cdnblock.adapters.dns_server import FrontSettings, StreamLimits, read_address

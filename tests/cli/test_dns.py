@@ -167,6 +167,25 @@ def test_orders_are_followed_and_reread_by_sighup(orders, upstream):
         assert front.end(signal.SIGINT) == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_while_it_starts_is_no_end(orders, upstream, workers):
+    """Until it serves the orders are being read anyway: a service manager may reload what has hardly begun."""
+    running = Running("--upstream", upstream, "--orders", orders, "--workers", workers)
+    own = Path(f"/proc/{running.process.pid}/status")
+    assert eventually(lambda: ignores(own, signal.SIGHUP))
+    while not running.said and running.process.poll() is None:
+        running.process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)
+    with running:
+        assert running.rcode() == "REFUSED"
+        assert running.end() == 0
+
+
+def ignores(status, number):
+    (ignored,) = re.findall(r"^SigIgn:\s+(\w+)$", status.read_text(), re.MULTILINE)
+    return bool(int(ignored, 16) >> number - 1 & 1)
+
+
 def test_status_counts(orders, upstream, tmp_path):
     """What `cdnblock status --json` says of a front: its counters, of each worker."""
     with Running("--upstream", upstream, "--orders", orders, "--state", tmp_path / "state") as front:
@@ -259,6 +278,31 @@ def test_a_worker_that_dies_is_replaced_by_one_that_knows_the_newest_orders(orde
         assert f"worker {victim} died with exit code -9" in "".join(front.said)
         for _ in range(12):
             assert front.rcode("later.example") == "REFUSED"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=["SIGHUP", "SIGINT"])
+def test_what_is_sent_to_all_processes_ends_no_worker(orders, upstream, tmp_path, number):
+    """Service managers and terminals send it to each of them; it is the supervisor's, also while a worker begins."""
+    state = tmp_path / "state"
+    with with_workers(orders, upstream, tmp_path) as front:
+        victim, survivor = pids(state)
+        os.kill(victim, signal.SIGKILL)
+
+        def is_replaced():
+            for _ in range(10):
+                for child in children(front.process.pid):
+                    os.kill(child, number)
+                time.sleep(0.01)
+            return len(pids(state)) == 2 and victim not in pids(state)
+
+        assert eventually(is_replaced)
+        assert survivor in pids(state)
+        assert status(state)["dns"]["restarts"] == 1
+        assert front.rcode() == "REFUSED"
+
+
+def children(pid):
+    return map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
 def test_a_worker_that_hangs_is_replaced(orders, upstream, tmp_path, caplog):

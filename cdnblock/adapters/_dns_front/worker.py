@@ -33,6 +33,9 @@ from cdnblock.sources.slow_release import SlowRelease, breathe
 from cdnblock.sources.staging_clock import StagingClock
 from cdnblock.sources.state_folder import KeptFile
 
+FOR_SUPERVISOR: Final = (signal.SIGINT, signal.SIGHUP)
+"""Signals that a terminal or a service manager sends to all processes at once, and that are for the supervisor alone."""
+
 _LOG: Final = logging.getLogger("cdnblock.adapters.dns_server")
 
 
@@ -84,7 +87,9 @@ def work(supervisor: Connection, settings: FrontSettings, hits: Connection | Non
 
     What was refused goes down the line `hits`, where somebody wants to hear it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which then ends us
+    for number in FOR_SUPERVISOR:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_SUPERVISOR)  # held since this process began
     log_to_stderr()
     try:
         rules = ToldRules(open_geo_table(settings.geo), settings.clock)

@@ -15,10 +15,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import multiprocessing
+import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -28,7 +29,7 @@ from cdnblock.adapters._dns_front.front import FrontSettings
 from cdnblock.adapters._dns_front.hits import Heard
 from cdnblock.adapters._dns_front.peers import Address
 from cdnblock.adapters._dns_front.streams import open_listener
-from cdnblock.adapters._dns_front.worker import Count, Failed, Load, Switch, work
+from cdnblock.adapters._dns_front.worker import FOR_SUPERVISOR, Count, Failed, Load, Switch, work
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import ConfigError
 from cdnblock.matching.ruleset import RuleSet
@@ -202,6 +203,16 @@ def _require_free(settings: FrontSettings) -> None:
             raise ConfigError("workers share their addresses: give TLS and HTTPS a port")
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Start processes in which the supervisor's signals wait until they know that these are not for them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_SUPERVISOR)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     """A worker's process, and the line to it. One message at a time, each with its reply."""
 
@@ -213,7 +224,8 @@ class _Worker:
         self.started = time.monotonic()
         arguments = (other_end, settings, told)
         self.process = context.Process(target=work, args=arguments, name="cdnblock-dns", daemon=True)
-        self.process.start()
+        with _signals_held():
+            self.process.start()
         other_end.close()
         self._heard: Heard | None = None
         if trail is not None and hits is not None and told is not None:
