@@ -66,9 +66,12 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, lines: int | 
 def running(pid_file: str, program: str) -> int:
     """Return the process of an engine. Raises DownError when there is none: a number may be somebody else's by now."""
     try:
-        pid = int(_beginning_of(pid_file).split()[0])
+        said = _beginning_of(pid_file).split()
+        if not said or not said[0].isdigit():
+            raise DownError(f"{program} does not run: {pid_file} names no process")
+        pid = int(said[0])
         name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError) as error:
         raise DownError(f"{program} does not run: {pid_file}: {error}") from None
     if name != program:
         raise DownError(f"{program} does not run: {pid_file} names the process {pid}, which is {name}")

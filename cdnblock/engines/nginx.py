@@ -31,7 +31,7 @@ from cdnblock.measures.cache_disable import names_cover
 from cdnblock.verification.clients import Told
 
 _INCLUDE: Final = re.compile(r"""(?<![\w$.-])include\s+(["']?)(?P<path>[^"';{}\s]+)\1\s*;""")
-_PID: Final = re.compile(r"""^\s*pid\s+(["']?)([^"';]+?)\1\s*;""", re.MULTILINE)
+_PID: Final = re.compile(r"""^(?:[^#\n]*[;{}])?\s*pid\s+(["']?)([^"';]+?)\1\s*;""", re.MULTILINE)
 _USUAL_PID: Final = "/run/nginx.pid"
 _WORKER: Final = "nginx: worker process"  # the title of one that takes connections
 _TICK: Final = 0.02  # seconds by which a process may seem to have been started too early
