@@ -7,6 +7,7 @@ import functools
 import http.client
 import os
 import random
+import re
 import shutil
 import socket
 import ssl
@@ -262,6 +263,43 @@ def notices(stage, port, host, client):
 def _unwrapped(text):
     """Return a text without its line ends: plain text is wrapped before the engine puts the name in."""
     return " ".join(text.split())
+
+
+QUESTIONS = [
+    b"GET /marked HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
+    b"GET /cached HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
+    b"GET /cached HTTP/1.1\r\nHost: %(host)s:80\r\nAccept-Encoding: gzip\r\n%(rest)s\r\n",
+    b"HEAD /marked HTTP/1.1\r\nHost: WWW.%(host)s\r\n%(rest)s\r\n",
+    b"POST / HTTP/1.1\r\nHost: %(host)s\r\nContent-Length: 3\r\n%(rest)s\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: %(host)s\r\nTransfer-Encoding: chunked\r\n%(rest)s\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"GET /marked HTTP/1.0\r\nHost: %(host)s\r\n%(rest)s\r\n",
+    b"GET / HTTP/1.1\r\nhost: %(host)s.\r\nCookie: a=1\r\nCookie: b=2\r\nX-Twice: 1\r\nX-Twice: 2\r\n%(rest)s\r\n",
+    b"GET http://%(host)s/?a=%%20 HTTP/1.1\r\nHost: other.example\r\n%(rest)s\r\n",
+    b'GET /marked HTTP/1.1\r\nHost: %(host)s\r\nIf-None-Match: "v1"\r\n%(rest)s\r\n',
+    b"GET / HTTP/1.1\r\nHost: %(host)s\r\nUpgrade: h2c\r\nConnection: upgrade\r\n%(rest)s\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
+    b"GET / HTTP/1.1\r\nHost: 203.0.113.9\r\n%(rest)s\r\n",
+    b"GET / HTTP/1.1\r\n%(rest)s\r\n",
+    b"GET /missing HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
+]
+"""Requests for a host, with more header fields, that an engine with our configuration is to treat as it does without."""
+
+
+def texts_of(questions):
+    """Yield each request for clients and hosts that no order of those tests is about, and once more, for what is stored."""
+    for number, question in enumerate(questions):
+        for host, client in ((b"other", b"203.0.113.7"), (b"a", b"198.51.100.7"), (b"free.b", b"203.0.113.7")):
+            for again in (b"", b"again"):
+                rest = b"X-Forwarded-For: %s\r\nX-Contract-Trace: %d%s\r\n" % (client, number, again)
+                yield question % {b"host": host + b".example", b"rest": rest + b"Connection: close\r\n"}
+
+
+def said_without_clocks(port, text):
+    """Return all octets of an answer, but for its date, the site's counter and the port."""
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(text)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    return re.sub(rb"(?im)^(date|x-answer):.*$", rb"\1", answer).replace(b":%d" % port, b":port")
 
 
 VOLATILE = (b"date: ", b"x-answer: ", b"x-envoy-upstream-service-time: ")

@@ -6,7 +6,6 @@ import http.client
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from engine_texts import NGINX_ALONE
 from export_engines import (
     EMPTY_LABELS,
     HOSTILE,
+    QUESTIONS,
     asked,
     at_each_turn,
     export_for,
@@ -31,9 +31,11 @@ from export_engines import (
     notices,
     rules_of,
     running,
+    said_without_clocks,
     shakes_hands,
     stage_with,
     started_example,
+    texts_of,
     wait_until,
 )
 
@@ -332,25 +334,6 @@ def test_the_type_is_that_of_the_notice_whatever_the_path(served):
     assert headers["content-type"] == "text/plain; charset=utf-8"
 
 
-QUESTIONS = [
-    b"GET /marked HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
-    b"GET /cached HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
-    b"GET /cached HTTP/1.1\r\nHost: %(host)s:80\r\nAccept-Encoding: gzip\r\n%(rest)s\r\n",
-    b"HEAD /marked HTTP/1.1\r\nHost: WWW.%(host)s\r\n%(rest)s\r\n",
-    b"POST / HTTP/1.1\r\nHost: %(host)s\r\nContent-Length: 3\r\n%(rest)s\r\nabc",
-    b"POST / HTTP/1.1\r\nHost: %(host)s\r\nTransfer-Encoding: chunked\r\n%(rest)s\r\n3\r\nabc\r\n0\r\n\r\n",
-    b"GET /marked HTTP/1.0\r\nHost: %(host)s\r\n%(rest)s\r\n",
-    b"GET / HTTP/1.1\r\nhost: %(host)s.\r\nCookie: a=1\r\nCookie: b=2\r\nX-Twice: 1\r\nX-Twice: 2\r\n%(rest)s\r\n",
-    b"GET http://%(host)s/?a=%%20 HTTP/1.1\r\nHost: other.example\r\n%(rest)s\r\n",
-    b'GET /marked HTTP/1.1\r\nHost: %(host)s\r\nIf-None-Match: "v1"\r\n%(rest)s\r\n',
-    b"GET / HTTP/1.1\r\nHost: %(host)s\r\nUpgrade: h2c\r\nConnection: upgrade\r\n%(rest)s\r\n",
-    b"OPTIONS * HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
-    b"GET / HTTP/1.1\r\nHost: 203.0.113.9\r\n%(rest)s\r\n",
-    b"GET / HTTP/1.1\r\n%(rest)s\r\n",
-    b"GET /missing HTTP/1.1\r\nHost: %(host)s\r\n%(rest)s\r\n",
-]
-
-
 @pytest.mark.parametrize(
     "more",
     [
@@ -363,13 +346,8 @@ def test_uncovered_hosts_get_what_they_get_without_us(tmp_path, more):
     with stage_with(tmp_path, **ORDERS) as stage:
         nginx = Nginx(stage, **{"headers-more": more})
         with nginx.run(), _alone(nginx, tmp_path / "alone") as plain:
-            for number, question in enumerate(QUESTIONS):
-                for host, client in ((b"other", b"203.0.113.7"), (b"a", b"198.51.100.7"), (b"free.b", b"203.0.113.7")):
-                    for again in (b"", b"again"):
-                        rest = b"X-Forwarded-For: %s\r\nX-Contract-Trace: %d%s\r\n" % (client, number, again)
-                        text = question % {b"host": host + b".example", b"rest": rest + b"Connection: close\r\n"}
-                        with_us, without = (_without_clocks(_said(port, text), port) for port in (nginx.port, plain))
-                        assert with_us == without, text
+            for text in texts_of(QUESTIONS):
+                assert said_without_clocks(nginx.port, text) == said_without_clocks(plain, text), text
 
 
 @contextmanager
@@ -386,16 +364,6 @@ def _alone(nginx, folder):
     file.write_text(text)
     with running(["nginx", "-c", str(file), "-e", str(folder / "nginx.log")], port, folder / "nginx.out"):
         yield port
-
-
-def _said(port, text):
-    with socket.create_connection(("127.0.0.1", port), 20) as connection:
-        connection.sendall(text)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-def _without_clocks(answer, port):
-    return re.sub(rb"(?im)^(date|x-answer):.*$", rb"\1", answer).replace(b":%d" % port, b":port")
 
 
 def test_a_reload_takes_what_was_ordered_meanwhile(tmp_path):
