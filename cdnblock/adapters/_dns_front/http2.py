@@ -167,7 +167,8 @@ class Http2Connection(asyncio.Protocol):
             self._sent(number)
 
     def _send_body(self, number: int, stream: _Stream) -> None:
-        while room := min(self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size):
+        # Less than nothing is left when the client makes its windows smaller (RFC 9113 §6.9.2).
+        while (room := min(self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size)) > 0:
             part, stream.unsent = stream.unsent[:room], stream.unsent[room:]
             self._h2.send_data(number, part, end_stream=not stream.unsent)
             if not stream.unsent:
