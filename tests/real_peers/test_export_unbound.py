@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -351,6 +352,52 @@ def test_names_come_and_go_without_a_reload(tmp_path):
                     answer = ask(("127.0.0.1", unbound.port), Query(name=name, source=CLIENTS["france"]))
                     wrong = [*wrong_with(wanted, Query(name=name), answer, {DnsNeed.EDE})]
                     assert not wrong, (orders, name, wrong)
+
+
+def test_no_query_is_lost_while_names_come_and_places_change(tmp_path):
+    """Among five thousand names one more by remote control, and another place by a reload: all who ask are answered."""
+    many = [f"site-{number}.example" for number in range(5_000)]
+    changes = [(["new.example"], ["FR"]), (["newer.example"], ["FR"]), (["newest.example"], ["FR", "RE"])]
+    with served(tmp_path, {"one": {"names": many, "measures": REFUSE}}) as unbound:
+        engine = ENGINE.make(ENGINE.means(unbound.out, [("config", str(unbound.file))]))
+        with asking(unbound) as answers:
+            reloads = []
+            for names, territory in changes:
+                before = {path.name: path.read_bytes() for path in unbound.out.iterdir()}
+                orders = {"one": {"names": [*many, *names], "measures": REFUSE, "territory": territory}}
+                put_orders(unbound.stage.orders, orders)
+                export_for(unbound.stage, "unbound", unbound.out, **unbound.settings)
+                after = {path.name: path.read_bytes() for path in unbound.out.iterdir()}
+                reloads.append(engine.take(Change(folder=unbound.out, before=before, after=after)))
+                wait_until(lambda names=names: said(unbound, names[0], CLIENTS["france"])[0] == "REFUSED")
+        assert reloads == [False, False, True]
+        assert len(answers) > 20
+        assert {*answers} == {
+            ("site-1.example", "REFUSED"),
+            ("other.example", "NOERROR"),
+        }
+
+
+@contextmanager
+def asking(unbound):
+    """Ask as a client in France until the end of the block, each query once; what is said is in the list then."""
+    ended, answers = threading.Event(), []
+
+    def ask_on():
+        while not ended.is_set():
+            for name in ("site-1.example", "other.example"):
+                try:
+                    answers.append((name, said(unbound, name, CLIENTS["france"])[0]))
+                except OSError as error:
+                    answers.append((name, str(error)))
+
+    thread = threading.Thread(target=ask_on)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_many_changes_are_a_reload():
