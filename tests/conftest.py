@@ -3,8 +3,8 @@
 Everything takes twenty minutes: `CDNBLOCK_TESTS=all` in the environment. Otherwise each of other people's servers gets
 a sixth of the scenarios, and each another sixth; the servers inside this process (tests/adapters) get them all. Of what
 `apply` does a sixth is tried with each engine, half of it with HAProxy, and half of what is tried with whole zones and
-whole rehearsals; but something of each engine, and each test with something. Benchmarks that take half a minute to say that they still run are not tried; of random examples, kills
-and broken hosts a third is.
+whole rehearsals; but something of each engine, and each test with something. Benchmarks that take half a minute to say
+that they still run are not tried; of random examples, kills and broken hosts a third is.
 """
 
 from __future__ import annotations
