@@ -3,7 +3,8 @@
 Everything takes twenty minutes: `CDNBLOCK_TESTS=all` in the environment. Otherwise each of other people's servers gets
 a sixth of the scenarios, and each another sixth; the servers inside this process (tests/adapters) get them all. Of what
 `apply` does a sixth is tried with each engine, half of it with HAProxy, and half of what is tried with whole zones and
-whole rehearsals; but something of each engine, and each test with something. Benchmarks that take half a minute to say
+whole rehearsals; but something of each engine, each test with something, and each scenario on some exported configuration
+that can do what it is about. Benchmarks that take half a minute to say
 that they still run are not tried; of random examples, kills and broken hosts a third is.
 """
 
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from thoroughness import EVERYTHING
 
 HALF = ("test_rpz_primary_changes", "test_verify_engines", "test_upgrades", "test_promises", "test_apply")
+EXPORTED = ("test_export_", "test_rpz_primary_")
 LONG = (
     "test_it_prints_both_tables",
     "test_all_benchmarks_make_one_table",
@@ -35,11 +37,15 @@ def pytest_collection_modifyitems(config, items):
     kinds = {}
     for item in items:
         kinds.setdefault((item.path, item.cls or item.originalname), []).append(item)
-    left_out = [item for some in kinds.values() for item in _left_out_of(some)]
-    if left_out:
-        gone = set(left_out)
+    gone = {item for some in kinds.values() for item in _left_out_of(some)}
+    exported = {}
+    for item in items:
+        if item.name.startswith("test_scenario[") and item.path.name.startswith(EXPORTED) and _can(item):
+            exported.setdefault(item.name, []).append(item)
+    gone -= {min(some, key=_digest) for some in exported.values() if gone.issuperset(some)}
+    if gone:
+        config.hook.pytest_deselected(items=[item for item in items if item in gone])
         items[:] = [item for item in items if item not in gone]
-        config.hook.pytest_deselected(items=left_out)
 
 
 def _left_out_of(some):
@@ -51,6 +57,15 @@ def _left_out_of(some):
         return [item for item in some if item.name.startswith(LONG)]
     left_out = [item for item in some if _digest(item)[0] % _share(item) > 0]
     return left_out if len(left_out) < len(some) else sorted(left_out, key=_digest)[1:]
+
+
+def _can(item):
+    """Tell whether the server of a contract can do what a scenario is about."""
+    scenario, protocol = item.callspec.params["scenario"], item.callspec.params.get("protocol")
+    if protocol is None:
+        return not item.cls._why_not(scenario, item.callspec.params["on_stage"])
+    needs = {*scenario.needs, *(["http2"] if protocol == "h2" else [])}
+    return needs.isdisjoint(item.cls.cannot)
 
 
 def _digest(item):
