@@ -304,6 +304,10 @@ class Http2:
     def flush(self) -> None:
         self.sock.sendall(self.h2.data_to_send())
 
+    def send(self, number: int, body: bytes, *, end: bool) -> None:
+        for start in range(0, len(body), 10_000):
+            self.h2.send_data(number, body[start : start + 10_000], end_stream=end and start + 10_000 >= len(body))
+
     def ask(self, query: bytes, *, end: bool = True, flush: bool = True) -> int:
         number = self.h2.get_next_available_stream_id()
         headers = [
@@ -314,7 +318,7 @@ class Http2:
             ("content-type", MESSAGE),
         ]
         self.h2.send_headers(number, headers)
-        self.h2.send_data(number, query, end_stream=end)
+        self.send(number, query, end=end)
         if flush:
             self.flush()
         return number
@@ -416,6 +420,45 @@ def test_bodies_that_never_end(doors, raw2):
     client.events(h2.events.ConnectionTerminated, 99, seconds=8)
     assert time.monotonic() - began < 7
     assert client.h2.outbound_flow_control_window < 2000
+
+
+def test_bodies_that_are_too_large_take_no_room_from_those_that_follow(raw2):
+    """Each is answered with 413; what it took of the connection's window is given back."""
+    client = raw2()
+    client.events(h2.events.WindowUpdated)
+    for _ in range(5):
+        number = client.ask(bytes(65_536), end=False)
+        (response,) = client.events(h2.events.ResponseReceived)
+        assert (response.stream_id, dict(response.headers)[":status"]) == (number, "413")
+    number = client.ask(REFUSED)
+    assert [event.stream_id for event in client.events(h2.events.ResponseReceived)] == [number]
+
+
+def test_large_queries_wait_for_those_before_them():
+    """A connection's window has room for two of them until they are answered: so nobody makes us hold a hundred."""
+
+    async def converse():
+        may_answer = asyncio.Semaphore(0)
+
+        async def resolve(query, _client):
+            await may_answer.acquire()
+            return query[:12]
+
+        over_https = DnsOverHttps(resolve, lambda peer, _headers: peer, StreamLimits())
+        async with over_https.serve(("127.0.0.1", 0)) as (_, port):
+            client = await asyncio.to_thread(Http2, port)
+            await asyncio.to_thread(client.events, h2.events.WindowUpdated)
+            client.ask(bytes(60_000))
+            client.ask(bytes(60_000))
+            assert not await asyncio.to_thread(client.events, h2.events.WindowUpdated, 1, 0.3)
+            assert client.h2.outbound_flow_control_window < 60_000
+            may_answer.release()
+            may_answer.release()
+            assert len(await asyncio.to_thread(client.events, h2.events.StreamEnded, 2)) == 2
+            assert client.h2.outbound_flow_control_window >= 60_000
+            client.sock.close()
+
+    asyncio.run(converse())
 
 
 def test_octets_of_http2(doors):

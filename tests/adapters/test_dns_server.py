@@ -594,6 +594,19 @@ def test_too_many_queries_at_once_wait_their_turn(enforcer):
             assert {parsed(stream.receive()).id for _ in range(40)} == set(range(40))
 
 
+def test_large_queries_wait_their_turn(front):
+    """Of 65,535 octets no two are asked at a time on one connection: many connections make a front hold little."""
+    front.upstream.delay = lambda _query: 0.1
+    before = len(front.upstream.asked)
+    with front.tcp() as stream:
+        stream.send(*[ask(id=number).ljust(65_535, b"\0") for number in range(8)])
+        for number in range(8):
+            assert parsed(stream.receive()).id == number
+            assert len(front.upstream.asked) - before <= number + 2
+        stream.send(ask(id=8), ask(id=9))
+        assert {parsed(stream.receive()).id for _ in range(2)} == {8, 9}
+
+
 def test_a_client_that_does_not_read_is_cut_off(enforcer):
     """It asks and asks, and takes no answer: little is kept for it, and not for long."""
     with Front(enforcer, limits=StreamLimits(idle=0.5)) as front, front.tcp(source=FRENCH) as stream:

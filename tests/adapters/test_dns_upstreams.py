@@ -514,7 +514,7 @@ def test_more_queries_than_a_connection_takes_wait_for_room(run, monkeypatch):
 
 
 def test_who_gives_up_before_there_was_room_to_send_leaves_nothing_behind(run):
-    """An upstream that reads nothing: each query is over after its time, and so is what was kept of it."""
+    """An upstream that reads nothing: little waits to be sent, and of a query that is over nothing is kept."""
 
     async def converse():
         over = asyncio.Event()
@@ -530,9 +530,13 @@ def test_who_gives_up_before_there_was_room_to_send_leaves_nothing_behind(run):
         await asyncio.sleep(1)
         waiting = link._connection._waiting
         assert len(waiting) == 100
+        assert link._connection._writer.transport.get_write_buffer_size() < 3 * 65_537
         assert set(await asyncio.gather(*many)) == {None}
         assert not waiting
+        transport = link._connection._writer.transport
         link.close()
+        await asyncio.sleep(0.1)
+        assert transport.get_write_buffer_size() == 0
         over.set()
         server.close()
         await asyncio.sleep(0.1)

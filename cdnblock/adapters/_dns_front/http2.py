@@ -48,8 +48,8 @@ class Http2Connection(asyncio.Protocol):
     """Answers the requests of one connection, each on its own.
 
     `progress` is called whenever a request has come in whole, and whenever a response has gone out whole. What clients
-    send counts against the connection's window (131,070 octets) until its request is whole: so no connection makes us
-    hold more.
+    send counts against the connection's window (131,070 octets) until its request is answered: so no connection makes
+    us hold more.
     """
 
     def __init__(
@@ -106,7 +106,6 @@ class Http2Connection(asyncio.Protocol):
             case DataReceived():  # of a request that was turned down
                 self._h2.acknowledge_received_data(event.flow_controlled_length or 0, number)
             case StreamEnded() if stream is not None:
-                self._acknowledge(number, stream)
                 self._progress()
                 stream.answering = asyncio.get_running_loop().create_task(self._answer(number, stream))
             case StreamReset():
@@ -123,6 +122,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _turn_down(self, number: int) -> None:
         """Answer before the whole request is there, and take no more of it (RFC 9113 §8.1)."""
+        self._acknowledge(number, self._streams[number])
         self._send(number, self._streams[number], too_large())
         if number in self._streams:
             self._h2.reset_stream(number, ErrorCodes.NO_ERROR)
@@ -152,6 +152,7 @@ class Http2Connection(asyncio.Protocol):
         response = await self._respond(_request(stream, self._peer))
         stream.answering = None
         self._answered += 1
+        self._acknowledge(number, stream)
         with contextlib.suppress(ProtocolError):  # the connection is about to end
             self._send(number, stream, response, without_body=_is_head(stream))
             self._flush()

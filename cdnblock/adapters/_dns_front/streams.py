@@ -14,6 +14,7 @@ from cdnblock.measures.dns_refusal import not_implemented
 from cdnblock.measures.dns_relay import is_transfer
 
 _LENGTH: Final = 2  # octets before each message (RFC 1035 §4.2.2)
+_OCTETS: Final = 65_535  # of queries under way on one connection: then no more are read; nobody has use for large ones
 
 
 class Judges(Protocol):
@@ -81,6 +82,7 @@ class Conversation(asyncio.Protocol):
         self._all = all_of_them
         self._received = bytearray()
         self._running: set[asyncio.Task[None]] = set()
+        self._octets = 0  # of the queries that are running
         self._peer = self._client = ""
         self._wants_preface = self._ended = self._blocked = self._paused = False
 
@@ -156,11 +158,12 @@ class Conversation(asyncio.Protocol):
             (self._transport.pause_reading if self._paused else self._transport.resume_reading)()
 
     def _is_busy(self) -> bool:
-        return self._blocked or len(self._running) >= self._all.limits.at_once
+        return self._blocked or len(self._running) >= self._all.limits.at_once or self._octets >= _OCTETS
 
     def _answer(self, query: bytes) -> None:
         verdict = self._all.judge(query, self._client)
         if verdict is FORWARD and not is_transfer(query):
+            self._octets += len(query)
             task = self._loop.create_task(self._relay(query))
             self._running.add(task)
             task.add_done_callback(self._finished)
@@ -172,7 +175,10 @@ class Conversation(asyncio.Protocol):
             self.abort()  # what deserves silence over UDP is no DNS client's
 
     async def _relay(self, query: bytes) -> None:
-        self._write(await self._all.ask(query, tcp=True))
+        try:
+            self._write(await self._all.ask(query, tcp=True))
+        finally:
+            self._octets -= len(query)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -64,6 +64,7 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._waiting: dict[int, tuple[bytes, asyncio.Future[bytes | None]]] = {}
+        self._sending = asyncio.Lock()
         self._task = asyncio.create_task(self._read())
         self.answers = 0
         self.closed = False
@@ -84,9 +85,11 @@ class _Connection:
             del self._waiting[number]
 
     async def _send(self, number: int, query: bytes) -> None:
+        """Send one query when the upstream has taken most of those before it: what is given up meanwhile is never sent."""
         try:
-            self._writer.write(len(query).to_bytes(2, "big") + number.to_bytes(2, "big") + query[2:])
-            await self._writer.drain()
+            async with self._sending:
+                await self._writer.drain()
+                self._writer.write(len(query).to_bytes(2, "big") + number.to_bytes(2, "big") + query[2:])
         except (OSError, RuntimeError):  # uvloop raises RuntimeError when it knows of an end that we have yet to read
             self.close()
 
@@ -96,7 +99,7 @@ class _Connection:
             return
         self.closed = True
         self._task.cancel()
-        self._writer.close()
+        self._writer.transport.abort()  # what is still to be sent to an upstream that does not read would keep it open
         for _, future in self._waiting.values():
             if not future.done():
                 future.set_result(None)
