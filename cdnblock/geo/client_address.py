@@ -43,15 +43,15 @@ class TrustedProxies:
 
     `networks` are addresses and CIDR networks; `unix` stands for peers without an address. `header` is
     `x-forwarded-for`, `forwarded`, a header that holds one address (`cf-connecting-ip`, `x-real-ip`), or `none`;
-    unless given, X-Forwarded-For where a request has it, else Forwarded.
+    unless given, X-Forwarded-For where a request has it, else Forwarded. `called` is what a message calls one of them.
 
     Raises ConfigError for what is no network and for what cannot be a header's name.
     """
 
-    def __init__(self, networks: Iterable[str], header: str | None = None) -> None:
+    def __init__(self, networks: Iterable[str], header: str | None = None, *, called: str = "trusted proxy") -> None:
         texts = _SEPARATORS.split(networks.strip(" ,")) if isinstance(networks, str) else [*networks]
         texts = [text for text in texts if text]
-        self._edges = _edges([_network(text) for text in texts if text != UNIX])
+        self._edges = _edges([_network(text, called) for text in texts if text != UNIX])
         self._trusts_unix = UNIX in texts
         self._headers = _HEADERS_UNLESS_TOLD if header is None else _header(header)
 
@@ -108,12 +108,12 @@ class TrustedProxies:
         return client
 
 
-def _network(text: str) -> _Network:
+def _network(text: str, called: str) -> _Network:
     try:
         network = ip_network(text.strip())
     except ValueError as error:
         raise ConfigError(
-            f"trusted proxy {text!r} is no network ({error}); right would be `10.0.0.0/8`, `2001:db8::/32`,"
+            f"{called} {text!r} is no network ({error}); right would be `10.0.0.0/8`, `2001:db8::/32`,"
             f" one address, or `{UNIX}`"
         ) from error
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):

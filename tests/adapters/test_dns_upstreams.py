@@ -609,6 +609,20 @@ def test_without_file_descriptors_the_old_sockets_stay(caplog):
     assert len([record for record in caplog.records if "no new socket" in record.message]) == 1
 
 
+def test_an_upstream_that_cannot_even_be_asked(caplog):
+    """Such as a broadcast address: it is said once, and whoever asks has a SERVFAIL at once."""
+
+    async def converse():
+        async with Upstreams([("255.255.255.255", 53)]) as upstreams:
+            await asyncio.sleep(0.4)
+            assert told(await asyncio.wait_for(upstreams.ask(ask(use_edns=0)), 1)) == ("SERVFAIL", [23])
+
+    asyncio.run(converse())
+    assert [record.message for record in caplog.records] == [
+        "cdnblock: no way to upstream 255.255.255.255:53: Permission denied"
+    ]
+
+
 def test_ipv6_upstreams():
     """Where this machine has IPv6 on loopback."""
 
@@ -628,7 +642,9 @@ def test_ipv6_upstreams():
     asyncio.run(converse())
 
 
-@pytest.mark.parametrize(("addresses", "outstanding"), [([], 10), ([(LOOPBACK, 53)], 0), ([(LOOPBACK, 53)], 65_536)])
+@pytest.mark.parametrize(
+    ("addresses", "outstanding"), [([], 10), ([(LOOPBACK, 0)], 10), ([(LOOPBACK, 53)], 0), ([(LOOPBACK, 53)], 65_536)]
+)
 def test_settings_that_cannot_work(addresses, outstanding):
     """No upstream at all; more queries than ids tell apart."""
     with pytest.raises(ConfigError, match="upstream"):

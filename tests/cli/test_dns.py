@@ -380,6 +380,17 @@ def test_queries_are_answered_while_orders_change(orders, upstream, tmp_path):
             1,
             "cannot listen on 192.0.2.1",
         ),
+        (["--upstream", "192.0.2.1:0", "--listen", "127.0.0.1:0"], 1, "upstreams have no port 0"),
+        (
+            ["--upstream", "127.0.0.1", "--listen", "127.0.0.1:0", "--trusted-forwarder", "127.0.0.1/33"],
+            1,
+            "trusted forwarder '127.0.0.1/33' is no network",
+        ),
+        (
+            ["--upstream", "127.0.0.1", "--listen", "127.0.0.1:0", "--load-balancer", "dnsdist"],
+            1,
+            "load balancer 'dnsdist' is no network",
+        ),
         (["--upstream", "127.0.0.1", "--workers", "0"], 2, "0 is not in the range"),
         (["--upstream", "127.0.0.1", "--on-failure", "perhaps"], 2, "'perhaps' is not one of"),
     ],

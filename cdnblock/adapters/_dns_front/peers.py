@@ -45,7 +45,7 @@ class Preface:
     def __init__(self, networks: Iterable[str]) -> None:
         listed = list(networks)
         self.expected_of_some = bool(listed)
-        self._trusted = TrustedProxies(listed)
+        self._trusted = TrustedProxies(listed, called="load balancer")
         self._known: dict[str, bool] = {}
 
     def is_expected_of(self, peer: str) -> bool:

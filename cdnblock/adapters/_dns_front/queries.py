@@ -64,7 +64,7 @@ class QueryJudge:
         self._counted = self._notes.refusals
         self._contact = contact
         networks = tuple(trusted_forwarders)
-        self._forwarders = TrustedProxies(networks)
+        self._forwarders = TrustedProxies(networks, called="trusted forwarder")
         self._fails_open = fails_open
         self._complained = -_COMPLAIN_EVERY
         self._revision = ""

@@ -81,7 +81,8 @@ class Upstream:
         """Say once that there is no new socket to be had."""
         if not self.complained:
             self.complained = True
-            _LOG.warning("cdnblock: no new socket towards upstream %s, the old ones stay: %s", self, error.strerror)
+            kept = "cdnblock: no new socket towards upstream %s, the old ones stay: %s"
+            _LOG.warning(kept if self.sources else "cdnblock: no way to upstream %s: %s", self, error.strerror)
 
     def answered(self, now: float, seconds: float) -> None:
         """Count an answer that took so long."""

@@ -56,6 +56,8 @@ class Upstreams:
     ) -> None:
         if not addresses or not 0 < outstanding <= _MOST_OUTSTANDING:
             raise ConfigError(f"there must be an upstream, and from 1 to {_MOST_OUTSTANDING} outstanding queries")
+        if not all(port for _, port in addresses):
+            raise ConfigError("upstreams have no port 0; right would be a port from 1 to 65535, or none for 53")
         self.each = tuple(Upstream(address) for address in addresses)
         self._timeout = timeout
         self._most = outstanding
