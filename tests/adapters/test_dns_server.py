@@ -31,7 +31,7 @@ import dns_peers
 
 from cdnblock.adapters._dns_front import circles
 from cdnblock.adapters._dns_front import places as seats
-from cdnblock.adapters.dns_server import DnsServer, QueryJudge, StreamLimits, Upstreams, read_address
+from cdnblock.adapters.dns_server import DnsServer, QueryJudge, StreamLimits, Upstreams, read_address, run
 from cdnblock.enforcer import Enforcer
 from cdnblock.errors import ConfigError
 
@@ -620,6 +620,22 @@ def test_a_client_that_does_not_read_is_cut_off(enforcer):
         assert front.metrics()["tcp"]["cut_off"] == 1
         assert front.metrics()["tcp"]["queries"] < 300_000
         assert rcode(front.udp(ask())) == "NOERROR"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_uvloop_is_used_where_it_is_installed(installed, monkeypatch):
+    """By the command and by each worker, which both run what serves in this way; asyncio's own loop does as well."""
+    if installed:
+        pytest.importorskip("uvloop", reason="one of the loops is uvloop's (extra `dns`)")
+    else:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    loops = []
+
+    async def main():
+        loops.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
+
+    run(main())
+    assert loops == ["uvloop" if installed else "asyncio"]
 
 
 # PROXY protocol
