@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import chain, islice
 from typing import Final
 
@@ -87,10 +88,11 @@ def in_turn(plan: Plan, start: int) -> tuple[list[str], int]:
     return names, start + some
 
 
-def names_written(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str] | None:
-    """Return what looks like a name in lines that only one of two sets of files has; None where too much differs.
+def names_written(before: Mapping[str, bytes], after: Mapping[str, bytes], *, some: bool = False) -> list[str] | None:
+    """Return what looks like a name in lines that only one of two sets of files has.
 
-    Files that hold no lines of names tell nothing.
+    Where too much differs, return None, or the names in `some` of the lines where nobody has plans to compare. Files
+    that hold no lines of names tell nothing.
     """
     first: dict[bytes, None] = {}
     others: dict[bytes, None] = {}
@@ -100,11 +102,13 @@ def names_written(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> li
             continue
         taken, put = lines_of_one(old, new)
         if len(taken) + len(put) > _FEW_LINES:
-            return None
+            if not some:
+                return None
+            taken, put = ({*nsmallest(_FEW_LINES // 2, lines)} for lines in (taken, put))
         alone, among = _named_otherwise(taken, put)
         first |= alone
         others |= among
-    return [word.decode() for word in first | others]
+    return [word.decode() for word in first | others if not word.rpartition(b".")[2].isdigit()]  # no addresses
 
 
 def _named_otherwise(taken: Iterable[bytes], put: Iterable[bytes]) -> tuple[dict[bytes, None], dict[bytes, None]]:

@@ -209,10 +209,10 @@ class Applier:
     def _probe(self, change: Change, rules: RuleSet, plan: Plan, at: datetime, patience: float | None) -> None:
         """Ask the engine; raises NotTakenError when it answers otherwise than was decided for `at`."""
         if self.prober is not None:
-            before, after = change.before, change.after
-            if self._plan is None:  # plans would tell what changed
+            before, after, is_unknown = change.before, change.after, self._plan is None
+            if is_unknown:  # plans would tell what changed
                 before, after = self.engine.legible(before), self.engine.legible(after)
-            written = names_written(before, after)
+            written = names_written(before, after, some=is_unknown)
             self.wrong = tuple(
                 self.prober.require(self._plan, plan, _deciding(rules, at), patience, written=written)
             )  # fmt: skip

@@ -25,6 +25,7 @@ def plan(*names, group=GROUP, **more):
         ('{"a.example": 1,\n"b.example": 1\n}', '{"a.example": 1,\n"b.example": 1,\n"c.example": 1\n}', ["c.example"]),
         ("x a.example b.example", "x a.example b.example c.example", ["c.example"]),
         ("*.a.example CNAME .\n", "*.a.example CNAME .\na.b.example CNAME .\n", ["a.b.example"]),
+        ("192.0.2.0/24 FR\n", "192.0.2.0/24 FR\n198.51.100.0/24 FR\nb.example g\n", ["b.example"]),
         ("same.example\n", "same.example\n", []),
         ("", "".join(f"n{number}.example\n" for number in range(3000)), None),
     ],
@@ -35,6 +36,7 @@ def plan(*names, group=GROUP, **more):
         "the comma of the last",
         "many on a line",
         "a zone",
+        "networks",
         "nothing",
         "all",
     ],
@@ -42,6 +44,15 @@ def plan(*names, group=GROUP, **more):
 def test_names_in_what_files_say_otherwise(before, after, expected):
     """Each name whose line changed, in whatever language; none where too much did."""
     assert names_written({"f": before.encode()}, {"f": after.encode()}) == expected
+
+
+def test_where_too_much_differs_some_names_are_told():
+    """Where nobody knows the plan of before: of both sides, and not a whole list."""
+    old, new = ("".join(f"{mark}{number}.example\n" for number in range(3_000)).encode() for mark in "mn")
+    found = names_written({"f": old}, {"f": new}, some=True)
+    assert len(found) == len({*found}) == 2_000
+    assert {name[0] for name in found} == {"m", "n"}
+    assert names_written({"f": old}, {"f": new}) is None
 
 
 def test_every_name_has_its_turn_within_a_day():

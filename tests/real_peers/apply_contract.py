@@ -145,6 +145,15 @@ class ServiceContract(ApplyContract):
             world.until_refused(NAMES[0], refused=False)
             assert control_socket.ask(state, {"command": "status"}, 60)["apply"]["failing"] is None
 
+    def test_many_names_that_the_engine_does_not_take_are_rolled_back(self, world):
+        """Also by a run that knows nothing of what there was, and more lines than are worth comparing."""
+        before = world.texts()
+        world.order(new={"names": [f"new{number}.many.example" for number in range(3_000)]})
+        code, said = world.service(*self.ignoring, "--patience", "1").once()
+        assert code == 1, said
+        assert "what was right before is in place again" in said
+        assert world.texts() == before
+
     def test_a_full_disk_stops_nothing_and_is_made_up_for(self, world, tmp_path):
         """Where nothing can be written the engine goes on as it was; with room again the change arrives."""
         state = tmp_path / "own"
