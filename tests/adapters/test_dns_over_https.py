@@ -488,6 +488,30 @@ def test_a_connection_is_kept_and_closed_when_quiet(doors):
         assert 1 < time.monotonic() - began < 8
 
 
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+def test_a_connection_waits_for_its_answer_longer_than_idle(http2):
+    """As long as upstreams take; it is quiet only after that."""
+
+    async def slow(query, _client):
+        await asyncio.sleep(1)
+        return query
+
+    async def converse():
+        over_https = DnsOverHttps(slow, lambda peer, _headers: peer, StreamLimits(idle=0.2))
+        async with (
+            over_https.serve(("127.0.0.1", 0)) as (host, port),
+            httpx.AsyncClient(http1=not http2, http2=http2, trust_env=False, timeout=10) as client,
+        ):
+            asked = await client.post(
+                f"http://{host}:{port}/dns-query", content=OPEN, headers={"content-type": MESSAGE}
+            )
+            assert (asked.status_code, asked.content) == (200, OPEN)
+            await asyncio.sleep(0.7)
+            assert over_https.metrics()["https"]["connections"] == 0
+
+    asyncio.run(converse())
+
+
 def test_connections_that_end_leave_nothing_behind(doors):
     """A client that goes away in the midst of a body takes its octets with it."""
     statm = Path(f"/proc/{doors.front.process.pid}/statm")

@@ -124,7 +124,7 @@ class DnsOverHttps:
             raise ConnectionResetError
         connection.progress()
         read = await _http1_request(request, connection.peer)
-        response = await self.respond(read) if isinstance(read, Request) else read
+        response = await connection.respond(read) if isinstance(read, Request) else read
         connection.progress()
         headers = {"server": "cdnblock", **dict(response.headers)}
         return web.Response(status=response.status, headers=headers, body=response.body)
@@ -133,7 +133,8 @@ class DnsOverHttps:
 class _Connection(asyncio.Protocol):
     """A client's connection: HTTP/2 when its first octets say so (RFC 9113 §3.3), HTTP/1.1 otherwise.
 
-    It ends when nothing has happened for a while, or when it is the stillest and another one needs its place.
+    It ends when nothing has happened for a while and no answer is due, or when it is the stillest and another one needs
+    its place.
     """
 
     def __init__(
@@ -149,7 +150,17 @@ class _Connection(asyncio.Protocol):
         self._inner: asyncio.Protocol | None = None
         self._start = b""
         self._moved = False
+        self._due = 0
         self.peer: str | None = None
+
+    async def respond(self, request: Request) -> Response:
+        """Return the response to a request; until it is there the connection is not idle, however slow upstreams are."""
+        self._due += 1
+        try:
+            return await self._respond(request)
+        finally:
+            self._due -= 1
+            self._moved = True
 
     def progress(self) -> None:
         """Note that a request has come, or that a response goes."""
@@ -202,7 +213,7 @@ class _Connection(asyncio.Protocol):
 
     def _speak(self, start: bytes) -> asyncio.Protocol:
         if Http2Connection is not None and start.startswith(_PREFACE):
-            return Http2Connection(self._respond, self.progress, self.peer)
+            return Http2Connection(self.respond, self.progress, self.peer)
         return self._http1()
 
     def _look_again(self) -> None:
@@ -213,7 +224,7 @@ class _Connection(asyncio.Protocol):
         if self._transport.is_closing():  # and still there: the client does not read
             self._transport.abort()
             return
-        if not self._moved:
+        if not self._moved and not self._due:
             self._transport.close()
         self._look_again()
 
