@@ -43,12 +43,13 @@ from cdnblock.engines._shadow import shadow
 from cdnblock.errors import ConfigError
 from cdnblock.verification.clients import Told
 
+GATES: Final = "cdnblock-gates.map"
 HOSTS: Final = "cdnblock-hosts.map"
 TERRITORY: Final = "cdnblock-territory.map"
 ACTIONS: Final = "cdnblock-actions.map"
 NOTICES: Final = "cdnblock-notices.map"
-_MAPS: Final = (HOSTS, TERRITORY, ACTIONS, NOTICES)
-_LONG: Final = (HOSTS, TERRITORY)  # lines without any regard to each other: what was accepted stays acceptable
+_MAPS: Final = (GATES, HOSTS, TERRITORY, ACTIONS, NOTICES)
+_LONG: Final = (GATES, HOSTS, TERRITORY)  # lines without any regard to each other: what was accepted stays acceptable
 _FEW: Final = 300  # changes of a map that are made one by one: a whole map costs HAProxy as long
 _SOCKET: Final = re.compile(r"^\s*stats\s+socket\s+(\S+)", re.MULTILINE)
 _PID: Final = re.compile(r"^\s*pidfile\s+(\S+)", re.MULTILINE)

@@ -53,7 +53,7 @@ def test_what_did_not_change_is_left_alone(run, orders, tmp_path):
     assert run("haproxy").stdout == ""
     (orders / "two.yaml").write_text(order_text(id="two", names="[c.example]", until="2035-12-31"))
     changed = {path.rpartition("/")[2] for path in run("haproxy").stdout.split()}
-    assert changed == {f"cdnblock-{name}.map" for name in ("hosts", "territory", "actions", "notices")}
+    assert changed == {f"cdnblock-{name}.map" for name in ("gates", "hosts", "territory", "actions", "notices")}
     for name, was in before.items():
         assert ((tmp_path / "out" / name).stat().st_ino != was.st_ino) is (name in changed)
     assert (tmp_path / "out" / "mine.cfg").read_text() == "mine"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import zlib
 from datetime import UTC, date, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -197,6 +199,21 @@ def test_a_second_gate_stands_where_the_first_is_free(orders, exported):
     hosts = next(file for file in exported("haproxy").files if file.name == "cdnblock-hosts.map")
     free = [line.split()[0] for line in names_in(hosts) if line.endswith(" free")]
     assert free == ["free.a.example", "alone.example", "platform.example", "one.platform.example", "y.platform.example"]
+
+
+def test_every_name_has_its_gate_and_nothing_else_has_one(orders, exported):
+    """HAProxy asks for the CRC32 of a host's last two labels first: as an address, and of one label where it has no more."""
+    (orders / "short.yaml").write_text(
+        order_text(
+            id="short", until="2035-12-31", names="[{name: one.flat.example, subdomains: false}]", territory="world"
+        )
+    )
+    files = {file.name: file for file in exported("haproxy").files}
+    hosts = {line.split()[0].removeprefix("=") for line in names_in(files["cdnblock-hosts.map"])}
+    expected = {str(ip_address(zlib.crc32(".".join(host.split(".")[-2:]).encode()))) for host in hosts}
+    found = [line.removesuffix(" gate") for line in names_in(files["cdnblock-gates.map"])]
+    assert "flat.example" in hosts
+    assert found == sorted(expected, key=ip_address)
 
 
 @pytest.mark.parametrize(

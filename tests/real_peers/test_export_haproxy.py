@@ -67,7 +67,7 @@ backend passing from base
   mode tcp
   server edge 127.0.0.1:{tls}
 """
-MAPS = ("hosts", "territory", "actions", "notices")
+MAPS = ("gates", "hosts", "territory", "actions", "notices")
 CHUNK = 15_000  # octets of a command
 
 
