@@ -29,7 +29,7 @@ import h2.errors
 import h2.events
 import h2.settings
 import httpx
-from dns_clients import FRANCE, GERMANY, Said, any_certificate, dig, opt, option, packet
+from dns_clients import FRANCE, GERMANY, Said, any_certificate, dig, opt, option, over_udp, packet
 from dns_house import open_doors
 
 from cdnblock.adapters._dns_front.http_messages import Request
@@ -407,6 +407,68 @@ def test_requests_that_are_taken_back(doors, raw2):
             break
     assert [event.error_code for event in ended] == [h2.errors.ErrorCodes.ENHANCE_YOUR_CALM]
     assert post(httpx.Client(verify=any_certificate(), trust_env=False), doors, REFUSED).status_code == 200
+
+
+def frame(kind: int, payload: bytes, *, stream: int = 0, flags: int = 0) -> bytes:
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+CHATTER = {
+    # Frames of HTTP/2 (RFC 9113 §6) that carry nothing of a request; stream 1 has begun.
+    "pings": frame(6, b"8 octets"),
+    "settings": frame(4, b"\0\3\0\0\0\x64"),
+    "priorities": frame(2, b"\0\0\0\0\1", stream=3),
+    "windows": frame(8, b"\0\0\0\1"),
+    "frames of no known kind": frame(0xFA, b""),
+    "data without octets": frame(0, b"", stream=1),
+    "data that is padding": frame(0, b"\x09" + bytes(9), stream=1, flags=8),
+}
+
+
+@pytest.mark.parametrize("kind", CHATTER)
+def test_a_client_that_says_nothing_of_use(doors, raw2, kind):
+    """Some of it is everyday life; thousands of such frames end the connection, and nobody else waits for them."""
+    client = raw2()
+    client.ask(OPEN, end=False)
+    client.sock.sendall(CHATTER[kind] * 500)
+    number = client.ask(REFUSED)
+    assert number in {event.stream_id for event in client.events(h2.events.ResponseReceived)}
+    client.sock.sendall(CHATTER[kind] * 4_000)
+    assert Said.of(over_udp("127.0.0.1", doors.front.port, REFUSED)) == Said("REFUSED")
+    (ended,) = client.events(h2.events.ConnectionTerminated)
+    assert ended.error_code == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
+
+
+def test_frames_that_come_at_once_are_taken_by_and_by(monkeypatch):
+    """Thousands of them fit into what is received at once: others have their turn after each slice of it."""
+    turn, taken = 0, []
+    receive = h2.connection.H2Connection.receive_data
+
+    def note(connection, data):
+        if not connection.config.client_side:
+            taken.append((turn, len(data)))
+        return receive(connection, data)
+
+    async def converse():
+        def tick():
+            nonlocal turn
+            turn += 1
+            loop.call_soon(tick)
+
+        loop = asyncio.get_running_loop()
+        loop.call_soon(tick)
+        over_https = DnsOverHttps(None, lambda peer, _headers: peer, StreamLimits())
+        async with over_https.serve(("127.0.0.1", 0)) as (_, port):
+            client = await asyncio.to_thread(Http2, port)
+            await asyncio.to_thread(client.sock.sendall, CHATTER["pings"] * 900)
+            assert len(await asyncio.to_thread(client.events, h2.events.PingAckReceived, 900)) == 900
+            client.sock.close()
+
+    monkeypatch.setattr(h2.connection.H2Connection, "receive_data", note)
+    asyncio.run(converse())
+    assert len({turn for turn, _ in taken}) == len(taken)
+    assert max(size for _, size in taken) <= 2_048
+    assert sum(size for _, size in taken) >= 900 * len(CHATTER["pings"])
 
 
 def test_bodies_that_never_end(doors, raw2):

@@ -25,6 +25,9 @@ from cdnblock.adapters._dns_front.http_messages import MOST_OCTETS, Headers, Req
 MOST_STREAMS: Final = 100  # RFC 9113 §6.5.2 recommends no fewer
 _MOST_HEADERS: Final = 16_384  # octets of a request's header fields
 _MOST_RESETS: Final = 200  # requests taken back beyond those that were answered (CVE-2023-44487)
+_MOST_CHATTER: Final = 1_000  # frames with nothing of a request, beyond some for each answer (CVE-2019-9512)
+_CHATTER: Final = 20  # for each answer: windows, pings
+_SLICE: Final = 2_048  # octets that are read in one go, before others have their turn: frames have 9 octets at least
 _SETTINGS: Final = {
     SettingCodes.MAX_CONCURRENT_STREAMS: MOST_STREAMS,
     SettingCodes.MAX_HEADER_LIST_SIZE: _MOST_HEADERS,
@@ -58,7 +61,10 @@ class Http2Connection(asyncio.Protocol):
         self._respond, self._progress, self._peer = respond, progress, peer
         self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         self._streams: dict[int, _Stream] = {}
-        self._answered = self._resets = 0
+        self._answered = self._resets = self._chatter = 0
+        self._received = bytearray()
+        self._later: asyncio.Handle | None = None
+        self._blocked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the client the limits (asyncio.Protocol)."""
@@ -73,24 +79,49 @@ class Http2Connection(asyncio.Protocol):
         """Drop what is still being answered (asyncio.Protocol)."""
         for number in tuple(self._streams):
             self._forget(number)
+        if self._later is not None:
+            self._later.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Take what came (asyncio.Protocol)."""
+        self._received += data
+        if self._later is None:
+            self._take_some()
+
+    def pause_writing(self) -> None:
+        """Read nothing more of a client that does not read either (asyncio.Protocol)."""
+        self._blocked = True
+        self._go_on()
+
+    def resume_writing(self) -> None:
+        """Read on (asyncio.Protocol)."""
+        self._blocked = False
+        self._go_on()
+
+    def _take_some(self) -> None:
+        """Take a slice of what came. A packet may hold thousands of frames, and each costs what a refusal costs."""
+        self._later = None
+        if self._blocked or self._transport.is_closing():
+            return
+        part = bytes(self._received[:_SLICE])
+        del self._received[:_SLICE]
         try:
-            for event in self._h2.receive_data(data):
+            for event in self._h2.receive_data(part):
                 self._take(event)
         except ProtocolError:  # h2 has put the reason into a GOAWAY
             self._close()
         else:
             self._flush()
+        self._go_on()
 
-    def pause_writing(self) -> None:
-        """Read nothing more of a client that does not read either (asyncio.Protocol)."""
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read on (asyncio.Protocol)."""
-        self._transport.resume_reading()
+    def _go_on(self) -> None:
+        """Read on when all that came is taken, and take more of it when others have had their turn."""
+        if self._transport.is_closing():
+            self._received.clear()
+            return
+        (self._transport.pause_reading if self._blocked or self._received else self._transport.resume_reading)()
+        if self._received and not self._blocked and self._later is None:
+            self._later = asyncio.get_running_loop().call_soon(self._take_some)
 
     def _take(self, event: Event) -> None:
         number = cast("int", getattr(event, "stream_id", 0))
@@ -98,6 +129,9 @@ class Http2Connection(asyncio.Protocol):
         match event:
             case RequestReceived():
                 self._open(number, tuple((bytes(name), bytes(value)) for name, value in event.headers or ()))
+            case DataReceived(data=b"", stream_ended=None):
+                self._hear_chatter()
+                self._h2.acknowledge_received_data(event.flow_controlled_length or 0, number)
             case DataReceived() if stream is not None:
                 stream.unacknowledged += event.flow_controlled_length or 0
                 stream.body += event.data or b""
@@ -113,7 +147,7 @@ class Http2Connection(asyncio.Protocol):
             case ConnectionTerminated():
                 self._close()
             case _:
-                pass  # settings, windows, pings and priorities are h2's business
+                self._hear_chatter()  # settings, windows, pings and priorities are h2's business
 
     def _open(self, number: int, headers: Headers) -> None:
         self._streams[number] = _Stream(headers)
@@ -132,6 +166,15 @@ class Http2Connection(asyncio.Protocol):
         self._forget(number)
         self._resets += 1
         if self._resets > self._answered + _MOST_RESETS:
+            self._send_away()
+
+    def _hear_chatter(self) -> None:
+        self._chatter += 1
+        if self._chatter > self._answered * _CHATTER + _MOST_CHATTER:
+            self._send_away()
+
+    def _send_away(self) -> None:
+        if not self._transport.is_closing():
             self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             self._close()
 
