@@ -9,8 +9,8 @@ The frontend takes its rules from a `defaults` section, so that nothing has to b
 
 What is asked of every request is native and little: whether its host is a plain one, and whether a name ends in its last
 two labels, a gate. Both are asked such that HAProxy does not look into its cache of patterns: for a text that is in no
-map it does (2.6, in trees of thousands of entries that are cold by then), and that costs more than all the rest; for a
-number it does not, so that gates are found by their CRC. All else is a Lua program's, which answers a condition of the
+map it does (2.6), in a tree of thousands of entries that are cold by then, and that costs more than all the rest. So the
+map of gates knows the beginning of every host, too. All else is a Lua program's, which answers a condition of the
 same rule: it walks the host's suffixes, and what cannot be decided because of a fault is a 503. Never `map_dom` or
 `map_end`, which are linear. All that changes from day to day is in the five maps, which the runtime API can change
 without a reload; a group's and an outcome's id stay when others come and go. The 451 is written from the map of notices,
@@ -23,7 +23,6 @@ programs that are loaded once for each thread and others, such as an operator's 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -47,6 +46,9 @@ FREE: Final = "free"
 """What a name maps to that is let go below one that is not."""
 GATE: Final = 2
 """Labels of a host that are looked up first: where no name ends in them, as for nearly all hosts, nothing else is."""
+A_GATE: Final = "gate"
+NO_GATE: Final = "-"
+"""What the two kinds of a host's last labels map to: texts of different length, which is what is asked for."""
 MOST_OF_A_LINE: Final = 15_000  # octets: HAProxy reads maps and runtime commands by lines of tune.bufsize, 16 384
 
 # What a Host field may hold (RFC 9110 §7.2, without what no client sends): another is 400, as RFC 9112 §3.2 wants it.
@@ -54,6 +56,8 @@ MOST_OF_A_LINE: Final = 15_000  # octets: HAProxy reads maps and runtime command
 _HOST: Final = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?)(:[0-9]*)?$"
 # What nearly all send, which is canonical as it stands. No dot is written as `\.`: `regsub` reads one backslash more.
 _CANONICAL: Final = "^[0-9a-z_-]+([.][0-9a-z_-]+)*$"
+_LETTERS: Final = "-0123456789_abcdefghijklmnopqrstuvwxyz"  # that it may begin with
+_END: Final = "/"  # of a gate: it is looked for among the beginnings of longer ones
 # When a request is served: the commonest first, since the next are not asked then. The last but one never holds.
 _SERVED: Final = (
     "canonical !gated !METH_CONNECT",
@@ -94,13 +98,10 @@ def in_map(text: str) -> str:
 
 
 def _gates(plan: Plan) -> Iterator[str]:
-    """Yield the last labels of all names, each as the IPv4 address of the number that is its CRC32.
-
-    Two that share one are no harm: what is found here is looked for in the map of hosts.
-    """
+    """Yield the last labels of all names, with an end that no host has, and what else any host begins with."""
+    yield from (f"{letter} {NO_GATE}\n" for letter in _LETTERS)
     gates = {*plan.gates(GATE), *(name for name in plan.suffixes if labels(name) <= GATE)}
-    for crc in sorted({zlib.crc32(gate.encode()) for gate in gates}):
-        yield f"{crc >> 24}.{crc >> 16 & 255}.{crc >> 8 & 255}.{crc & 255} gate\n"
+    yield from (f"{gate}{_END} {A_GATE}\n" for gate in sorted(gates))
 
 
 def _hosts(plan: Plan) -> Iterator[str]:
@@ -164,7 +165,8 @@ def _questions(work: Work) -> Iterator[tuple[str, str]]:
     host = "var(txn.cdnblock_host)"
     canonical = f'req.fhdr(host),regsub("{_CANONICAL}",!)'
     yield "canonical", f"{quoted(canonical)} -m str !"
-    yield "gated", f"req.fhdr(host),field(-1,.,{GATE}),crc32,map_ip({work.options.path(GATES)}) -m found"
+    gate = f"field(-1,.,{GATE}),concat({_END}),map_beg({work.options.path(GATES)})"
+    yield "gated", f"req.fhdr(host),{gate} -m len {len(A_GATE)}"
     yield "plain", f"req.fhdr(host) -m reg {quoted(_HOST)}"
     yield "plain_gated", f"req.fhdr(host),host_only,lower,rtrim(.),set-var(txn.cdnblock_host),{_gate(work)} -m found"
     yield "gate_free", f"{host},{_gate(work)} -m str {FREE}"
