@@ -41,13 +41,9 @@ from cdnblock.engines._programs import (
 )
 from cdnblock.engines._shadow import shadow
 from cdnblock.errors import ConfigError
+from cdnblock.exporters.haproxy import ACTIONS, GATES, HOSTS, NOTICES, TERRITORY
 from cdnblock.verification.clients import Told
 
-GATES: Final = "cdnblock-gates.map"
-HOSTS: Final = "cdnblock-hosts.map"
-TERRITORY: Final = "cdnblock-territory.map"
-ACTIONS: Final = "cdnblock-actions.map"
-NOTICES: Final = "cdnblock-notices.map"
 _MAPS: Final = (GATES, HOSTS, TERRITORY, ACTIONS, NOTICES)
 _LONG: Final = (GATES, HOSTS, TERRITORY)  # lines without any regard to each other: what was accepted stays acceptable
 _FEW: Final = 300  # changes of a map that are made one by one: a whole map costs HAProxy as long
