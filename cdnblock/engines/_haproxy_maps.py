@@ -57,6 +57,24 @@ def bridge(before: Map, after: Map, places: Iterable[str]) -> dict[str, str]:
     return {**elsewhere, **both}
 
 
+def added(before: Map, after: Map) -> dict[str, str]:
+    """Return the entries that are new, the deepest names first.
+
+    A host goes by its longest name: one that is to be covered below a new name that lets go is never met by the latter
+    alone. Where all are there before any goes, shallowest first, each host is at every moment decided as before or as after.
+    """
+    return {key: after[key] for key in sorted(after.keys() - before.keys(), key=_depth, reverse=True)}
+
+
+def removed(before: Map, after: Map) -> list[str]:
+    """Return the keys that are gone, the shallowest names first."""
+    return sorted(before.keys() - after.keys(), key=_depth)
+
+
+def _depth(key: str) -> tuple[bool, int, str]:
+    return key.startswith("="), key.count("."), key
+
+
 def chunks(entries: Map) -> Iterator[str]:
     """Yield the entries as lines, in texts that are short enough for a command."""
     lines: list[str] = []

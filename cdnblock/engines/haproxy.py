@@ -28,7 +28,7 @@ from cdnblock.engines._engine import (
     Setting,
     below,
 )  # fmt: skip
-from cdnblock.engines._haproxy_maps import Map, bridge, chunks, differing, read_map, tally
+from cdnblock.engines._haproxy_maps import Map, added, bridge, chunks, differing, read_map, removed, tally
 from cdnblock.engines._programs import (
     PATIENCE,
     checked,
@@ -158,13 +158,13 @@ class HAProxy(Engine):
             self._amend(self._path(name), before, after)
 
     def _amend(self, path: str, before: Map, after: Map) -> None:
-        """Change single entries of a map; each of them is there at every moment."""
-        for chunk in chunks({key: value for key, value in after.items() if key not in before}):
+        """Change single entries of a map, in an order in which no host is at any moment decided as neither side has it."""
+        for chunk in chunks(added(before, after)):
             self._must(f"add map {path} <<\n{chunk}\n")
         for key, value in after.items():
             if before.get(key, value) != value:
                 self._must(f"set map {path} {key} {value}\n")
-        for key in before.keys() - after.keys():
+        for key in removed(before, after):
             self._must(f"del map {path} {key}\n")
 
     def _path(self, name: str) -> str:
