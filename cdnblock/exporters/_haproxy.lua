@@ -59,6 +59,7 @@ local function answer_alone(applet, status)
   applet:add_header("Content-Type", "text/html")
   applet:add_header("Content-Length", tostring(#body))
   applet:add_header("Cache-Control", "no-store")
+  if status == "405" then applet:add_header("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") end -- RFC 9110 section 15.5.6
   applet:add_header("Connection", "close")
   applet:start_response()
   if applet.method ~= "HEAD" then applet:send(body) end
@@ -90,7 +91,7 @@ local function node_address(node)
     end
     return dotted
   end
-  if node:match("^[%x:]+[%x:.]*$") and node:find(":", 1, true) and core.parse_addr(node) then return node end
+  if node:match("^[%x:][%x:.]*$") and node:find(":", 1, true) and core.parse_addr(node) then return node end
   return nil
 end
 
@@ -108,7 +109,7 @@ local function forwarded(lines, client)
   for place = #lines, 0, -1 do
     local nodes = split(lines[place], ",")
     for position = #nodes, 1, -1 do
-      local node = nodes[position]:match("^[ \t]*(.-)[ \t]*$")
+      local node = trimmed(nodes[position])
       if node ~= "" then
         hops, client = hops + 1, node_address(node)
         if not client or hops > MOST_HOPS then return NOWHERE end

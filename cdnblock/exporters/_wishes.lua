@@ -8,11 +8,18 @@ local function split(text, separator)
   return found
 end
 
+-- Without the blanks around it. No pattern here tries a long run of anything again from each place in it.
+local function trimmed(text)
+  local from = text:find("[^ \t]")
+  return from and text:match("^.*[^ \t]", from) or ""
+end
+
 -- RFC 9110 §12.4.2; nil for a weight that is none
 local function quality(parameters)
   for _, parameter in ipairs(parameters) do
-    local value = parameter:match("^[ \t]*[qQ][ \t]*=[ \t]*(.-)[ \t]*$")
+    local value = trimmed(parameter):match("^[qQ][ \t]*=(.*)$")
     if value then
+      value = trimmed(value)
       local one, zero = value:match("^1$") or value:match("^1%.0?0?0?$"), value:match("^0$") or value:match("^0%.%d?%d?%d?$")
       return (one or zero) and tonumber(value) or nil
     end
@@ -25,7 +32,7 @@ local function ranges(text)
   for place, item in ipairs(split((text or ""):sub(1, MOST_OF_A_FIELD), ",")) do
     if place > MOST_RANGES then break end
     local parameters = split(item, ";")
-    local name = table.remove(parameters, 1):match("^[ \t]*(.-)[ \t]*$"):lower()
+    local name = trimmed(table.remove(parameters, 1)):lower()
     local weight = quality(parameters)
     if name ~= "" and weight then found[#found + 1] = {name = name, quality = weight} end
   end

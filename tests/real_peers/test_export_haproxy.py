@@ -258,7 +258,23 @@ def test_nothing_that_an_origin_may_read_otherwise_gets_through(served, line, st
     _, haproxy = served
     with socket.create_connection(("127.0.0.1", haproxy.port), 20) as connection:
         connection.sendall(f"{line}\r\nX-Forwarded-For: {PLACES['france']}\r\n\r\n".encode())
-        assert connection.recv(1 << 16).split()[1] == status
+        answer = connection.recv(1 << 16)
+        assert answer.split()[1] == status
+        assert (b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" in answer) == (status == b"405")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [f"x{' ' * 8_000}y", f"{'f:' * 4_000}y", "f" * 8_000, f"[{':' * 8_000}]", "1." * 4_000],
+    ids=["blanks", "address", "digits", "brackets", "dots"],
+)
+def test_a_node_of_thousands_of_octets_hides_the_client_as_any_other_garbage_does(served, node):
+    """Nothing left of it counts; and no pattern is tried again from each octet of it: all threads would wait that long."""
+    _, haproxy = served
+    chain = f"{PLACES['france']}, {node}"
+    assert status_of(haproxy.port, "a.example", chain) == 200
+    assert status_of(haproxy.port, "unknown.example", chain) is None
+    assert status_of(haproxy.port, "a.example", f"{node}, {PLACES['france']}") == 451
 
 
 def test_covered_clients_get_no_stored_copy_and_leave_none(served):
@@ -362,10 +378,10 @@ def test_a_fault_lets_no_server_name_through_that_it_is_about(tmp_path):
             assert shakes_hands(haproxy.sni, "other.example")
 
 
-def status_of(port, host):
-    """Return the status of an answer to a client in France, None where the connection ends without one."""
+def status_of(port, host, client=PLACES["france"]):
+    """Return the status of an answer to a client, None where the connection ends without one."""
     try:
-        return asked(port, host, PLACES["france"])[0]
+        return asked(port, host, client)[0]
     except http.client.RemoteDisconnected:
         return None
 

@@ -36,11 +36,18 @@ local function split(text, separator)
   return found
 end
 
+-- Without the blanks around it. No pattern here tries a long run of anything again from each place in it.
+local function trimmed(text)
+  local from = text:find("[^ \t]")
+  return from and text:match("^.*[^ \t]", from) or ""
+end
+
 -- RFC 9110 §12.4.2; nil for a weight that is none
 local function quality(parameters)
   for _, parameter in ipairs(parameters) do
-    local value = parameter:match("^[ \t]*[qQ][ \t]*=[ \t]*(.-)[ \t]*$")
+    local value = trimmed(parameter):match("^[qQ][ \t]*=(.*)$")
     if value then
+      value = trimmed(value)
       local one, zero = value:match("^1$") or value:match("^1%.0?0?0?$"), value:match("^0$") or value:match("^0%.%d?%d?%d?$")
       return (one or zero) and tonumber(value) or nil
     end
@@ -53,7 +60,7 @@ local function ranges(text)
   for place, item in ipairs(split((text or ""):sub(1, MOST_OF_A_FIELD), ",")) do
     if place > MOST_RANGES then break end
     local parameters = split(item, ";")
-    local name = table.remove(parameters, 1):match("^[ \t]*(.-)[ \t]*$"):lower()
+    local name = trimmed(table.remove(parameters, 1)):lower()
     local weight = quality(parameters)
     if name ~= "" and weight then found[#found + 1] = {name = name, quality = weight} end
   end
@@ -138,6 +145,7 @@ local function answer_alone(applet, status)
   applet:add_header("Content-Type", "text/html")
   applet:add_header("Content-Length", tostring(#body))
   applet:add_header("Cache-Control", "no-store")
+  if status == "405" then applet:add_header("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") end -- RFC 9110 section 15.5.6
   applet:add_header("Connection", "close")
   applet:start_response()
   if applet.method ~= "HEAD" then applet:send(body) end
@@ -169,7 +177,7 @@ local function node_address(node)
     end
     return dotted
   end
-  if node:match("^[%x:]+[%x:.]*$") and node:find(":", 1, true) and core.parse_addr(node) then return node end
+  if node:match("^[%x:][%x:.]*$") and node:find(":", 1, true) and core.parse_addr(node) then return node end
   return nil
 end
 
@@ -187,7 +195,7 @@ local function forwarded(lines, client)
   for place = #lines, 0, -1 do
     local nodes = split(lines[place], ",")
     for position = #nodes, 1, -1 do
-      local node = nodes[position]:match("^[ \t]*(.-)[ \t]*$")
+      local node = trimmed(nodes[position])
       if node ~= "" then
         hops, client = hops + 1, node_address(node)
         if not client or hops > MOST_HOPS then return NOWHERE end
