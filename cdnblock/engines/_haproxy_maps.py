@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
+from itertools import groupby
 from typing import Final
 
 from cdnblock.engines._lines import lines_of_one
@@ -33,6 +34,11 @@ def read_map(text: bytes) -> dict[str, str]:
     return {key: value for key, _, value in lines}
 
 
+def of_either(before: bytes, after: bytes) -> bytes:
+    """Return a file with the entries of both; where they have the same key, the value of before."""
+    return b"".join(f"{key} {value}\n".encode() for key, value in {**read_map(after), **read_map(before)}.items())
+
+
 def differing(before: bytes, after: bytes) -> tuple[dict[str, str], dict[str, str]]:
     """Return what two files of a map say differently: the entries of before, and those of after."""
     old, new = lines_of_one(before, after)
@@ -57,13 +63,20 @@ def bridge(before: Map, after: Map, places: Iterable[str]) -> dict[str, str]:
     return {**elsewhere, **both}
 
 
-def added(before: Map, after: Map) -> dict[str, str]:
-    """Return the entries that are new, the deepest names first.
+def added(before: Map, after: Map) -> list[dict[str, str]]:
+    """Return the entries that are new, the deepest names first, those of one depth together.
 
-    A host goes by its longest name: one that is to be covered below a new name that lets go is never met by the latter
-    alone. Where all are there before any goes, shallowest first, each host is at every moment decided as before or as after.
+    A host goes by its longest name, which is looked for from the deepest on while maps change. Who makes these changes
+    one after the other, then those of values, and then takes away what is gone, shallowest first, and waits between them
+    until nobody is any longer on his way since before, has each host decided at every moment as before or as after.
     """
-    return {key: after[key] for key in sorted(after.keys() - before.keys(), key=_depth, reverse=True)}
+    news = sorted(after.keys() - before.keys(), key=_depth, reverse=True)
+    return [{key: after[key] for key in keys} for _, keys in groupby(news, _depth)]
+
+
+def changed(before: Map, after: Map) -> dict[str, str]:
+    """Return the entries whose value is another."""
+    return {key: value for key, value in after.items() if before.get(key, value) != value}
 
 
 def removed(before: Map, after: Map) -> list[str]:
@@ -71,8 +84,8 @@ def removed(before: Map, after: Map) -> list[str]:
     return sorted(before.keys() - after.keys(), key=_depth)
 
 
-def _depth(key: str) -> tuple[bool, int, str]:
-    return key.startswith("="), key.count("."), key
+def _depth(key: str) -> tuple[bool, int]:
+    return key.startswith("="), key.count(".")
 
 
 def chunks(entries: Map) -> Iterator[str]:

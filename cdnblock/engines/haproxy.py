@@ -2,7 +2,7 @@
 
 Files first, so that a HAProxy that is started or reloaded meanwhile has them too. Then the maps, in an order in which no
 moment shows a host without its action: what is asked last (actions, notices) knows both old and new while what is asked
-first (networks, hosts) changes.
+first (hosts) changes, and so do the networks. Between them there is time for whoever is on his way from map to map.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +29,19 @@ from cdnblock.engines._engine import (
     Setting,
     below,
 )  # fmt: skip
-from cdnblock.engines._haproxy_maps import Map, added, bridge, chunks, differing, read_map, removed, tally
+from cdnblock.engines._haproxy_maps import (
+    Map,
+    added,
+    bridge,
+    changed,
+    chunks,
+    differing,
+    of_either,
+    read_map,
+    removed,
+    tally,
+)
+from cdnblock.engines._lines import without_header
 from cdnblock.engines._programs import (
     PATIENCE,
     checked,
@@ -46,7 +59,8 @@ from cdnblock.verification.clients import Told
 
 _MAPS: Final = (GATES, HOSTS, TERRITORY, ACTIONS, NOTICES)
 _LONG: Final = (GATES, HOSTS, TERRITORY)  # lines without any regard to each other: what was accepted stays acceptable
-_FEW: Final = 300  # changes of a map that are made one by one: a whole map costs HAProxy as long
+_FEW: Final = 300  # entries of a map that are changed or taken away one by one: a whole map costs HAProxy as long
+_UNDER_WAY: Final = 0.02  # seconds: who has looked in one map has by then looked in the next
 _SOCKET: Final = re.compile(r"^\s*stats\s+socket\s+(\S+)", re.MULTILINE)
 _PID: Final = re.compile(r"^\s*pidfile\s+(\S+)", re.MULTILINE)
 _SHORT: Final = 10.0  # seconds for one answer of the runtime API, but for a commit
@@ -83,12 +97,12 @@ class HAProxy(Engine):
 
     def take(self, change: Change) -> bool:
         """Change the maps, or reload where more than maps has changed."""
-        changed = change.names()
-        if change.forced or changed - {*_MAPS}:
+        news = change.names()
+        if change.forced or news - {*_MAPS}:
             self._reload()
             return True
-        if change.whole or changed:
-            self._change_maps(change, changed)
+        if change.whole or news:
+            self._change_maps(change, news)
         return False
 
     def astray(self, files: Mapping[str, bytes]) -> list[str]:
@@ -124,48 +138,65 @@ class HAProxy(Engine):
         texts = (path.read_text(encoding="utf-8", errors="replace") for path in self._files if path.is_file())
         return next((found[1] for text in texts if (found := pattern.search(text))), "")
 
-    def _change_maps(self, change: Change, changed: Collection[str]) -> None:
+    def _change_maps(self, change: Change, news: Collection[str]) -> None:
         """Bring HAProxy's maps to what the files say: asked last, and right for both, before what is asked first."""
 
         def both_of(name: str) -> tuple[Map, Map]:
             return read_map(change.before.get(name, b"")), read_map(change.after.get(name, b""))
 
         actions, notices = both_of(ACTIONS), both_of(NOTICES)
-        small = ACTIONS in changed or NOTICES in changed or TERRITORY in changed or change.whole
+        small = ACTIONS in news or NOTICES in news or TERRITORY in news or change.whole
         bridged, told = actions[1], notices[1]
         if small:
             places = {place for territory in both_of(TERRITORY) for place in territory.values()}
             bridged, told = bridge(*actions, places), {**notices[0], **notices[1]}
             self._bring(NOTICES, notices[0], told, whole=change.whole)
             self._bring(ACTIONS, actions[0], bridged, whole=change.whole)
-        for name in _LONG:
-            if not change.whole and name not in changed:
-                continue
-            old, new = differing(change.before.get(name, b""), change.after[name])
-            if change.whole or len(old) + len(new) > _FEW:
-                self._replace(self._path(name), read_map(change.after[name]))
-            else:
-                self._amend(self._path(name), old, new)
+        # Old and new groups both rely on what networks are told apart: these come before, and go after, those who ask.
+        was, now = (side.get(TERRITORY, b"") for side in (change.before, change.after))
+        meanwhile = now if without_header(was) == without_header(now) else of_either(was, now)
+        self._bring_long(TERRITORY, was, meanwhile, whole=change.whole)
+        time.sleep(_UNDER_WAY if meanwhile is not now else 0)
+        for name in (GATES, HOSTS):
+            self._bring_long(name, change.before.get(name, b""), change.after[name], whole=change.whole)
+        self._bring_long(TERRITORY, meanwhile, now)
+        if (bridged, told) != (actions[1], notices[1]):
+            time.sleep(_UNDER_WAY)
         self._bring(ACTIONS, bridged, actions[1])
         self._bring(NOTICES, told, notices[1])
 
+    def _bring_long(self, name: str, before: bytes, after: bytes, *, whole: bool = False) -> None:
+        """Make a long map in HAProxy what it is to be; `whole` where nobody knows what it is."""
+        if whole:
+            self._replace(self._path(name), read_map(after))
+        elif without_header(before) != without_header(after):
+            self._amend(name, *differing(before, after), after)
+
     def _bring(self, name: str, before: Map, after: Map, *, whole: bool = False) -> None:
         """Make a short map in HAProxy what it is to be. A command has no room for values of several words: a map has."""
-        is_plain = all(" " not in value for key, value in after.items() if before.get(key, value) != value)
-        if whole or not is_plain:
+        if whole or any(" " in value for value in changed(before, after).values()):
             self._replace(self._path(name), after)
         else:
-            self._amend(self._path(name), before, after)
+            self._amend(name, before, after)
 
-    def _amend(self, path: str, before: Map, after: Map) -> None:
-        """Change single entries of a map, in an order in which no host is at any moment decided as neither side has it."""
-        for chunk in chunks(added(before, after)):
-            self._must(f"add map {path} <<\n{chunk}\n")
-        for key, value in after.items():
-            if before.get(key, value) != value:
-                self._must(f"set map {path} {key} {value}\n")
-        for key in removed(before, after):
-            self._must(f"del map {path} {key}\n")
+    def _amend(self, name: str, before: Map, after: Map, whole: bytes | None = None) -> None:
+        """Change single entries, in an order in which no host is at any moment decided as neither side has it.
+
+        Where there is more to change or to take away than is quickly looked for, what is `whole` takes the map's place.
+        """
+        path = self._path(name)
+        adds = [[f"add map {path} <<\n{chunk}\n" for chunk in chunks(some)] for some in added(before, after)]
+        sets = [f"set map {path} {key} {value}\n" for key, value in changed(before, after).items()]
+        ends = [f"del map {path} {key}\n" for key in removed(before, after)]
+        is_long = whole is not None and len(sets) + len(ends) > _FEW
+        for number, commands in enumerate(filter(None, adds if is_long else (*adds, sets, ends))):
+            if number:
+                time.sleep(_UNDER_WAY)
+            for command in commands:
+                self._must(command)
+        if whole is not None and is_long:
+            time.sleep(_UNDER_WAY)
+            self._replace(path, read_map(whole))
 
     def _path(self, name: str) -> str:
         return str(self._means.folder / name)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from cdnblock.engines._engine import Change
-from cdnblock.engines._haproxy_maps import added, removed
 from cdnblock.engines.haproxy import bridge, differing, read_map, tally
 
 
@@ -43,41 +40,6 @@ def test_only_entries_that_differ_are_told():
         {"b.example": "g2", "d.example": "g1"},
     )
     assert read_map(b"# x\nreason Unavailable For Legal Reasons\n") == {"reason": "Unavailable For Legal Reasons"}
-
-
-def test_no_moment_between_two_maps_shows_a_host_as_neither_has_it():
-    """Names above and below each other, covered and let go, come and go one by one in any mixture."""
-    dice = random.Random(20250501)
-    for _ in range(300):
-        before, after = _some_names(dice), _some_names(dice)
-        hosts = [".".join(dice.choices("ab", k=dice.randint(2, 5))) for _ in range(30)]
-        right = {host: {_met(before, host), _met(after, host)} for host in hosts}
-        now = dict(before)
-        for key, value in [
-            *added(before, after).items(),
-            *after.items(),
-            *((key, None) for key in removed(before, after)),
-        ]:
-            if value is None:
-                del now[key]
-            else:
-                now[key] = value
-            assert {host: _met(now, host) for host in hosts if _met(now, host) not in right[host]} == {}, (
-                before,
-                after,
-            )
-        assert now == after
-
-
-def _some_names(dice):
-    names = (dice.choice(["", "", "="]) + ".".join(dice.choices("ab", k=dice.randint(1, 4))) for _ in range(8))
-    return {name: dice.choice(["free", "g1", "g2"]) for name in names}
-
-
-def _met(table, host):
-    labels = host.split(".")
-    keys = (f"={host}", *(".".join(labels[start:]) for start in range(len(labels))))
-    return next((table[key] for key in keys if key in table), None)
 
 
 @pytest.mark.parametrize(
