@@ -181,7 +181,6 @@ local function decide(txn)
   if not name then
     action = "400"
   else
-    keep(txn, "txn.cdnblock_host", name)
     action = name ~= "" and action_for(name, function()
       return txn:get_var("txn.cdnblock_place") or territory:lookup(find_client(txn)) or OTHER
     end)
@@ -189,6 +188,7 @@ local function decide(txn)
     if (not action or action == "uncached") and txn.f:method() == "CONNECT" then action = "405" end
   end
   if not action then return "serve" end
+  if name then keep(txn, "txn.cdnblock_host", name) end
   keep(txn, "txn.cdnblock_action", action)
   if action == "uncached" then return "serve" end
   return "answer"

@@ -61,7 +61,7 @@ _END: Final = "/"  # of a gate: it is looked for among the beginnings of longer 
 # When a request is served: the commonest first, since the next are not asked then. The last but one never holds.
 _SERVED: Final = (
     "canonical !gated !METH_CONNECT",
-    "plain !plain_gated !METH_CONNECT",
+    "plain plain_ungated !METH_CONNECT",
     "gate_free !gated_deeper !METH_CONNECT",
     "!has_host http_1.0 has_path !METH_CONNECT",  # which needs no Host; where its target names one, the program looks
     "{told}place FALSE",
@@ -145,7 +145,8 @@ def _configuration(work: Work) -> Iterator[str]:
 def _by_server_name(work: Work, base: str) -> Iterator[str]:
     """Yield what refuses TLS by its server name, where it is passed on unopened; the maps are the same."""
     hello = "if { req.ssl_hello_type 1 }"
-    gated = "if { var(sess.cdnblock_gate) -m found }"
+    gated = f"if {{ req.ssl_sni -m found }} !{{ var(sess.cdnblock_gate) -m len {len(NO_GATE)} }}"
+    gate = _gate(work, otherwise=NO_GATE)
     bind, _, backend = work.options.settings["sni"].partition(" ")
     yield "\n# A whole frontend: for rules that stand in defaults HAProxy 2.6 does not wait until a server name is there."
     yield f"frontend cdnblock-tls{base}"
@@ -153,7 +154,7 @@ def _by_server_name(work: Work, base: str) -> Iterator[str]:
     yield f"  bind {bind}"
     yield "  tcp-request inspect-delay 5s"
     yield f"  tcp-request content set-var(sess.cdnblock_host) req.ssl_sni,lower,rtrim(.) {hello}"
-    yield f"  tcp-request content set-var(sess.cdnblock_gate) var(sess.cdnblock_host),{_gate(work)} {hello}"
+    yield f"  tcp-request content set-var(sess.cdnblock_gate) var(sess.cdnblock_host),{gate} {hello}"
     yield f"  tcp-request content lua.cdnblock-hello {gated}"
     yield f"  tcp-request content reject {gated} !{{ var(sess.cdnblock_action) -m str serve uncached }}"
     yield f"  tcp-request content accept {hello}"
@@ -161,14 +162,16 @@ def _by_server_name(work: Work, base: str) -> Iterator[str]:
 
 
 def _questions(work: Work) -> Iterator[tuple[str, str]]:
-    """Yield what `_SERVED` asks; `plain_gated` and `place` leave what they find to the program, which is slower at it."""
+    """Yield what `_SERVED` asks; `plain_ungated` and `place` leave what they find to the program, which is slower at it."""
     host = "var(txn.cdnblock_host)"
     canonical = f'req.fhdr(host),regsub("{_CANONICAL}",!)'
     yield "canonical", f"{quoted(canonical)} -m str !"
     gate = f"field(-1,.,{GATE}),concat({_END}),map_beg({work.options.path(GATES)})"
     yield "gated", f"req.fhdr(host),{gate} -m len {len(A_GATE)}"
     yield "plain", f"req.fhdr(host) -m reg {quoted(_HOST)}"
-    yield "plain_gated", f"req.fhdr(host),host_only,lower,rtrim(.),set-var(txn.cdnblock_host),{_gate(work)} -m found"
+    # Not what is missing, but what is found serves: where there is no room for the variable, nothing is.
+    ungated = f"{_gate(work, otherwise=NO_GATE)} -m len {len(NO_GATE)}"
+    yield "plain_ungated", f"req.fhdr(host),host_only,lower,rtrim(.),set-var(txn.cdnblock_host),{ungated}"
     yield "gate_free", f"{host},{_gate(work)} -m str {FREE}"
     yield "gated_deeper", f"{host},{_gate(work, GATE + 1)} -m found"
     yield "has_host", "req.fhdr(host) -m found"
@@ -179,8 +182,9 @@ def _questions(work: Work) -> Iterator[tuple[str, str]]:
     yield "decided", "lua.cdnblock-decided -m str serve"
 
 
-def _gate(work: Work, count: int = GATE) -> str:
-    return f"field(-1,.,{count}),map_str({work.options.path(HOSTS)})"
+def _gate(work: Work, count: int = GATE, *, otherwise: str = "") -> str:
+    default = f",{otherwise}" if otherwise else ""
+    return f"field(-1,.,{count}),map_str({work.options.path(HOSTS)}{default})"
 
 
 def _actions(plan: Plan) -> Iterator[str]:

@@ -378,6 +378,19 @@ def test_a_fault_lets_no_server_name_through_that_it_is_about(tmp_path):
             assert shakes_hands(haproxy.sni, "other.example")
 
 
+def test_where_there_is_no_room_for_a_variable_covered_hosts_are_refused_all_the_same(tmp_path):
+    """`tune.vars`: of an operator, or of a host as long as it. Others are served, in whatever spelling."""
+    with stage_with(tmp_path, **ORDERS) as stage:
+        haproxy = HAProxy(stage, sni=True)
+        small = "global\n  tune.vars.txn-max-size 10\n  tune.vars.sess-max-size 10\n"
+        haproxy.files[0].write_text(haproxy.files[0].read_text().replace("global\n", small, 1))
+        with haproxy.run():
+            covered, others = ("a.example", "X.A.Example:80", "cdn.example"), ("other.example", "Other.Example.:80")
+            assert [status_of(haproxy.port, host) for host in covered] == [503] * len(covered)
+            assert [status_of(haproxy.port, host) for host in others] == [200] * len(others)
+            assert not shakes_hands(haproxy.sni, "www.everywhere.example")
+
+
 def status_of(port, host, client=PLACES["france"]):
     """Return the status of an answer to a client, None where the connection ends without one."""
     try:
