@@ -60,7 +60,7 @@ _LETTERS: Final = "-0123456789_abcdefghijklmnopqrstuvwxyz"  # that it may begin 
 _END: Final = "/"  # of a gate: it is looked for among the beginnings of longer ones
 # When a request is served: the commonest first, since the next are not asked then. The last but one never holds.
 _SERVED: Final = (
-    "canonical !gated !METH_CONNECT",
+    "canonical ungated !METH_CONNECT",
     "plain plain_ungated !METH_CONNECT",
     "gate_free !gated_deeper !METH_CONNECT",
     "!has_host http_1.0 has_path !METH_CONNECT",  # which needs no Host; where its target names one, the program looks
@@ -167,9 +167,9 @@ def _questions(work: Work) -> Iterator[tuple[str, str]]:
     canonical = f'req.fhdr(host),regsub("{_CANONICAL}",!)'
     yield "canonical", f"{quoted(canonical)} -m str !"
     gate = f"field(-1,.,{GATE}),concat({_END}),map_beg({work.options.path(GATES)})"
-    yield "gated", f"req.fhdr(host),{gate} -m len {len(A_GATE)}"
+    # Not what is missing, but what is found serves: where a map is empty, or there is no room for a variable, nothing is.
+    yield "ungated", f"req.fhdr(host),{gate} -m len {len(NO_GATE)}"
     yield "plain", f"req.fhdr(host) -m reg {quoted(_HOST)}"
-    # Not what is missing, but what is found serves: where there is no room for the variable, nothing is.
     ungated = f"{_gate(work, otherwise=NO_GATE)} -m len {len(NO_GATE)}"
     yield "plain_ungated", f"req.fhdr(host),host_only,lower,rtrim(.),set-var(txn.cdnblock_host),{ungated}"
     yield "gate_free", f"{host},{_gate(work)} -m str {FREE}"

@@ -378,6 +378,18 @@ def test_a_fault_lets_no_server_name_through_that_it_is_about(tmp_path):
             assert shakes_hands(haproxy.sni, "other.example")
 
 
+def test_an_empty_map_of_gates_lets_nobody_through(tmp_path):
+    """Somebody cleared it by the runtime API: the map of hosts is asked then."""
+    with stage_with(tmp_path, **ORDERS) as stage:
+        haproxy = HAProxy(stage)
+        with haproxy.run():
+            assert haproxy.ask(f"clear map {haproxy.out}/cdnblock-gates.map\n").strip() == ""
+            statuses = [
+                status_of(haproxy.port, host) for host in ("a.example", "x.alone.example", "other.example", "!")
+            ]
+            assert statuses == [451, 200, 200, 400]
+
+
 def test_where_there_is_no_room_for_a_variable_covered_hosts_are_refused_all_the_same(tmp_path):
     """`tune.vars`: of an operator, or of a host as long as it. Others are served, in whatever spelling."""
     with stage_with(tmp_path, **ORDERS) as stage:
