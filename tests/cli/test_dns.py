@@ -33,6 +33,7 @@ import dns.rrset
 from cdnblock.adapters.dns_server import FrontSettings, Workers
 from cdnblock.cli.root import root
 from cdnblock.enforcer import Enforcer
+from cdnblock.sources import control_socket
 
 ROOT = Path(__file__).parents[2]
 LOOPBACK = "127.0.0.1"
@@ -278,6 +279,34 @@ def test_a_worker_that_dies_is_replaced_by_one_that_knows_the_newest_orders(orde
         assert f"worker {victim} died with exit code -9" in "".join(front.said)
         for _ in range(12):
             assert front.rcode("later.example") == "REFUSED"
+
+
+def test_whoever_asks_while_workers_die_is_answered(orders, upstream, tmp_path):
+    """The line to a dead one is closed once: closed twice it may be somebody else's by then."""
+    state, ended, errors = tmp_path / "state", threading.Event(), []
+
+    def ask_on():
+        while not ended.is_set():
+            try:
+                errors.extend(filter(None, [control_socket.ask(state, {"command": "status"}, 20).get("error")]))
+            except ConnectionError as error:
+                errors.append(error)
+
+    with with_workers(orders, upstream, tmp_path) as front:
+        askers = [threading.Thread(target=ask_on) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        try:
+            for _ in range(6):
+                victim = min(pids(state))
+                os.kill(victim, signal.SIGKILL)
+                assert eventually(lambda gone=victim: len(pids(state)) == 2 and gone not in pids(state))
+        finally:
+            ended.set()
+            for asker in askers:
+                asker.join()
+        assert errors == []
+        assert front.rcode() == "REFUSED"
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=["SIGHUP", "SIGINT"])

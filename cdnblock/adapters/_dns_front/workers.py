@@ -151,6 +151,8 @@ class Workers:
                     worker.process.kill()
 
     def _replace(self, dead: _Worker) -> None:
+        with self._changing:  # who counts may be asking it, and two who close one line close somebody else's
+            dead.hang_up()
         dead.see_it_end()
         self.restarts += 1
         code = dead.process.exitcode
@@ -214,7 +216,7 @@ def _signals_held() -> Iterator[None]:
 
 
 class _Worker:
-    """A worker's process, and the line to it. One message at a time, each with its reply."""
+    """A worker's process, and the line to it. One message at a time, each with its reply, and one thread at a time."""
 
     def __init__(self, settings: FrontSettings, trail: Trail | None) -> None:
         context = multiprocessing.get_context("spawn")
@@ -253,15 +255,18 @@ class _Worker:
         """Return the reply to a message, None when there is none."""
         return self.reply(within) if self.send(message) else None
 
+    def hang_up(self) -> None:
+        """Close the line: nothing more is sent, and nothing waited for."""
+        self._line.close()
+
     def end(self) -> None:
         """Have the worker end."""
-        self._line.close()
+        self.hang_up()
         if self.process.is_alive():
             self.process.terminate()
 
     def see_it_end(self) -> None:
-        """Wait until it has ended, or make it."""
-        self._line.close()
+        """Wait until it has ended, or make it. The line to it is closed by then."""
         self.process.join(_STOP)
         if self.process.is_alive():
             self.process.kill()
