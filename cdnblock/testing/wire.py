@@ -165,15 +165,16 @@ class Http1:
 
     def octets_within(self, seconds: float, enough: int = 2**63) -> bytes:
         """Return what comes within this time or until it is enough, what is already there included."""
-        until, taken = time.monotonic() + seconds, self._buffer
+        until, taken = time.monotonic() + seconds, bytearray(self._buffer)
         self._buffer = b""
         while not self.ended and len(taken) < enough and (left := until - time.monotonic()) > 0:
             self._socket.settimeout(left)
             with contextlib.suppress(HangError):
                 self._more()
-            taken, self._buffer = taken + self._buffer, b""
+            taken += self._buffer
+            self._buffer = b""
         self._socket.settimeout(PATIENCE)
-        return taken
+        return bytes(taken)
 
     def _one_head(self) -> Answer:
         octets = self._until(b"\r\n\r\n")
