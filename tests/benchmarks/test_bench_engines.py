@@ -27,7 +27,7 @@ def test_the_cost_of_a_request(engine):
     """One row, with both costs, their ratio beside its goal, and what the start and the memory are."""
     if shutil.which(engine, path=f"/usr/sbin:{sys.prefix}/bin:/usr/bin:/usr/local/bin") is None:
         pytest.skip(f"{engine} is not installed")
-    *_, row = ran("cost", "--engines", engine, "--names", "14", "--pairs", "2")
+    *_, row = ran("cost", "--engines", engine, "--names", "14", "--starts", "2", "--pairs", "2")
     assert re.fullmatch(
         rf"\| {engine} \| 14 \| [\d.]+ \| [\d.]+ \| [\d.]+ \([\d.]+ to [\d.]+\) \| ≤ 1.10 \| [\d.]+ \| -?\d+ \|", row
     )
