@@ -156,7 +156,8 @@ class HAProxy(Engine):
         was, now = (side.get(TERRITORY, b"") for side in (change.before, change.after))
         meanwhile = now if without_header(was) == without_header(now) else of_either(was, now)
         self._bring_long(TERRITORY, was, meanwhile, whole=change.whole)
-        time.sleep(_UNDER_WAY if meanwhile is not now else 0)
+        if meanwhile is not now:
+            time.sleep(_UNDER_WAY)
         for name in (GATES, HOSTS):
             self._bring_long(name, change.before.get(name, b""), change.after[name], whole=change.whole)
         self._bring_long(TERRITORY, meanwhile, now)

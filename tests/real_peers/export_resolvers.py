@@ -119,3 +119,21 @@ class Resolver:
         self.changing = threading.Lock()
         if ours:
             export_for(stage, self.target, self.out, **self.settings)
+
+
+@contextlib.contextmanager
+def meanwhile(ask):
+    """Call `ask` over and over until the end of the block; what it returned is in the list then."""
+    ended, answers = threading.Event(), []
+
+    def ask_on():
+        while not ended.is_set():
+            answers.append(ask())
+
+    thread = threading.Thread(target=ask_on)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        ended.set()
+        thread.join()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from dense_orders import dense_orders, wrong_answers
 from dns_engines import export_dns_for
 from export_engines import HOSTILE, at_each_turn, needs, wait_until
-from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
+from export_resolvers import Resolver, export_for, meanwhile, resolving, stage_with, started_example
 
 from cdnblock.errors import ConfigError, UnsupportedError
 from cdnblock.testing import DnsContract, DnsHost, DnsNeed
@@ -221,7 +220,7 @@ def test_a_reload_takes_what_was_ordered_meanwhile_and_loses_no_query(tmp_path):
     with served(tmp_path, {"one": {"names": ["before.example"], "measures": NXDOMAIN}}) as bind:
         names = ("before.example", "after.example")
         assert [said(bind, name, "france") for name in names] == [NX, OK]
-        with asking(bind) as asked:
+        with meanwhile(lambda: said(bind, "other.example", "france")) as asked:
             for territory, german in ((["FR"], OK), (["FR", "DE"], NX), ("world", NX)):
                 change = {"one": {"names": ["after.example"], "measures": NXDOMAIN, "territory": territory}}
                 put_orders(bind.stage.orders, change)
@@ -230,24 +229,6 @@ def test_a_reload_takes_what_was_ordered_meanwhile_and_loses_no_query(tmp_path):
                 assert said(bind, "after.example", "germany") == german
         assert asked
         assert {*asked} == {OK}
-
-
-@contextmanager
-def asking(bind):
-    """Ask for a name that no order covers until the end of the block; what is said is in the list then."""
-    ended, answers = threading.Event(), []
-
-    def ask_on():
-        while not ended.is_set():
-            answers.append(said(bind, "other.example", "france"))
-
-    thread = threading.Thread(target=ask_on)
-    thread.start()
-    try:
-        yield answers
-    finally:
-        ended.set()
-        thread.join()
 
 
 def test_a_policy_that_is_unchanged_is_left_alone(tmp_path):

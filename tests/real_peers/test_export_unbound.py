@@ -7,10 +7,10 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 
 import dns.message
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dense_orders import dense_orders, wrong_answers
 from export_engines import at_each_turn, needs, rules_of, wait_until
-from export_resolvers import Resolver, export_for, resolving, stage_with, started_example
+from export_resolvers import Resolver, export_for, meanwhile, resolving, stage_with, started_example
 
 from cdnblock import exporters
 from cdnblock.cli.export import put
@@ -360,7 +360,8 @@ def test_no_query_is_lost_while_names_come_and_places_change(tmp_path):
     changes = [(["new.example"], ["FR"]), (["newer.example"], ["FR"]), (["newest.example"], ["FR", "RE"])]
     with served(tmp_path, {"one": {"names": many, "measures": REFUSE}}) as unbound:
         engine = ENGINE.make(ENGINE.means(unbound.out, [("config", str(unbound.file))]))
-        with asking(unbound) as answers:
+        turns = cycle(("site-1.example", "other.example"))
+        with meanwhile(lambda: asked_next(unbound, turns)) as answers:
             reloads = []
             for names, territory in changes:
                 before = {path.name: path.read_bytes() for path in unbound.out.iterdir()}
@@ -378,26 +379,13 @@ def test_no_query_is_lost_while_names_come_and_places_change(tmp_path):
         }
 
 
-@contextmanager
-def asking(unbound):
-    """Ask as a client in France until the end of the block, each query once; what is said is in the list then."""
-    ended, answers = threading.Event(), []
-
-    def ask_on():
-        while not ended.is_set():
-            for name in ("site-1.example", "other.example"):
-                try:
-                    answers.append((name, said(unbound, name, CLIENTS["france"])[0]))
-                except OSError as error:
-                    answers.append((name, str(error)))
-
-    thread = threading.Thread(target=ask_on)
-    thread.start()
+def asked_next(unbound, names):
+    """Ask for the next name as a client in France, once; return what is said, or why nothing is."""
+    name = next(names)
     try:
-        yield answers
-    finally:
-        ended.set()
-        thread.join()
+        return name, said(unbound, name, CLIENTS["france"])[0]
+    except OSError as error:
+        return name, str(error)
 
 
 def test_many_changes_are_a_reload():
